@@ -1,0 +1,41 @@
+"""Shared fixtures: eight virtual CPU devices, a key, strict promotion, and the slow marker."""
+
+import os
+
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
+)
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from subliminal_jax.runs import use_compilation_cache  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption('--runslow', action='store_true', help='run the tests marked slow too')
+
+
+def pytest_configure(config):
+    use_compilation_cache()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--runslow'):
+        return
+    for item in items:
+        if 'slow' in item.keywords:
+            item.add_marker(pytest.mark.skip(reason='slow; run with --runslow'))
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def strict():
+    """Around model and loss functions only: optax's adam does not run under strict promotion."""
+    with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
+        yield
