@@ -13,3 +13,19 @@ from subliminal_jax.runs.app import (
     use_compilation_cache as use_compilation_cache,
 )
 from subliminal_jax.runs.errors import Preempted as Preempted, UserError as UserError
+from subliminal_jax.runs.files import (
+    finite as finite,
+    sha256 as sha256,
+    sha256_of as sha256_of,
+    write_json as write_json,
+    write_text as write_text,
+    written_aside as written_aside,
+)
+from subliminal_jax.runs.schema import (
+    GRID as GRID,
+    nested as nested,
+    override as override,
+    spec as spec,
+    to_dict as to_dict,
+)
+from subliminal_jax.runs.workdir import Workdir as Workdir, versions as versions

@@ -1,0 +1,104 @@
+"""From a command line to a typed config: `--config=FILE` and `--config.a.b=value`.
+
+ml_collections holds what a config file returns. Its own flag raises a bare AttributeError for an
+unknown name, loads the file lazily, and lets ill-typed lists through; so the parsing is here, and
+every value passes the experiment's schema.
+"""
+
+import importlib
+import pathlib
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from subliminal_jax.runs import schema
+from subliminal_jax.runs.app import unknown_name
+from subliminal_jax.runs.errors import UserError
+
+PREFIX = '--config'
+
+# An experiment's module has `Config` (its schema), `plan(config)` and `run(config, workdir)`.
+EXPERIMENTS = {
+    'mnist': 'subliminal_jax.experiments.mnist',
+    'theory': 'subliminal_jax.experiments.theory',
+    'theory_linearised': 'subliminal_jax.experiments.theory_linearised',
+    'transmission': 'subliminal_jax.experiments.transmission',
+}
+
+
+class Loaded(NamedTuple):
+    """An experiment's name, its module, and its typed config."""
+
+    experiment: str
+    module: Any
+    config: Any
+
+
+def load(arguments: Sequence[str]) -> Loaded:
+    """Reads `--config=FILE` and its overrides.
+
+    Args:
+      arguments: the command line's arguments that begin with `--config`, in order.
+
+    Raises:
+      UserError: no file, a missing or broken one, an unknown or ill-typed field, each in one line.
+    """
+    path, overrides = _split(arguments)
+    values = _values(path)
+    name = values.pop('experiment', None)
+    if not isinstance(name, str) or name not in EXPERIMENTS:
+        raise unknown_name('experiment (field `experiment` of the config file)', str(name),
+                           list(EXPERIMENTS))
+    module = importlib.import_module(EXPERIMENTS[name])
+    config = schema.build(module.Config, values)
+    return Loaded(name, module, schema.override(config, _grids(module.Config, overrides)))
+
+
+def _split(arguments: Sequence[str]) -> tuple[pathlib.Path, dict[str, str]]:
+    path, overrides = None, {}
+    for argument in arguments:
+        name, equals, value = argument.partition('=')
+        if not equals:
+            raise UserError(f'{argument}: write {name}=VALUE')
+        if name == PREFIX:
+            path = pathlib.Path(value)
+        elif name.startswith(PREFIX + '.'):
+            overrides[name.removeprefix(PREFIX + '.')] = value
+        else:
+            raise unknown_name('flag', name.removeprefix('--'), ['config', 'workdir'])
+    if path is None:
+        raise UserError('no config: pass --config=configs/NAME.py')
+    return path, overrides
+
+
+def _grids(config_schema: type, overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Gathers `sweep.FIELD=a,b` overrides into the one grid field they belong to."""
+    kinds = {n: kind for n, kind, _ in schema.describe(config_schema)}
+    gathered: dict[str, Any] = {}
+    for name, value in overrides.items():
+        group = name.partition('.')[0]
+        if '.' in name and kinds.get(group, '').startswith('a grid'):
+            gathered.setdefault(group, {})[name.partition('.')[2]] = value
+        else:
+            gathered[name] = value
+    return gathered
+
+
+def _values(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob('*.py') if p.name != '__init__.py')
+        hint = f' (there: {", ".join(near)})' if near else ''
+        raise UserError(f'no config file {path}{hint}')
+    try:
+        namespace = runpy.run_path(str(path))
+        config = namespace['get_config']()
+    except KeyError as error:
+        raise UserError(f'{path} cannot be used: no {error.args[0]} in it') from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file raises
+        raise UserError(f'{path} cannot be loaded: {type(error).__name__}: {error}') from None
+    to_dict = getattr(config, 'to_dict', None)
+    if to_dict is None:
+        raise UserError(f'{path}: get_config() must return an ml_collections ConfigDict')
+    return to_dict()

@@ -1,0 +1,252 @@
+"""A config's schema: a frozen dataclass whose fields say type, default, range and meaning, once.
+
+    @dataclasses.dataclass(frozen=True)
+    class MyConfig:
+        num_models: int = spec(16, ge=1, doc='independent models')
+        hidden_sizes: tuple[int, ...] = spec((256, 256), gt=0, doc='widths of the hidden layers')
+        teacher: TeacherConfig = nested(TeacherConfig)
+
+A config file (`configs/NAME.py`) returns a ConfigDict that names the experiment and what differs
+from the defaults; the command line overrides further. `build` makes the typed config of both, or
+raises one clear line. Types: bool, int, float, str, `X | None`, `tuple[X, ...]`,
+`dict[str, tuple[str, ...]]` (a grid) and other schema dataclasses.
+"""
+
+import ast
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from subliminal_jax.runs.app import unknown_name
+from subliminal_jax.runs.errors import UserError
+
+GRID = dict[str, tuple[str, ...]]
+
+
+def spec(
+    default: Any,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    choices: Sequence[Any] | None = None,
+    min_len: int = 0,
+    doc: str,
+) -> Any:
+    """A field with its default, its range (of every element, for a tuple) and its meaning."""
+    rules = {'ge': ge, 'gt': gt, 'le': le, 'lt': lt, 'choices': choices, 'min_len': min_len}
+    metadata = {'rules': rules, 'doc': doc}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def nested(schema: type, **defaults: Any) -> Any:
+    """A field that is itself a config; `defaults` override the nested schema's own."""
+    return dataclasses.field(default_factory=lambda: schema(**defaults), metadata={'doc': ''})
+
+
+def build(schema: type, values: Mapping[str, Any], base: Any = None, prefix: str = '') -> Any:
+    """Makes a typed config from plain values.
+
+    Args:
+      schema: a frozen dataclass of `spec` and `nested` fields.
+      values: names to values or, from the command line, to texts; nested mappings for nested
+        configs.
+      base: the config whose values hold where `values` is silent; None takes the defaults.
+      prefix: of the names in messages.
+
+    Raises:
+      UserError: an unknown name (with the nearest known one), an ill-typed or forbidden value.
+    """
+    base = schema() if base is None else base
+    hints = typing.get_type_hints(schema)
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    changes = {}
+    for name, value in values.items():
+        full = f'{prefix}{name}'
+        if name not in fields:
+            raise unknown_name('config field', full, [prefix + n for n in names(schema)])
+        kind = hints[name]
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(value, Mapping):
+                raise UserError(f'config.{full} is a group of fields: set one of them, such as '
+                                f'config.{full}.{dataclasses.fields(kind)[0].name}')
+            changes[name] = build(kind, value, getattr(base, name), full + '.')
+        elif kind == GRID:
+            changes[name] = _grid(value, full)
+        else:
+            changes[name] = _checked(_convert(kind, value, full), fields[name], full)
+    return dataclasses.replace(base, **changes)
+
+
+def names(schema: type, prefix: str = '') -> list[str]:
+    """Every field's dotted name."""
+    hints = typing.get_type_hints(schema)
+    found = []
+    for field in dataclasses.fields(schema):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            found += names(kind, f'{prefix}{field.name}.')
+        else:
+            found.append(prefix + field.name)
+    return found
+
+
+def describe(schema: type, prefix: str = '') -> list[tuple[str, str, str]]:
+    """(dotted name, type, meaning) of every field, for help texts."""
+    hints = typing.get_type_hints(schema)
+    rows = []
+    for field in dataclasses.fields(schema):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            rows += describe(kind, f'{prefix}{field.name}.')
+        else:
+            rows.append((prefix + field.name, _type_name(kind), field.metadata['doc']))
+    return rows
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values (tuples become lists)."""
+
+    def plain(value):
+        if dataclasses.is_dataclass(value):
+            return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, (tuple, list)):
+            return [plain(v) for v in value]
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        return value
+
+    return plain(config)
+
+
+def override(config: Any, overrides: Mapping[str, Any]) -> Any:
+    """A config with dotted names set, checked as the command line's are."""
+    values: dict[str, Any] = {}
+    for name, value in overrides.items():
+        place = values
+        *groups, last = name.split('.')
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise UserError(f'config.{name}: {group} is set twice')
+        place[last] = value
+    return build(type(config), values, config)
+
+
+def _type_name(kind: Any) -> str:
+    if kind == GRID:
+        return 'a grid of fields and values'
+    if typing.get_origin(kind) is tuple:
+        return f'a list of {typing.get_args(kind)[0].__name__}'
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        inner = [a for a in typing.get_args(kind) if a is not type(None)]
+        return f'{_type_name(inner[0])} or none'
+    return kind.__name__
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None or (isinstance(value, str) and value.lower() in ('none', 'null')):
+            return None
+        inner = [a for a in typing.get_args(kind) if a is not type(None)]
+        return _convert(inner[0], value, name)
+    if origin is tuple:
+        element = typing.get_args(kind)[0]
+        if isinstance(value, str):
+            stripped = value.strip().strip('()[]')
+            value = [part.strip().strip('\'"') for part in stripped.split(',') if part.strip()]
+        if not isinstance(value, Sequence):
+            value = [value]
+        return tuple(_convert(element, v, name) for v in value)
+    try:
+        return _SCALARS[kind](value)
+    except (ValueError, TypeError):
+        raise UserError(f'config.{name} must be {_type_name(kind)}, not {value!r}') from None
+
+
+def _bool(value):
+    text = str(value).lower()
+    if text not in ('true', 'false', '1', '0', 'yes', 'no'):
+        raise ValueError
+    return text in ('true', '1', 'yes')
+
+
+def _int(value):
+    if isinstance(value, bool) or (isinstance(value, float) and value != int(value)):
+        raise ValueError
+    if isinstance(value, str):
+        return int(value.replace('_', '').strip())
+    return int(value)
+
+
+def _float(value):
+    if isinstance(value, bool):
+        raise ValueError
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
+def _str(value):
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_SCALARS = {bool: _bool, int: _int, float: _float, str: _str}
+
+
+def _checked(value: Any, field: dataclasses.Field, name: str) -> Any:
+    rules = field.metadata['rules']
+    elements = value if isinstance(value, tuple) else (value,)
+    if len(elements) < rules['min_len']:
+        raise UserError(f'config.{name} needs at least {rules["min_len"]} value(s)')
+    for element in elements:
+        if element is None:
+            continue
+        if rules['choices'] is not None and element not in rules['choices']:
+            raise unknown_name(f'value of config.{name}', str(element),
+                               [str(c) for c in rules['choices']])
+        for rule, sign, holds in (
+            ('ge', '>=', lambda v, bound: v >= bound), ('gt', '>', lambda v, bound: v > bound),
+            ('le', '<=', lambda v, bound: v <= bound), ('lt', '<', lambda v, bound: v < bound),
+        ):
+            if rules[rule] is not None and not holds(element, rules[rule]):
+                raise UserError(f'config.{name} must be {sign} {rules[rule]}, not {element}')
+    return value
+
+
+def _grid(value: Any, name: str) -> GRID:
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            raise UserError(f"config.{name} must be a grid such as {{'num_aux': (1, 2)}}, "
+                            f'not {value!r}') from None
+    if not isinstance(value, Mapping):
+        raise UserError(f'config.{name} must map field names to lists of values, not {value!r}')
+    grid = {}
+    for field, choices in value.items():
+        if isinstance(choices, str):
+            choices = [c.strip() for c in choices.strip('()[]').split(',') if c.strip()]
+        elif not isinstance(choices, Sequence):
+            choices = [choices]
+        if not choices:
+            raise UserError(f'config.{name}.{field} has no values')
+        grid[str(field)] = tuple(_literal(c) for c in choices)
+    return grid
+
+
+def _literal(value: Any) -> str:
+    """One choice of a grid as the text that the command line would give."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ','.join(str(v) for v in value)
+    return str(value)
