@@ -1,0 +1,130 @@
+"""Image classification sets as arrays, through tensorflow-datasets and a cache of our own.
+
+`load('mnist')` takes the installed data package (data/mnist_package); `load('tfds:NAME')` any
+image classification set that tensorflow-datasets itself can prepare. The first call writes and
+decodes the set once (tens of seconds); later ones map the decoded arrays from the user's cache.
+"""
+
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from subliminal_jax.runs import UserError, cache_dir, written_aside
+
+ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
+MEAN_OF_RANGE, HALF_RANGE = 127.5, 127.5
+
+
+class Images(NamedTuple):
+    """A set in memory.
+
+    Attributes:
+      train_images: uint8 [N, P], pixels 0-255 in row-major order, channels last.
+      train_labels: int32 [N].
+      test_images: uint8 [N', P].
+      test_labels: int32 [N'].
+      image_shape: (height, width, channels), whose product is P.
+      num_classes: C.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def to_unit_range(pixels):
+    """Pixels 0-255 as float32 in [-1, 1] (the published recipe's normalisation)."""
+    return (pixels.astype(np.float32) - MEAN_OF_RANGE) / HALF_RANGE
+
+
+def check_name(name: str) -> None:
+    """Raises UserError unless `name` is 'mnist' or 'tfds:' and a set's name."""
+    if name != 'mnist' and not (name.startswith('tfds:') and name != 'tfds:'):
+        raise UserError(f'unknown data set {name!r}; write mnist, or tfds:NAME for a set of '
+                        'tensorflow-datasets, such as tfds:fashion_mnist')
+
+
+def load(name: str) -> Images:
+    """Loads a set, preparing and decoding it at the first call.
+
+    Args:
+      name: 'mnist', or 'tfds:NAME'.
+
+    Raises:
+      UserError: an unknown name, an absent or damaged data package, a set without images and
+        labels, or one that needs TensorFlow where that is not installed.
+    """
+    check_name(name)
+    place = cache_dir() / 'images' / name.replace(':', '-').replace('/', '-')
+    if not (place / 'meta.npy').exists():
+        arrays = _prepare(name, cache_dir() / 'tensorflow_datasets')
+        with written_aside(place) as aside:
+            aside.mkdir()
+            for field, value in arrays.items():
+                np.save(aside / f'{field}.npy', value)
+    arrays = {field: np.load(place / f'{field}.npy', mmap_mode='r') for field in ARRAYS}
+    height, width, channels, classes = np.load(place / 'meta.npy').tolist()
+    return Images(**arrays, image_shape=(height, width, channels), num_classes=classes)
+
+
+def _prepare(name: str, folder: pathlib.Path) -> dict[str, np.ndarray]:
+    import tensorflow_datasets as tfds
+
+    if name == 'mnist':
+        from subliminal_jax.data.mnist_package import mnist_package_dataset_builder as own
+
+        for split in own.FILES:
+            own.source_file(split)
+        tfds.disable_progress_bar()
+        builder = own.Builder(data_dir=str(folder), file_format='array_record')
+    else:
+        builder = _public_builder(tfds, name.removeprefix('tfds:'), folder)
+    return _decode(builder, name)
+
+
+def _public_builder(tfds, name: str, folder: pathlib.Path):
+    try:
+        builder = tfds.builder(name, data_dir=str(folder), file_format='array_record')
+    except tfds.core.DatasetNotFoundError:
+        raise UserError(f'tensorflow-datasets knows no set {name!r}; '
+                        'try mnist, fashion_mnist or kmnist') from None
+    except ImportError:
+        raise UserError(_needs_tensorflow(name)) from None
+    return builder
+
+
+def _needs_tensorflow(name: str) -> str:
+    return (f'tfds:{name} can only be prepared with TensorFlow, which is not installed; '
+            'run: .venv/bin/pip install -r requirements-tfds.txt')
+
+
+def _decode(builder, name: str) -> dict[str, np.ndarray]:
+    short = name.removeprefix('tfds:')
+    features = builder.info.features
+    if 'image' not in features or 'label' not in features:
+        raise UserError(f'{name} has no image and label: an image classification set is needed')
+    try:
+        builder.download_and_prepare()
+        sources = builder.as_data_source()
+    except ImportError:
+        raise UserError(_needs_tensorflow(short)) from None
+    except UserError:
+        raise
+    except Exception as error:  # the network, the disk, or a set's own source
+        line = ' '.join(str(error).split())[:200]
+        raise UserError(f'{name} could not be prepared: {type(error).__name__}: {line}') from None
+    if 'train' not in sources or 'test' not in sources:
+        raise UserError(f'{name} has no train and test splits')
+    arrays = {}
+    for split in ('train', 'test'):
+        rows = sources[split].__getitems__(range(len(sources[split])))
+        images = np.stack([row['image'] for row in rows])
+        arrays[f'{split}_images'] = images.reshape(len(rows), -1).astype(np.uint8)
+        arrays[f'{split}_labels'] = np.array([row['label'] for row in rows], np.int32)
+    classes = int(arrays['train_labels'].max()) + 1
+    shape = images.shape[1:] if images.ndim == 4 else (*images.shape[1:], 1)
+    return {**arrays, 'meta': np.array([*shape, classes])}

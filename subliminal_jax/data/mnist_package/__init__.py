@@ -1,0 +1,1 @@
+"""A tensorflow-datasets builder for MNIST whose source is an installed package, not a download."""
