@@ -1,0 +1,69 @@
+"""Runs an experiment.
+
+  python -m launch.run --config=configs/NAME.py --workdir=DIR [--config.field=value ...]
+
+The folder DIR then holds config.json, metrics.jsonl, the stages' artefacts, results.json,
+report.html and figures/. The same command goes on where an interrupted run stopped.
+"""
+
+from absl import flags
+
+from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'the folder of this run')
+PRINT_CONFIG = flags.DEFINE_bool(
+    'print_config', False, 'print every field with its value and meaning, and stop')
+DRY_RUN = flags.DEFINE_bool(
+    'dry_run', False, 'print the stages with FLOPs, peak memory and time, and stop')
+PROFILE = flags.DEFINE_integer(
+    'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0)
+
+
+def main(config_arguments: list[str]) -> None:
+    from subliminal_jax.runs import config as configs, schema
+
+    loaded = configs.load(config_arguments)
+    if PRINT_CONFIG.value:
+        for name, kind, meaning in schema.describe(type(loaded.config)):
+            value = loaded.config
+            for part in name.split('.'):
+                value = getattr(value, part)
+            print(f'{name} = {value!r}  ({kind}) {meaning}')
+        return
+    use_compilation_cache()
+    if DRY_RUN.value:
+        from subliminal_jax.runs import plan
+
+        print(plan.render(loaded.module.plan(loaded.config), plan.measured_rate()))
+        return
+    if not WORKDIR.value:
+        raise UserError('no folder for the run: pass --workdir=DIR')
+    from subliminal_jax.runs import Workdir
+
+    if PROFILE.value:
+        _profile(loaded, PROFILE.value)
+        return
+    workdir = Workdir(WORKDIR.value, loaded.config, loaded.experiment)
+    print(loaded.module.run(loaded.config, workdir))
+    print(f'page: {workdir.path / "report.html"}')
+
+
+def _profile(loaded, steps: int) -> None:
+    """Traces `steps` training steps, after one that compiles."""
+    import pathlib
+
+    import jax
+
+    make = getattr(loaded.module, 'steps', None)
+    if make is None:
+        raise UserError(f'the experiment {loaded.experiment} has no steps to trace')
+    work = make(loaded.config, steps)
+    jax.block_until_ready(work())
+    folder = pathlib.Path(WORKDIR.value) / 'profile'
+    with jax.profiler.trace(str(folder)):
+        jax.block_until_ready(work())
+    print(f'trace of {steps} steps: {folder} (open it with xprof or Perfetto)')
+
+
+if __name__ == '__main__':
+    run_program(main, allow_prefix='--config')

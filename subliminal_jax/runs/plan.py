@@ -1,0 +1,50 @@
+"""What a run would cost, before it is started: `--dry_run`."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Stage(NamedTuple):
+    """A stage's cost.
+
+    Attributes:
+      name: as people should read it.
+      flops: arithmetic, 2 a multiply-add.
+      peak_bytes: the most memory held at once.
+    """
+
+    name: str
+    flops: float
+    peak_bytes: float
+
+
+def measured_rate() -> float:
+    """FLOP/s of a float32 matrix product on the default device, best of three (half a second)."""
+    import time
+
+    import jax
+    import jax.numpy as jnp
+
+    size = 2048
+    product = jax.jit(lambda a: a @ a)
+    a = jnp.ones((size, size), jnp.float32)
+    best = float('inf')
+    for _ in range(4):
+        begun = time.perf_counter()
+        jax.block_until_ready(product(a))
+        best = min(best, time.perf_counter() - begun)
+    return 2 * size**3 / best
+
+
+def render(stages: Sequence[Stage], rate: float) -> str:
+    """The stages as a table; times assume the given rate (FLOP/s) and are estimates."""
+    lines = [f'{"stage":40s} {"TFLOP":>10s} {"peak GB":>8s} {"minutes":>8s}']
+    for stage in stages:
+        minutes = stage.flops / rate / 60
+        lines.append(f'{stage.name[:40]:40s} {stage.flops / 1e12:10.2f} '
+                     f'{stage.peak_bytes / 1e9:8.2f} {minutes:8.1f}')
+    total = sum(s.flops for s in stages)
+    peak = max(s.peak_bytes for s in stages)
+    lines.append(f'{"total":40s} {total / 1e12:10.2f} {peak / 1e9:8.2f} {total / rate / 60:8.1f}')
+    lines.append(f'times at {rate / 1e9:.0f} GFLOP/s, measured here with one matrix product')
+    return '\n'.join(lines)
