@@ -1,0 +1,133 @@
+"""What the benchmarks share: the machine's matrix rate, children that are timed and weighed, JSON.
+
+Each side of a comparison runs in a child process of its own, so that neither warms the other's
+memory or threads, and so that the peak of memory is its own.
+"""
+
+import importlib
+import importlib.util
+import json
+import math
+import os
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+from subliminal_jax.runs import UserError
+
+INSTALL = 'launch/setup.sh cpu --with bench'
+_MARK = 'bench-child-result: '
+
+
+def require(*modules: str) -> None:
+    """Fails at once, with the command that helps, where a peer's package is not installed.
+
+    Args:
+      *modules: import names, e.g. 'torch', 'transformers'.
+
+    Raises:
+      UserError: one cannot be found.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f'this benchmark compares with {" and ".join(missing)}, which is not installed: '
+            f'run {INSTALL}'
+        )
+
+
+def in_child(
+    target: str, args: dict[str, Any] | None = None, env: dict[str, str | None] | None = None
+) -> dict[str, Any]:
+    """Calls a function in a new Python process.
+
+    Args:
+      target: 'package.module:function'.
+      args: its keyword arguments, as JSON can carry them.
+      env: environment variables to set, or to remove where the value is None.
+
+    Returns:
+      What the function returned ({'result': it} if it is no dict), with 'seconds' (the call alone,
+      imports of its module left out, unless the function gave its own) and 'peak_mb' (the child's
+      largest resident memory, 1e6 bytes).
+
+    Raises:
+      RuntimeError: the child failed; the end of what it wrote is in the message.
+    """
+    settings = {**os.environ}
+    for name, value in (env or {}).items():
+        settings.pop(name, None)
+        if value is not None:
+            settings[name] = value
+    child = subprocess.run(
+        [sys.executable, '-m', 'launch.bench.common', target, json.dumps(args or {})],
+        env=settings, capture_output=True, text=True, check=False,
+    )
+    lines = [line for line in child.stdout.splitlines() if line.startswith(_MARK)]
+    if child.returncode or not lines:
+        tail = '\n'.join((child.stdout + child.stderr).splitlines()[-15:])
+        raise RuntimeError(f'{target} failed with status {child.returncode}:\n{tail}')
+    return json.loads(lines[-1][len(_MARK):])
+
+
+def sgemm_gflops() -> float:
+    """numpy's float32 matrix rate in GFLOP/s: the best of five 2048^3 products, in a child.
+
+    OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE are removed from its environment: either may pin
+    OpenBLAS to kernels that are slower than the machine's own. Measure before and after a benchmark
+    and take the larger: a shared machine has bad moments.
+    """
+    unset = {'OPENBLAS_CORETYPE': None, 'OPENBLAS_L2_SIZE': None}
+    return in_child('launch.bench.common:measure_sgemm', env=unset)['gflops']
+
+
+def measure_sgemm(size: int = 2048, tries: int = 5) -> dict[str, float]:
+    """The measurement of `sgemm_gflops`, in this process."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal((size, size)).astype(np.float32) for _ in range(2))
+    a @ b  # starts the threads
+    best = math.inf
+    for _ in range(tries):
+        begin = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - begin)
+    return {'gflops': 2 * size**3 / best / 1e9}
+
+
+def peak_mb() -> float:
+    """The largest resident memory of this process so far, in units of 1e6 bytes (Linux, macOS)."""
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """Prints one line of JSON, floats to four significant digits, as the program's last line."""
+    print(json.dumps(_rounded(values)), flush=True)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    if isinstance(value, float):
+        return float(f'{value:.4g}') if math.isfinite(value) else None
+    return value
+
+
+def _child(target: str, text: str) -> None:
+    module, name = target.split(':')
+    function = getattr(importlib.import_module(module), name)
+    begin = time.perf_counter()
+    result = function(**json.loads(text))
+    seconds = time.perf_counter() - begin
+    result = result if isinstance(result, dict) else {'result': result}
+    print(_MARK + json.dumps({'seconds': seconds, 'peak_mb': peak_mb(), **result}), flush=True)
+
+
+if __name__ == '__main__':
+    _child(*sys.argv[1:3])
