@@ -100,8 +100,13 @@ def measure_sgemm(size: int = 2048, tries: int = 5) -> dict[str, float]:
 
 def peak_mb() -> float:
     """The largest resident memory of this process so far, in units of 1e6 bytes (Linux, macOS)."""
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    try:  # getrusage would count what the parent held when it started this process
+        with open('/proc/self/status') as status:
+            peaks = [line.split()[1] for line in status if line.startswith('VmHWM')]
+        return int(peaks[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        unit = 1 if sys.platform == 'darwin' else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def print_json(values: dict[str, Any]) -> None:
