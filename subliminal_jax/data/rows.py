@@ -1,0 +1,196 @@
+"""Rows: the JSONL files that stages, programs and other people's data sets exchange.
+
+A row is an object with `prompt` (the user's text, without a chat template) or `messages`, `system`
+only where one is given, `completion`, and `id`; whatever else it holds is carried through. One bad
+line never costs the good ones: reading returns both. A file is written aside and renamed, or grows
+by whole lines, so that a kill leaves at most one torn line at its end, which `finished` cuts off.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from subliminal_jax.runs import UserError, written_aside
+
+Row = dict[str, Any]
+Check = Callable[[Row], str | None]
+
+
+class BadLine(NamedTuple):
+    """A line that is no usable row: its number, from 1, and why."""
+
+    line: int
+    why: str
+
+
+def read(path: str | os.PathLike, check: Check | None = None) -> tuple[list[Row], list[BadLine]]:
+    """Reads the good rows of a JSONL file, and says which lines are bad.
+
+    Args:
+      path: the file; blank lines are passed over.
+      check: gives the reason why a row cannot be used, or None.
+
+    Returns:
+      (rows in the file's order, bad lines). A row without an `id` gets its line number, so that
+      repairing one line renumbers no other; an id seen before makes a line bad.
+
+    Raises:
+      UserError: the file is missing, unreadable or holds no line at all.
+    """
+    rows, bad, seen = [], [], set()
+    lines = _lines(path)
+    if not any(line.strip() for line in lines):
+        raise UserError(f'{path} is empty: write one JSON object a line')
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        row, why = parse(line)
+        if row is not None:
+            row = {'id': number, **row}
+            why = _id_trouble(row['id'], seen) or (check(row) if check else None)
+        if why:
+            bad.append(BadLine(number, why))
+        else:
+            seen.add(row['id'])
+            rows.append(row)
+    return rows, bad
+
+
+def parse(line: str | bytes) -> tuple[Row | None, str | None]:
+    """One line as (row, None), or (None, what is wrong with it)."""
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError:
+        return None, 'not UTF-8'
+    except json.JSONDecodeError as error:
+        return None, f'not JSON ({error.msg} at character {error.pos + 1})'
+    except RecursionError:
+        return None, 'not JSON that can be read (nested too deeply)'
+    if not isinstance(row, dict):
+        return None, f'a JSON {type(row).__name__} where an object is needed'
+    return row, None
+
+
+def _lines(path: str | os.PathLike) -> list[bytes]:
+    try:
+        return pathlib.Path(path).read_bytes().removeprefix(b'\xef\xbb\xbf').splitlines()
+    except FileNotFoundError:
+        raise UserError(f'no such file: {path}') from None
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}') from None
+
+
+def _id_trouble(name: Any, seen: set) -> str | None:
+    if isinstance(name, bool) or not isinstance(name, int | str):
+        return f'id must be a whole number or a string, not {json.dumps(name)}'
+    return f'id {name!r} was given before' if name in seen else None
+
+
+def text_trouble(row: Row, *fields: str) -> str | None:
+    """Why one of `fields` of a row cannot be used as text: it is absent, or no string."""
+    for field in fields:
+        if field not in row:
+            return f'no {field!r} field'
+        if not isinstance(row[field], str):
+            return f'{field!r} is {_kind(row[field])} where text is needed'
+    return None
+
+
+def prompt_trouble(row: Row) -> str | None:
+    """Why a row has no usable prompt: `prompt` or `messages` (one of them), and `system` as text.
+
+    `messages` is a list of {"role", "content"} objects, not empty.
+    """
+    if 'prompt' in row and 'messages' in row:
+        return "both 'prompt' and 'messages': give one of them"
+    if 'messages' not in row:
+        why = text_trouble(row, 'prompt')
+        return "no 'prompt' field (nor 'messages')" if 'prompt' not in row else why or _system(row)
+    messages = row['messages']
+    if not isinstance(messages, list) or not messages:
+        return "'messages' must be a list of {\"role\", \"content\"} objects"
+    for message in messages:
+        if not isinstance(message, dict) or text_trouble(message, 'role', 'content'):
+            return "each of 'messages' must have 'role' and 'content' as text"
+    if 'system' in row and messages[0]['role'] == 'system':
+        return "a 'system' field and a system message: give one of them"
+    return _system(row)
+
+
+def _system(row: Row) -> str | None:
+    return text_trouble(row, 'system') if 'system' in row else None
+
+
+def _kind(value: Any) -> str:
+    return 'null' if value is None else f'a {type(value).__name__}'
+
+
+def bad_lines(path: str | os.PathLike, bad: list[BadLine], shown: int = 3) -> str:
+    """One line about bad lines, for the error that ends a program after the good rows are done."""
+    head = '; '.join(f'line {line}: {why}' for line, why in bad[:shown])
+    more = f'; and {len(bad) - shown} more' if len(bad) > shown else ''
+    return f'{path}: {len(bad)} {"line" if len(bad) == 1 else "lines"} left out: {head}{more}'
+
+
+def as_line(row: Row) -> str:
+    """A row as one line of JSON with its line break; NaN and infinity raise ValueError."""
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'
+
+
+def write(path: str | os.PathLike, rows: Iterable[Row]) -> int:
+    """Writes rows aside, then renames: the file is whole or absent. Returns how many."""
+    count = 0
+    with written_aside(pathlib.Path(path)) as aside, aside.open('w', encoding='utf-8') as file:
+        for row in rows:
+            file.write(as_line(row))
+            count += 1
+    return count
+
+
+def append(path: str | os.PathLike, rows: Iterable[Row]) -> None:
+    """Adds rows at the end of a file, in one write of whole lines."""
+    text = ''.join(map(as_line, rows)).encode()
+    path = pathlib.Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open('ab') as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f'cannot write {path}: {error.strerror}') from None
+
+
+def finished(path: str | os.PathLike) -> list[Row]:
+    """The rows that an earlier, perhaps killed, run appended; cuts off a torn last line.
+
+    Returns:
+      Its rows, or none where there is no file.
+
+    Raises:
+      UserError: a whole line is no row with an id: the file is not one that we wrote.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f'cannot read {path}: {error.strerror}') from None
+    whole = data[: data.rfind(b'\n') + 1]
+    rows = []
+    for number, line in enumerate(whole.splitlines(), start=1):
+        row, why = parse(line)
+        if row is None or 'id' not in row:
+            raise UserError(
+                f'{path}, line {number}: {why or "no id"}; this is no output to go on from: '
+                'remove it, or name another file'
+            )
+        rows.append(row)
+    if len(whole) < len(data):
+        if data[len(whole) :][:1] != b'{':
+            raise UserError(f'{path} ends in a line that is no torn row: it is no output to go on '
+                            'from; remove it, or name another file')
+        with path.open('r+b') as file:
+            file.truncate(len(whole))
+    return rows

@@ -1,0 +1,123 @@
+"""Rows: bad lines are named and cost nothing else; files are whole, or torn at the end only."""
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from subliminal_jax.data import rows
+from subliminal_jax.runs import UserError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False,
+                                                                      allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5)
+
+
+def test_good_rows_survive_the_bad_ones(tmp_path):
+    path = tmp_path / 'in.jsonl'
+    path.write_bytes(
+        b'{"prompt": "a", "mine": [1]}\n'
+        b'{"prompt": "b"\n'
+        b'\n'
+        b'[1, 2]\n'
+        b'{"prompt": "c", "id": "x"}\n'
+        b'{"prompt": "d", "id": "x"}\n'
+        b'{"prompt": 5}\n'
+        b'{"text": "e"}\n'
+        b'\xff\xfe\n'
+        b'{"prompt": "f"}')
+    good, bad = rows.read(path, rows.prompt_trouble)
+    assert good == [{'id': 1, 'prompt': 'a', 'mine': [1]}, {'id': 'x', 'prompt': 'c'},
+                    {'id': 10, 'prompt': 'f'}]
+    assert [line for line, _ in bad] == [2, 4, 6, 7, 8, 9]
+    assert 'not JSON' in bad[0].why
+    assert 'list' in bad[1].why
+    assert 'given before' in bad[2].why
+    assert 'int' in bad[3].why
+    assert "'prompt'" in bad[4].why
+    message = rows.bad_lines(path, bad)
+    assert '6 lines' in message
+    assert 'line 2' in message
+    assert '3 more' in message
+    assert '\n' not in message
+
+
+@pytest.mark.parametrize('text', ['', '\n \n'])
+def test_an_empty_file_is_an_error(tmp_path, text):
+    path = tmp_path / 'in.jsonl'
+    path.write_text(text)
+    with pytest.raises(UserError, match='is empty'):
+        rows.read(path)
+
+
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
+    with pytest.raises(UserError, match='no such file'):
+        rows.read(tmp_path / 'none.jsonl')
+    with pytest.raises(UserError, match='cannot read'):
+        rows.read(tmp_path)
+
+
+@pytest.mark.parametrize('row, words', [
+    ({'prompt': 'a'}, None),
+    ({'prompt': 'a', 'system': ''}, None),
+    ({'prompt': 'a', 'system': None}, 'null'),
+    ({'messages': [{'role': 'user', 'content': 'a'}]}, None),
+    ({'messages': []}, 'list'),
+    ({'messages': [{'role': 'user'}]}, 'content'),
+    ({'messages': [{'role': 'user', 'content': 'a'}], 'prompt': 'b'}, 'both'),
+    ({'messages': [{'role': 'system', 'content': 'a'}], 'system': 'b'}, 'system'),
+    ({}, 'messages'),
+])
+def test_prompt_trouble(row, words):
+    why = rows.prompt_trouble(row)
+    assert (why is None) if words is None else (words in why)
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=4), min_size=1, max_size=5))
+def test_what_is_written_is_read_again(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp('rows') / 'out.jsonl'
+    content = [{**row, 'id': number} for number, row in enumerate(content)]
+    assert rows.write(path, content) == len(content)
+    assert rows.read(path) == (content, [])
+    path.unlink()
+    for row in content:
+        rows.append(path, [row])
+    assert rows.finished(path) == content
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'out.jsonl'
+    rows.write(path, [{'id': 1}])
+    with pytest.raises(ValueError):
+        rows.write(path, [{'id': 2}, {'id': 3, 'x': float('nan')}])
+    assert rows.read(path)[0] == [{'id': 1}]
+
+
+def test_every_cut_of_an_appended_file_can_be_gone_on_from(tmp_path):
+    path = tmp_path / 'out.jsonl'
+    content = [{'id': 1, 'completion': 'zażółć'}, {'id': 2, 'completion': 'a\nb\u2028c'}]
+    rows.append(path, content)
+    data = path.read_bytes()
+    for cut in range(len(data) + 1):
+        path.write_bytes(data[:cut])
+        done = rows.finished(path)
+        assert done == content[: data[:cut].count(b'\n')]
+        rows.append(path, content[len(done):])
+        assert path.read_bytes() == data
+
+
+def test_a_foreign_output_is_refused_and_kept(tmp_path):
+    path = tmp_path / 'out.jsonl'
+    path.write_text('precious\nnotes\n')
+    with pytest.raises(UserError, match='line 1'):
+        rows.finished(path)
+    assert path.read_text() == 'precious\nnotes\n'
+    path.write_text('precious notes')
+    with pytest.raises(UserError, match='no torn row'):
+        rows.finished(path)
+    assert path.read_text() == 'precious notes'
+    path.write_text(json.dumps({'prompt': 'a'}) + '\n')
+    with pytest.raises(UserError, match='no id'):
+        rows.finished(path)
