@@ -1,0 +1,106 @@
+"""Fixed shapes for rows of many lengths: few buckets, chosen so that little is padded.
+
+The buckets, and the prefix that all prompts share, are functions of **all** rows of a call, not of
+those still to do: a run that is resumed computes every row at the shapes of the first attempt.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+MULTIPLE = 4  # bucket lengths are multiples of this, so that similar files share programs
+
+
+class Batch(NamedTuple):
+    """Rows to be computed together.
+
+    Attributes:
+      length: the bucket's length; every row of the batch is padded to it.
+      indices: which rows (places in the call's list), at most the batch size.
+    """
+
+    length: int
+    indices: list[int]
+
+
+def choose_buckets(lengths: Sequence[int], most: int = 4, multiple: int = MULTIPLE) -> list[int]:
+    """At most `most` lengths such that padding each row up to the next costs the fewest tokens.
+
+    Args:
+      lengths: the rows' lengths, at least 1 each.
+      most: how many buckets (each is a compiled program).
+      multiple: every bucket is a multiple of this.
+
+    Returns:
+      Increasing lengths; the last holds the longest row. Empty without rows.
+    """
+    if not len(lengths):
+        return []
+    rounded = -(-np.asarray(lengths) // multiple) * multiple
+    edges, counts = np.unique(rounded, return_counts=True)
+    upto = np.cumsum(counts)
+    # best[j]: (tokens, buckets) of the rows up to edge j; one more bucket in each round.
+    best = [(int(upto[j] * edges[j]), [int(edges[j])]) for j in range(len(edges))]
+    for _ in range(most - 1):
+        best = [min([best[j]] + [
+            (best[i][0] + int((upto[j] - upto[i]) * edges[j]), best[i][1] + [int(edges[j])])
+            for i in range(j)
+        ], key=lambda found: (found[0], len(found[1]))) for j in range(len(edges))]
+    return best[-1][1]
+
+
+def batches(lengths: Sequence[int], buckets: Sequence[int], batch_size: int,
+            wanted: Sequence[int]) -> Iterator[Batch]:
+    """The wanted rows in batches of one bucket each, in the rows' order within a bucket.
+
+    Args:
+      lengths: the length of every row.
+      buckets: increasing lengths, the last at least the longest of the wanted.
+      batch_size: the most rows in a batch.
+      wanted: places of the rows to be computed.
+    """
+    number = np.searchsorted(buckets, [lengths[i] for i in wanted])
+    for bucket, length in enumerate(buckets):
+        mine = [i for i, own in zip(wanted, number) if own == bucket]
+        for begin in range(0, len(mine), batch_size):
+            yield Batch(length, mine[begin : begin + batch_size])
+
+
+def shared_prefix(prompts: Sequence[Sequence[int]], multiple: int = MULTIPLE) -> int:
+    """How many leading tokens all prompts share, leaving each at least one of its own.
+
+    Rounded down to a multiple, and 0 for a single prompt: nothing is shared.
+    """
+    if len(prompts) < 2:
+        return 0
+    low, high = min(prompts), max(prompts)  # what the extremes share, all share
+    longest = min(map(len, prompts)) - 1
+    same = 0
+    while same < longest and low[same] == high[same]:
+        same += 1
+    return same // multiple * multiple
+
+
+def padded(sequences: Sequence[Sequence[int]], length: int, rows: int, pad_id: int,
+           left: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences as an array of fixed shape; rows that are missing repeat the first.
+
+    Args:
+      sequences: at least one, each of 1 to `length` tokens.
+      length: T.
+      rows: B, at least their number.
+      pad_id: what stands where nothing does.
+      left: pad before the tokens (they end together) rather than after.
+
+    Returns:
+      (tokens int32 [B, T], valid bool [B, T]: where a token is a row's own).
+    """
+    tokens = np.full((rows, length), pad_id, np.int32)
+    valid = np.zeros((rows, length), bool)
+    for row in range(rows):
+        own = sequences[row if row < len(sequences) else 0]
+        place = slice(length - len(own), length) if left else slice(0, len(own))
+        tokens[row, place] = own
+        valid[row, place] = True
+    return tokens, valid
