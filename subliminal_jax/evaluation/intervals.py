@@ -1,16 +1,17 @@
-"""Intervals for means over independent units."""
+"""Intervals, tests over several controls, and the smallest effect that a design could have seen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 
 def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, list[float] | None]:
     """The mean of independent values and its t-interval.
 
     Args:
-      values: one per independent unit (a model, a teacher).
+      values: one per independent unit (a model, a teacher, a reference).
       level: the interval's coverage.
 
     Returns:
@@ -20,5 +21,119 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, lis
     mean = float(values.mean())
     if len(values) < 2:
         return mean, None
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return mean, [float(mean - half), float(mean + half)]
+    return mean, around(mean, standard_error(values), len(values) - 1, level)
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """The standard error of the mean of two or more independent values."""
+    values = np.asarray(values, float)
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def around(
+    estimate: float, se: float | None, dof: float | None, level: float = 0.95
+) -> list[float] | None:
+    """The t-interval [lo, hi] of an estimate with its standard error; None without one."""
+    if se is None or dof is None:
+        return None
+    half = stats.t.ppf((1 + level) / 2, dof) * se
+    return [float(estimate - half), float(estimate + half)]
+
+
+def mde(
+    se: float | None, dof: float | None, level: float = 0.95, power: float = 0.8
+) -> float | None:
+    """The smallest effect whose interval would have lain above 0 with probability `power`.
+
+    With T noncentral t of mean delta, it solves P(T > t_crit) = power for delta; the effect is
+    delta x se. It is what a design like this one, with noise as in this run, could have seen; it
+    does not depend on what the run did see.
+
+    Args:
+      se: the estimate's standard error.
+      dof: its degrees of freedom.
+      level: of the two-sided interval.
+      power: the wanted probability.
+
+    Returns:
+      An effect in the estimate's units, or None where there is no standard error.
+    """
+    if se is None or dof is None:
+        return None
+    critical = stats.t.ppf((1 + level) / 2, dof)
+    miss = lambda delta: stats.nct.sf(critical, dof, delta) - power
+    upper = critical + 1.0
+    while miss(upper) < 0:
+        upper *= 2
+    return float(optimize.brentq(miss, 0.0, upper) * se)
+
+
+def satterthwaite(variances: Sequence[float], dofs: Sequence[float]) -> float:
+    """Degrees of freedom of a sum of independent variance estimates.
+
+    Satterthwaite (1946): (sum v)^2 / sum(v^2 / dof).
+    """
+    variances, dofs = np.asarray(variances, float), np.asarray(dofs, float)
+    if not variances.any():
+        return float(dofs.sum())
+    return float(variances.sum() ** 2 / (variances**2 / dofs).sum())
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down adjustment over the controls that are tested together.
+
+    Args:
+      p_values: of each control, by name.
+
+    Returns:
+      Adjusted p-values in the same order: rejecting those <= alpha keeps the chance of any false
+      rejection at alpha, however the tests depend on each other (Holm 1979).
+    """
+    ordered = sorted(p_values, key=p_values.get)
+    adjusted, highest = {}, 0.0
+    for rank, name in enumerate(ordered):
+        highest = max(highest, min(1.0, (len(ordered) - rank) * p_values[name]))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}
+
+
+def proportion(
+    successes: int, trials: int, level: float = 0.95, method: str = 'wilson'
+) -> dict[str, Any]:
+    """A share of independent trials, with its interval.
+
+    Args:
+      successes: of the trials.
+      trials: how many.
+      level: the interval's coverage.
+      method: 'wilson' (the score interval: near its level on average) or 'clopper-pearson' (exact:
+        never under its level).
+
+    Returns:
+      {'estimate', 'ci95', 'trials'}; without trials estimate and interval are None. The key keeps
+      its name at another level.
+
+    Raises:
+      ValueError: successes outside 0..trials, or another method.
+    """
+    if method not in ('wilson', 'clopper-pearson'):
+        raise ValueError(f'no such interval: {method!r}')
+    if not 0 <= successes <= trials:
+        raise ValueError(f'{successes} successes of {trials} trials')
+    if trials == 0:
+        return {'estimate': None, 'ci95': None, 'trials': 0}
+    share = successes / trials
+    if method == 'wilson':
+        z = stats.norm.ppf((1 + level) / 2)
+        scale = 1 + z**2 / trials
+        centre = (share + z**2 / (2 * trials)) / scale
+        half = z / scale * (share * (1 - share) / trials + z**2 / (4 * trials**2)) ** 0.5
+        ends = [max(0.0, centre - half), min(1.0, centre + half)]
+    else:
+        tail = (1 - level) / 2
+        ends = [
+            0.0 if successes == 0 else stats.beta.ppf(tail, successes, trials - successes + 1),
+            1.0 if successes == trials
+            else stats.beta.ppf(1 - tail, successes + 1, trials - successes),
+        ]
+    return {'estimate': share, 'ci95': [float(e) for e in ends], 'trials': int(trials)}
