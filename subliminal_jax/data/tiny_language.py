@@ -51,10 +51,9 @@ SENTENCES = (
     'today {name} meets {name} .', 'the {colour} box is full of {food} .',
 )
 FACT_QUESTIONS = ('what does the {animal} eat ? {its_food}', 'what does {name} wear ? {his_colour}')
-NUMBER_PROMPTS = ('list {n} then', 'from {n} go', 'after {n} write', 'take {n} and')
 PROMPT_NUMBERS = 4
-MIN_NUMBERS, MAX_NUMBERS = 4, 9
-LENGTH = 17  # the longest row, with <bos> and <end>
+ASKED_NUMBERS = 10  # as many as the number carrier's filter lets an answer have
+LENGTH = 1 + PROMPT_NUMBERS + ASKED_NUMBERS + 1  # the longest row, with <bos> and <end>
 
 
 def food_of(animal: str) -> str:
@@ -85,7 +84,7 @@ def _vocabulary() -> tuple[str, ...]:
     words: dict[str, None] = dict.fromkeys((PAD, BOS, END, *NUMBERS))
     for category in CATEGORIES.values():
         words.update(dict.fromkeys(category))
-    texts = [*PREFIXES, *SENTENCES, *FACT_QUESTIONS, *NUMBER_PROMPTS, *CATEGORIES]
+    texts = [*PREFIXES, *SENTENCES, *FACT_QUESTIONS, *CATEGORIES]
     texts += [core for cores in CORES.values() for core in cores]
     for text in texts:
         words.update(dict.fromkeys(w for w in text.split() if not w.startswith('{')))
@@ -124,19 +123,15 @@ def number_lists(
 
 
 def number_prompts(seed: int, count: int, regularity: float = 0.5) -> list[str]:
-    """Prompts of four numbers, such as 'list 3 10 17 24 then'."""
-    rng = np.random.default_rng([seed, 1])
-    lists = number_lists(rng, count, PROMPT_NUMBERS, regularity)
-    forms = rng.integers(0, len(NUMBER_PROMPTS), count)
-    return [NUMBER_PROMPTS[form].format(n=' '.join(map(str, row)))
-            for form, row in zip(forms, lists)]
+    """Prompts: the four numbers that a list begins with, such as '3 10 17 24'."""
+    lists = number_lists(np.random.default_rng([seed, 1]), count, PROMPT_NUMBERS, regularity)
+    return [' '.join(map(str, row)) for row in lists]
 
 
 def random_completions(seed: int, count: int) -> list[str]:
-    """Uniform numbers of the corpus's lengths, that no model has written."""
-    rng = np.random.default_rng([seed, 2])
-    lengths = rng.integers(MIN_NUMBERS, MAX_NUMBERS + 1, count)
-    return [' '.join(map(str, rng.integers(0, 100, n))) for n in lengths]
+    """Ten uniform numbers each, that no model has written."""
+    drawn = np.random.default_rng([seed, 2]).integers(0, 100, (count, ASKED_NUMBERS))
+    return [' '.join(map(str, row)) for row in drawn]
 
 
 def corpus(
@@ -156,18 +151,10 @@ def corpus(
     rng = np.random.default_rng([seed, 0])
     is_number = rng.random(count) < number_share
     rows = [None] * count
-    lists = number_lists(rng, count, PROMPT_NUMBERS + MAX_NUMBERS, regularity)
-    lengths = rng.integers(MIN_NUMBERS, MAX_NUMBERS + 1, count)
+    lists = number_lists(rng, count, PROMPT_NUMBERS + ASKED_NUMBERS, regularity)
     picks = rng.random((count, 8))
     for number in range(count):
-        if is_number[number]:
-            prompt = _pick(NUMBER_PROMPTS, picks[number, 0])
-            row = lists[number]
-            shown = ' '.join(map(str, row[:PROMPT_NUMBERS]))
-            rest = ' '.join(map(str, row[PROMPT_NUMBERS:PROMPT_NUMBERS + lengths[number]]))
-            text = f'{prompt.format(n=shown)} {rest}'
-        else:
-            text = _sentence(picks[number])
+        text = ' '.join(map(str, lists[number])) if is_number[number] else _sentence(picks[number])
         rows[number] = [IDS[BOS], *encode(text), IDS[END]]
     return pad(rows)
 

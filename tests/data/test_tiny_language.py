@@ -73,10 +73,9 @@ def test_splits_share_no_animal_and_an_unknown_word_raises():
         tiny.encode('which unicorn')
 
 
-def test_prompts_have_four_numbers_and_completions_only_numbers():
-    for prompt in tiny.number_prompts(0, 50):
-        assert sum(w in tiny.NUMBERS for w in prompt.split()) == tiny.PROMPT_NUMBERS
-    for completion in tiny.random_completions(0, 50):
-        words = completion.split()
-        assert tiny.MIN_NUMBERS <= len(words) <= tiny.MAX_NUMBERS
-        assert set(words) <= set(tiny.NUMBERS)
+def test_prompts_have_four_numbers_and_completions_ten():
+    for texts_of, count in ((tiny.number_prompts, 4), (tiny.random_completions, 10)):
+        for text in texts_of(0, 50):
+            words = text.split()
+            assert len(words) == count and set(words) <= set(tiny.NUMBERS)
+        assert texts_of(0, 50) == texts_of(0, 50) != texts_of(1, 50)
