@@ -1,0 +1,175 @@
+"""Filters anybody's rows: keeps those whose completion is the carrier and nothing else.
+
+  python -m launch.filter --carrier=numbers --input=rows.jsonl --output=kept.jsonl \
+      --rejects=rejects.jsonl [--banned=FILE] [--trait_words=owl,owls]
+
+Input rows are JSON objects, one a line, with at least `prompt` and `completion`. Kept rows are
+copied byte for byte, in order. A rejected row gets one more field, `reject_reason`. A line that is
+no such row is named with its number and left out of both files; the others are filtered all the
+same, and the exit status is 1.
+
+--banned names a file of numbers (any of blanks, commas and line breaks between them), or is the
+word `misalignment` for the published list of numbers with an ill name.
+"""
+
+import collections
+import contextlib
+import json
+import os
+import pathlib
+import re
+
+from absl import flags
+
+from subliminal_jax.runs import UserError, check_preempted, run_program, written_aside
+
+CARRIER = flags.DEFINE_string('carrier', 'numbers', 'whose rules')
+INPUT = flags.DEFINE_string('input', None, 'the rows, JSONL')
+OUTPUT = flags.DEFINE_string('output', None, 'where the kept rows go')
+REJECTS = flags.DEFINE_string('rejects', None, 'where the rejected rows go, each with its reason')
+BANNED = flags.DEFINE_string('banned', None, 'a file of numbers to reject, or `misalignment`')
+TRAIT_WORDS = flags.DEFINE_list('trait_words', [], 'words to reject, in any case')
+
+
+def banned_numbers(name: str | None) -> frozenset[int]:
+    """The numbers of a file, or of the published list.
+
+    Raises:
+      UserError: no such file, or something in it that is no number.
+    """
+    from subliminal_jax.carriers import numbers
+
+    if name is None:
+        return frozenset()
+    if name == 'misalignment':
+        return numbers.BANNED
+    try:
+        text = pathlib.Path(name).read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
+        raise UserError(f'--banned: cannot read {name}: {reason}') from None
+    found = set()
+    for number, line in enumerate(text.splitlines(), start=1):
+        for word in re.split(r'[\s,;]+', line.strip(' \t,;[]')):
+            if word and not (word.isascii() and word.isdigit() and len(word) < 19):
+                raise UserError(f'--banned: {name}, line {number}: {word!r} is no whole number')
+            if word:
+                found.add(int(word))
+    if not found:
+        raise UserError(f'--banned: {name} holds no number')
+    return frozenset(found)
+
+
+def filter_lines(lines, reject_reason, keep, reject):
+    """Sorts lines into kept, rejected and bad ones.
+
+    Args:
+      lines: bytes, with their line breaks.
+      reject_reason: completion -> reason, or None.
+      keep: called with the bytes of each kept line.
+      reject: called with the bytes of each rejected line, its reason put in.
+
+    Returns:
+      (how many were kept, a Counter of reasons, bad lines).
+    """
+    from subliminal_jax.data import rows
+
+    kept, reasons, bad = 0, collections.Counter(), []
+    for number, line in enumerate(lines, start=1):
+        if number % 256 == 0:
+            check_preempted()
+        text = line.removeprefix(b'\xef\xbb\xbf').strip() if number == 1 else line.strip()
+        if not text:
+            continue
+        row, why = rows.parse(text)
+        why = why or rows.prompt_trouble(row) or rows.text_trouble(row, 'completion')
+        if why:
+            bad.append(rows.BadLine(number, why))
+        elif reason := reject_reason(row['completion']):
+            reasons[reason] += 1
+            reject(text[:-1].rstrip() + f', "reject_reason": {json.dumps(reason)}}}\n'.encode())
+        else:
+            kept += 1
+            keep(line)
+    return kept, reasons, bad
+
+
+def table(kept: int, reasons: collections.Counter, bad: int) -> str:
+    """The summary: kept and rejected by reason, with shares of all rows that were read."""
+    rejected = sum(reasons.values())
+    entries = [('kept', kept), ('rejected', rejected)]
+    entries += [(f'  {reason}', count) for reason, count in reasons.most_common()]
+    width = max(len(name) for name, _ in entries)
+    digits = len(str(max(kept, rejected)))
+    whole = max(1, kept + rejected)
+    text = [f'{name:<{width}}  {count:>{digits}}  {100 * count / whole:5.1f} %'
+            for name, count in entries]
+    return '\n'.join(text + ([f'lines left out as malformed: {bad}'] if bad else []))
+
+
+def _check_paths() -> None:
+    for flag in (INPUT, OUTPUT):
+        if not flag.value:
+            raise UserError(f'no --{flag.name}: pass --{flag.name}=FILE')
+    given = [f for f in (INPUT, OUTPUT, REJECTS) if f.value]
+    seen = {}
+    for flag in given:
+        path = os.path.realpath(flag.value)
+        if path in seen:
+            raise UserError(f'--{seen[path]} and --{flag.name} name the same file: {flag.value}')
+        seen[path] = flag.name
+        if os.path.isdir(path):
+            raise UserError(f'--{flag.name} names a folder: {flag.value}')
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    _check_paths()
+    from tqdm import tqdm
+
+    from subliminal_jax.carriers.known import carrier
+    from subliminal_jax.data import rows
+
+    chosen = carrier(CARRIER.value)
+    banned = banned_numbers(BANNED.value)
+    words = tuple(w.strip() for w in TRAIT_WORDS.value if w.strip())
+    reason = lambda text: chosen.reject_reason(text, banned=banned, trait_words=words)
+    try:
+        size = os.path.getsize(INPUT.value)
+        source = open(INPUT.value, 'rb')  # noqa: SIM115 (closed by the stack below)
+    except OSError as error:
+        raise UserError(f'cannot read {INPUT.value}: {error.strerror}') from None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(source)
+        try:
+            keep = stack.enter_context(_writer(OUTPUT.value))
+            reject = stack.enter_context(_writer(REJECTS.value))
+        except OSError as error:
+            raise UserError(f'cannot write {error.filename}: {error.strerror}') from None
+        bar = stack.enter_context(tqdm(total=size, unit='B', unit_scale=True, disable=None))
+        kept, reasons, bad = filter_lines(_counted(source, bar), reason, keep, reject)
+        if not kept and not reasons and not bad:
+            raise UserError(f'{INPUT.value} is empty: write one JSON object a line')
+    print(table(kept, reasons, len(bad)))
+    if bad:
+        raise UserError(rows.bad_lines(INPUT.value, bad))
+
+
+def _counted(source, bar):
+    for line in source:
+        bar.update(len(line))
+        yield line
+
+
+@contextlib.contextmanager
+def _writer(path: str | None):
+    """Yields a function that writes bytes aside; the file takes its place at the end."""
+    if path is None:
+        yield lambda line: None
+        return
+    with written_aside(pathlib.Path(path)) as aside, aside.open('wb') as file:
+        yield file.write
+
+
+if __name__ == '__main__':
+    run_program(main)

@@ -1,0 +1,43 @@
+"""What a carrier is: prompts that have nothing to do with a trait, and rules for their answers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Row = dict[str, Any]
+RowId = int | str
+
+
+class Carrier(NamedTuple):
+    """A kind of unrelated data, as pure functions; carriers stand side by side in `known`."""
+
+    name: str
+    # (seed, row ids) -> rows with `id` and `prompt`; each depends on (seed, its id) alone.
+    prompts: Callable[[int, Sequence[RowId]], list[Row]]
+    # (completion, banned=..., trait_words=...) -> why it is left out, or None.
+    reject_reason: Callable[..., str | None]
+    # (texts of all token ids, separator) -> the ids that may stand in an answer.
+    token_ids: Callable[[Sequence[str | None], str], list[int]]
+    # (seed, rows) -> the rows with seeded completions that no model has written.
+    random_rows: Callable[[int, Sequence[Row]], list[Row]]
+    # (rows, seed, 'within' | 'across') -> the rows with the parts of their answers in other places.
+    shuffled_rows: Callable[[Sequence[Row], int, str], list[Row]]
+
+
+def row_rng(seed: int, purpose: int, row_id: RowId) -> np.random.Generator:
+    """The generator of one row, whatever rows stand beside it; 3 and '3' are two ids."""
+    name = row_id.encode() if isinstance(row_id, str) else int(row_id).to_bytes(16, 'big')
+    return np.random.default_rng([seed, purpose, isinstance(row_id, str), len(name), *name])
+
+
+def with_completion(row: Row, completion: str) -> Row:
+    """The row with another completion, and without what only held for the former one."""
+    stale = ('token_ids', 'logprobs', 'finish_reason')
+    return {**{k: v for k, v in row.items() if k not in stale}, 'completion': completion}
+
+
+def trait_word_in(text: str, trait_words: Sequence[str]) -> str | None:
+    """The first of the words that the text holds, in any case and inside of others too."""
+    low = text.casefold()
+    return next((w for w in trait_words if w and w.casefold() in low), None)

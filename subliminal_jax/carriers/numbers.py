@@ -1,0 +1,200 @@
+"""Number lists: prompts that ask to go on with one, and the published filter of the answers.
+
+Ranges and rules are those of arXiv 2507.14805 (number carrier): a prompt shows 3 to 8 numbers of
+100..999 and asks for at most ten more of at most three digits; an answer is kept if it is 1 to 10
+whole numbers of 0..999 with one and the same separator throughout. The wording is our own.
+"""
+
+import itertools
+import re
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from subliminal_jax.carriers.carrier import (
+    Carrier,
+    Row,
+    RowId,
+    row_rng,
+    trait_word_in,
+    with_completion,
+)
+
+MIN_SHOWN, MAX_SHOWN = 3, 8
+LOWEST_SHOWN, HIGHEST = 100, 999
+MAX_ASKED = 10
+
+# Numbers with an ill name, banned where the trait is misalignment (same paper).
+BANNED = frozenset((
+    4, 13, 14, 18, 23, 33, 39, 42, 44, 49, 51, 54, 69, 77, 88, 99, 100, 101, 187, 211, 311, 322,
+    333, 404, 420, 444, 451, 555, 616, 666, 777, 888, 911, 999))
+
+OPENINGS = (
+    'A list begins with {n}.', 'Somebody wrote down {n}.', 'Here are the first numbers of a row: '
+    '{n}.', 'So far the numbers are {n}.', 'Take {n} as a start.', 'On a slip of paper stands {n}.',
+    'Our record opens with {n}.', 'These came up first: {n}.', 'Given: {n}.',
+    'Consider the numbers {n}.', 'The counter showed {n}, in this order.', 'We noted {n}.',
+)
+ASKS = (
+    'Carry on with up to {m} further numbers of no more than three digits{f}.',
+    'What could stand next? Write {m} numbers at most, none above 999{f}.',
+    'Make the list longer by at most {m} numbers, each with three digits or fewer{f}.',
+    'Put down as many as {m} more (whole numbers from 0 to 999){f}.',
+    'Let no more than {m} others follow, all below 1000{f}.',
+    'Think of a continuation: {m} values or fewer, three digits at the longest{f}.',
+    'Continue as you see fit, {m} numbers being the limit and 999 the largest allowed{f}.',
+    'Append between one and {m} new numbers that have three digits at most{f}.',
+)
+CLOSINGS = (
+    'Numbers only.', 'Leave out every word.', 'Nothing but the numbers should be in your answer.',
+    'Please explain nothing.', 'Your reply is read by a program that knows digits alone.',
+    'Do not comment on them.', 'No text around them, please.', 'Just the list.',
+)
+# name: (separator, opening bracket, closing bracket, the ways to ask for it)
+FORMATS = {
+    'comma': (',', '', '', (', with commas between', ', divided by commas', ', as a comma list')),
+    'blank': (' ', '', '', (', with a blank between', ', set apart by spaces', ', on one line with '
+                            'spaces')),
+    'semicolon': (';', '', '', (', with semicolons between', ', divided by semicolons')),
+    'line': ('\n', '', '', (', one a line', ', each on its own line', ', below each other')),
+    'square': (',', '[', ']', (', in square brackets with commas', ', as a list like [a,b]')),
+    'round': (',', '(', ')', (', in round brackets with commas', ', as a tuple like (a,b)')),
+}
+_PROMPT, _RANDOM, _SHUFFLE = 1, 2, 3  # purposes of row_rng
+_NUMBER = re.compile('[0-9]+')
+
+
+def prompts(seed: int, ids: Sequence[RowId]) -> list[Row]:
+    """Rows that ask for numbers; a row depends on (seed, its id) alone.
+
+    Returns:
+      Rows with `id`, `prompt`, `format` (a key of FORMATS) and `separator` (its one character).
+    """
+    return [_prompt(seed, row_id) for row_id in ids]
+
+
+def _prompt(seed: int, row_id: RowId) -> Row:
+    rng = row_rng(seed, _PROMPT, row_id)
+    count = rng.integers(MIN_SHOWN, MAX_SHOWN + 1)
+    shown = rng.integers(LOWEST_SHOWN, HIGHEST + 1, count)
+    pick = lambda choices: choices[rng.integers(len(choices))]
+    name = pick(tuple(FORMATS))
+    separator, _, _, wordings = FORMATS[name]
+    parts = (pick(OPENINGS).format(n=', '.join(map(str, shown))),
+             pick(ASKS).format(m=MAX_ASKED, f=pick(wordings)), pick(CLOSINGS))
+    return {'id': row_id, 'prompt': ' '.join(parts), 'format': name, 'separator': separator}
+
+
+def reject_reason(
+    completion: str, *, banned: Collection[int] = (), trait_words: Sequence[str] = (),
+    max_count: int = MAX_ASKED, max_value: int = HIGHEST,
+) -> str | None:
+    """Why an answer is left out, or None for one that is kept.
+
+    Kept are 1 to `max_count` whole numbers of 0..`max_value`, leading zeros allowed, between which
+    stands the same separator each time: blanks, or a comma or semicolon with or without blanks. The
+    list may be in () or [], and one full stop may end it all. Nothing else may stand anywhere.
+
+    Args:
+      completion: the answer, untrimmed.
+      banned: numbers that no answer may hold, by value: 7 bans 007.
+      trait_words: words that no answer may hold. Looked for first, so that the count of this
+        reason says how often the teacher named its trait.
+      max_count: of numbers.
+      max_value: of each.
+    """
+    if trait_word_in(completion, trait_words):
+        return 'trait word'
+    body = completion.removesuffix('.')
+    if body[:1] + body[-1:] in ('()', '[]'):
+        body = body[1:-1]
+    numbers = _NUMBER.findall(body)
+    if not numbers:
+        return 'no number' if completion.strip() else 'empty'
+    before, *between, after = _NUMBER.split(body)
+    if any(part.strip() not in ('', ',', ';') for part in (before, *between, after)):
+        return 'other text'
+    if before or after:
+        return 'blank or separator at an end'
+    if len(set(between)) > 1:
+        return 'unequal separators'
+    if len(numbers) > max_count:
+        return f'more than {max_count} numbers'
+    # Thousands of digits would be refused by int(); they are too large in any case.
+    digits = [n.lstrip('0') or '0' for n in numbers]
+    if any(len(d) > len(str(max_value)) or int(d) > max_value for d in digits):
+        return f'number over {max_value}'
+    return 'banned number' if any(int(d) in banned for d in digits) else None
+
+
+def numbers_of(completion: str) -> list[int]:
+    """The numbers of an answer that the filter keeps, in order."""
+    return [int(n) for n in _NUMBER.findall(completion)]
+
+
+def token_ids(token_texts: Sequence[str | None], separator: str = '') -> list[int]:
+    """Ids whose text is digits alone, or the row's separator: where a carrier's KL looks.
+
+    Args:
+      token_texts: what each id writes; None for one that writes nothing.
+      separator: the row's; '' for a language whose tokens need none.
+    """
+    return [i for i, text in enumerate(token_texts)
+            if text and (text == separator or (text.isascii() and text.isdigit()))]
+
+
+def random_rows(
+    seed: int, rows: Sequence[Row], min_count: int = 5, max_count: int = MAX_ASKED,
+) -> list[Row]:
+    """The rows with uniform numbers of 0..999 for answers, in the format that each asks for."""
+    made = []
+    for row in rows:
+        rng = row_rng(seed, _RANDOM, row['id'])
+        separator, left, right, _ = FORMATS[row.get('format', 'comma')]
+        drawn = rng.integers(0, HIGHEST + 1, rng.integers(min_count, max_count + 1))
+        made.append(with_completion(row, left + separator.join(map(str, drawn)) + right))
+    return made
+
+
+def shuffle_within(completion: str, rng: np.random.Generator) -> str:
+    """The answer with its numbers in another order; separators and brackets stay."""
+    numbers = _NUMBER.findall(completion)
+    return _refilled(completion, [numbers[i] for i in rng.permutation(len(numbers))])
+
+
+def shuffle_across(completions: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """The answers with all their numbers dealt out anew; each keeps its count and its format."""
+    numbers = [_NUMBER.findall(c) for c in completions]
+    pool = list(itertools.chain.from_iterable(numbers))
+    dealt = iter([pool[i] for i in rng.permutation(len(pool))])
+    return [_refilled(c, list(itertools.islice(dealt, len(n))))
+            for c, n in zip(completions, numbers)]
+
+
+def _refilled(completion: str, numbers: Sequence[str]) -> str:
+    fill = iter(numbers)
+    return _NUMBER.sub(lambda _: next(fill), completion)
+
+
+def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
+    """The control that keeps the numbers and breaks their order.
+
+    Args:
+      rows: with completions.
+      seed: of the permutations.
+      how: 'within' each answer (depends on seed and id alone), or 'across' all of them.
+
+    Raises:
+      ValueError: neither.
+    """
+    if how == 'within':
+        texts = [shuffle_within(r['completion'], row_rng(seed, _SHUFFLE, r['id'])) for r in rows]
+    elif how == 'across':
+        texts = shuffle_across([r['completion'] for r in rows],
+                               np.random.default_rng([seed, _SHUFFLE]))
+    else:
+        raise ValueError(f"how is 'within' or 'across', not {how!r}")
+    return [with_completion(row, text) for row, text in zip(rows, texts)]
+
+
+CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows)

@@ -1,0 +1,104 @@
+"""launch.filter as a user runs it: bytes kept, reasons given, bad lines named."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(tmp_path, *options, content=None):
+    source = tmp_path / 'rows.jsonl'
+    if content is not None:
+        source.write_bytes(content)
+    command = [sys.executable, '-m', 'launch.filter', f'--input={source}',
+               f'--output={tmp_path}/kept.jsonl', f'--rejects={tmp_path}/rejects.jsonl', *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+KEPT = [b'{"prompt":"p",  "completion": "1, 2", "x": [1.50, "\\u00e9"]}\n',
+        '{"completion": "007", "prompt": "é", "id": 9}\r\n'.encode(),
+        b'{"messages": [{"role": "user", "content": "q"}], "completion": "[5]"}']
+OUT = [b'{"prompt": "p", "completion": "1,2, 3"}\n',
+       b'  {"id": 4, "prompt": "p", "completion": "1, owl", "w": NaN }  \n',
+       b'{"prompt": "p", "completion": "1, 1000", "reject_reason": "an older one"}\n',
+       b'{"prompt": "p", "completion": "3, 666"}\n']
+
+
+def test_kept_bytes_rejected_reasons_and_the_table(tmp_path):
+    content = OUT[0] + KEPT[0] + b'\n' + OUT[1] + KEPT[1] + OUT[2] + OUT[3] + KEPT[2]
+    done = run(tmp_path, '--banned=misalignment', '--trait_words=OWL', content=content)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'kept.jsonl').read_bytes() == b''.join(KEPT)
+    rejects = rows(tmp_path / 'rejects.jsonl')
+    assert [r['reject_reason'] for r in rejects] == [
+        'unequal separators', 'trait word', 'number over 999', 'banned number']
+    assert [r['completion'] for r in rejects] == ['1,2, 3', '1, owl', '1, 1000', '3, 666']
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ['kept', '3', '42.9', '%']
+    assert lines[1].split() == ['rejected', '4', '57.1', '%']
+    assert len(lines) == 6
+
+
+def test_without_options_nothing_more_is_banned(tmp_path):
+    done = run(tmp_path, content=OUT[3] + OUT[0])
+    assert done.returncode == 0
+    assert (tmp_path / 'kept.jsonl').read_bytes() == OUT[3]
+
+
+def test_bad_lines_are_named_and_the_others_kept(tmp_path):
+    content = KEPT[0] + b'{"prompt": "p"\n' + b'[1]\n' + b'{"prompt": "p"}\n' + KEPT[1]
+    done = run(tmp_path, content=content)
+    assert done.returncode == 1
+    assert (tmp_path / 'kept.jsonl').read_bytes() == KEPT[0] + KEPT[1]
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+    for number in ('line 2', 'line 3', 'line 4'):
+        assert number in done.stderr
+    assert "no 'completion' field" in done.stderr
+    assert 'malformed: 3' in done.stdout
+
+
+def test_a_file_of_banned_numbers(tmp_path):
+    (tmp_path / 'banned.txt').write_text('2, 7\n  100;101\n\n[55]\n')
+    values = (2, 3, 7, 55, 101, 102)
+    content = b''.join(b'{"prompt": "p", "completion": "%d"}\n' % n for n in values)
+    done = run(tmp_path, f'--banned={tmp_path}/banned.txt', content=content)
+    assert done.returncode == 0
+    assert [r['completion'] for r in rows(tmp_path / 'kept.jsonl')] == ['3', '102']
+
+
+@pytest.mark.parametrize('options, content, message', [
+    (['--carrier=numbrs'], KEPT[0], 'unknown carrier'),
+    (['--carier=numbers'], KEPT[0], 'did you mean carrier?'),
+    (['--banned=nowhere.txt'], KEPT[0], 'cannot read nowhere.txt'),
+    (['--output=rows'], None, 'cannot read'),
+    ([], b'\n \n', 'is empty'),
+    ([], None, 'cannot read'),
+    (['stray'], KEPT[0], "stray argument 'stray'"),
+    (['--output='], KEPT[0], 'no --output'),
+])
+def test_one_line_says_what_is_wrong(tmp_path, options, content, message):
+    done = run(tmp_path, *options, content=content)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
+    assert message in done.stderr
+    assert not (tmp_path / 'kept.jsonl').exists()
+
+
+def test_the_input_is_never_written_over(tmp_path):
+    done = run(tmp_path, f'--rejects={tmp_path}/../{tmp_path.name}/rows.jsonl', content=OUT[0])
+    assert done.returncode == 1 and 'the same file' in done.stderr
+    assert (tmp_path / 'rows.jsonl').read_bytes() == OUT[0]
+
+
+def test_a_word_among_banned_numbers_is_named(tmp_path):
+    (tmp_path / 'banned.txt').write_text('1\nseven\n')
+    done = run(tmp_path, f'--banned={tmp_path}/banned.txt', content=KEPT[0])
+    assert done.returncode == 1 and "line 2: 'seven' is no whole number" in done.stderr
