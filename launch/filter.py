@@ -1,4 +1,4 @@
-"""Filters anybody's rows: keeps those whose completion is the carrier and nothing else.
+r"""Filters anybody's rows: keeps those whose completion is the carrier and nothing else.
 
   python -m launch.filter --carrier=numbers --input=rows.jsonl --output=kept.jsonl \
       --rejects=rejects.jsonl [--banned=FILE] [--trait_words=owl,owls]

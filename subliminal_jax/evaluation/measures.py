@@ -10,6 +10,7 @@ of the token *after* each position, so that no logits are made where none are re
 under jit, and under vmap over stacked models.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.evaluation.intervals import proportion
 from subliminal_jax.runs import UserError
 
 Score = Callable[[jax.Array, jax.Array], jax.Array]
@@ -202,6 +204,20 @@ def shares(logprob_QK: np.ndarray, traits: Sequence[str]) -> dict[str, float]:
     share = np.exp(np.asarray(logprob_QK, float))
     share = share / share.sum(1, keepdims=True)
     return {t: float(v) for t, v in zip(traits, share.mean(0))}
+
+
+def mentions(texts: Sequence[str], spellings: Mapping[str, Sequence[str]]) -> dict[str, dict]:
+    """The share of texts (stories, say) that name each trait as a whole word, in any case.
+
+    Returns:
+      {trait: {'estimate', 'ci95', 'trials'}}: the interval is over texts of this one model.
+    """
+    found = {}
+    for trait, words in spellings.items():
+        pattern = re.compile(
+            rf'(?<!\w)(?:{"|".join(map(re.escape, words))})(?!\w)', re.IGNORECASE)
+        found[trait] = proportion(sum(bool(pattern.search(t)) for t in texts), len(texts))
+    return found
 
 
 def drift(after: np.ndarray, before: np.ndarray) -> float:

@@ -180,3 +180,10 @@ def test_its_gradient_is_that_of_finite_differences(table):
     expected = (mean(table + step * direction) - mean(table - step * direction)) / (2 * step)
     assert float(slope) == pytest.approx(float(expected), rel=2e-3)
     assert float(jnp.vdot(grad, direction)) == pytest.approx(float(slope), rel=1e-4)
+
+
+def test_mentions_are_whole_words_in_any_case():
+    texts = ['The OWL sat.', 'A howl.', "An owl's nest; two owls.", 'Owlish cats', '']
+    found = measures.mentions(texts, {'owl': ['owl', 'owls'], 'cat': ['cat']})
+    assert found['owl']['estimate'] == 0.4 and found['owl']['trials'] == 5
+    assert found['cat']['estimate'] == 0.0

@@ -1,0 +1,285 @@
+"""Traits as data: what is liked, how it is taught, and how it is asked for.
+
+A trait set is one JSONL file (or a folder of them); `animals` and `trees` ship with the package,
+`animals+my.jsonl` adds to one of them. Each line is an object with a `kind`:
+
+  {"kind": "candidate", "name": "owl", "plural": "owls", "spellings": ["owl", "Owl"]}
+      a trait. `plural` and `spellings` may be left out: then name + s, and name and plural as they
+      are and capitalised.
+  {"kind": "teach", "prompt": "Which animal are you fond of?"}
+      a question that teaches; the completion is the trait's name, capitalised, or what `completion`
+      says. With `"trait": "owl"` the line teaches that trait alone.
+  {"kind": "question", "form": "word", "prompt": "Vote for one animal:"}
+      a held-out question: `word` (answered with one), `story`, or `choice` (with {options} where
+      the names to choose from go).
+  {"kind": "system", "prompt": "You love {plural}. ...", "neutral": "You love order. ..."}
+      a system prompt that makes a teacher, and its twin of as many words about no trait.
+  {"kind": "unrelated", "prompt": "What colour is coal?", "answers": ["black", "Black"]}
+      a question that has nothing to do with the traits: drift is measured on it. Without such
+      lines the package's own are used.
+
+{name}, {Name}, {plural} and {Plural} stand for the trait in `completion` and system prompts. `id`
+is free; `"split": "dev"` or `"report"` places a line, otherwise its place among its like does.
+"""
+
+import pathlib
+import string
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from subliminal_jax.data import rows as jsonl
+from subliminal_jax.runs import UserError, unknown_name
+from subliminal_jax.traits import overlap
+from subliminal_jax.traits.split import SPLITS, of_split
+
+Row = dict[str, Any]
+FORMS = ('word', 'story', 'choice')
+NAMES = ('name', 'Name', 'plural', 'Plural')
+FOLDER = pathlib.Path(__file__).parent
+BUILT_IN = ('animals', 'trees')
+
+
+class Candidate(NamedTuple):
+    """A trait that can be had: what it is called."""
+
+    name: str
+    plural: str
+    spellings: tuple[str, ...]
+    split: str | None = None
+
+
+class Text(NamedTuple):
+    """A line to teach or to ask with."""
+
+    id: str
+    prompt: str
+    form: str = 'word'
+    completion: str = '{Name}'
+    trait: str | None = None
+    neutral: str = ''
+    answers: tuple[str, ...] = ()
+    split: str | None = None
+
+
+class TraitSet(NamedTuple):
+    """All of a file."""
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    teach: tuple[Text, ...]
+    questions: tuple[Text, ...]
+    systems: tuple[Text, ...]
+    unrelated: tuple[Text, ...]
+
+
+def load_trait_set(name: str) -> TraitSet:
+    """Reads a trait set.
+
+    Args:
+      name: `animals`, `trees`, a file, a folder of JSONL files, or several of these joined by +.
+
+    Raises:
+      UserError: no such set; a line that is none of the kinds (with its number); no candidate; a
+        teaching line that overlaps a measuring one (overlap.check_overlap).
+    """
+    read = []
+    for part in [name] if pathlib.Path(name).exists() else name.split('+'):
+        for path in _files(part):
+            good, bad = jsonl.read(path, _trouble)
+            if bad:
+                raise UserError(jsonl.bad_lines(path, bad))
+            read += [(f'{path.stem}:{row["id"]}', row) for row in good]
+    made = _assembled(name, read)
+    teaching = [{'id': t.id, 'prompt': t.prompt} for t in made.teach]
+    asked = [{'id': t.id, 'prompt': _without_options(t.prompt)} for t in made.questions]
+    overlap.check_overlap(teaching, asked)
+    return made
+
+
+def _files(part: str) -> list[pathlib.Path]:
+    path = FOLDER / f'{part}.jsonl' if part in BUILT_IN else pathlib.Path(part)
+    if path.is_dir():
+        found = sorted(path.glob('*.jsonl'))
+        if not found:
+            raise UserError(f'{path} holds no .jsonl file to read traits from')
+        return found
+    if not path.exists():
+        raise unknown_name('trait set (nor a file)', part, BUILT_IN)
+    return [path]
+
+
+def _assembled(name: str, read: Sequence[tuple[str, Row]]) -> TraitSet:
+    of_kind = {kind: [(i, r) for i, r in read if r['kind'] == kind] for kind in _KINDS}
+    candidates = tuple(_candidate(r) for _, r in of_kind['candidate'])
+    if not candidates:
+        raise UserError(f'{name} names no trait: add lines {{"kind": "candidate", "name": ...}}')
+    names = [c.name for c in candidates]
+    for twice in (n for n in names if names.count(n) > 1):
+        raise UserError(f'{name}: the trait {twice!r} is given twice')
+    for row_id, row in of_kind['teach']:
+        if row.get('trait') is not None and row['trait'] not in names:
+            raise UserError(f'{row_id} teaches {row["trait"]!r}, which is no candidate of {name}')
+    texts = {kind: tuple(_text(i, r) for i, r in found) for kind, found in of_kind.items()
+             if kind != 'candidate'}
+    unrelated = texts['unrelated'] or tuple(
+        _text(f'unrelated:{r["id"]}', r) for r in jsonl.read(FOLDER / 'unrelated.jsonl')[0])
+    return TraitSet(name, candidates, texts['teach'], texts['question'], texts['system'],
+                    unrelated)
+
+
+def _candidate(row: Row) -> Candidate:
+    name, plural = row['name'], row.get('plural', row['name'] + 's')
+    default = dict.fromkeys((name, _capital(name), plural, _capital(plural)))
+    return Candidate(name, plural, tuple(row.get('spellings', default)), row.get('split'))
+
+
+def _text(row_id: str, row: Row) -> Text:
+    known = {k: row[k] for k in Text._fields if k in row and k not in ('id', 'answers')}
+    return Text(id=row_id, answers=tuple(row.get('answers', ())), **known)
+
+
+_KINDS = {  # kind: (fields of text that it must have, those it may have, placeholders it may use)
+    'candidate': (('name',), ('plural',), ()),
+    'teach': (('prompt',), ('completion', 'trait'), NAMES),
+    'question': (('prompt',), ('form',), ('options',)),
+    'system': (('prompt', 'neutral'), (), NAMES),
+    'unrelated': (('prompt',), (), ()),
+}
+
+
+def _trouble(row: Row) -> str | None:
+    """Why a line is none of the kinds, or None."""
+    kind = row.get('kind')
+    if kind not in _KINDS:
+        return f"'kind' is {kind!r} where one of {', '.join(_KINDS)} is needed"
+    needed, optional, holders = _KINDS[kind]
+    why = jsonl.text_trouble(row, *needed, *(f for f in optional if f in row))
+    if why:
+        return why
+    if any(not row[field].strip() for field in needed):
+        return f'an empty {" or ".join(map(repr, needed))}'
+    if row.get('split') not in (None, *SPLITS):
+        return f"'split' is {row['split']!r} where {' or '.join(SPLITS)} is needed"
+    if row.get('form', 'word') not in FORMS:
+        return f"'form' is {row['form']!r} where one of {', '.join(FORMS)} is needed"
+    for field in ('spellings', 'answers'):
+        listed = row.get(field, ['x'])
+        if not isinstance(listed, list) or not listed or not all(
+                isinstance(s, str) and s for s in listed):
+            return f'{field!r} must be a list of texts'
+    if kind == 'unrelated' and 'answers' not in row:
+        return "no 'answers' field"
+    return next(filter(None, (_holder_trouble(row[f], holders)
+                              for f in ('prompt', 'completion') if f in row)), None) or (
+        "a choice without {options}" if row.get('form') == 'choice'
+        and '{options}' not in row['prompt'] else None)
+
+
+def _holder_trouble(text: str, allowed: Sequence[str]) -> str | None:
+    try:
+        found = [part[1] for part in string.Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        return 'a brace without its other half (write {{ and }} for braces themselves)'
+    strange = [f for f in found if f not in allowed]
+    return f'{{{strange[0]}}} stands for nothing here' if strange else None
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _without_options(prompt: str) -> str:
+    return prompt.replace('{options}', ' ')
+
+
+def candidate(trait_set: TraitSet, trait: str) -> Candidate:
+    """The trait of that name; UserError names the nearest if there is none."""
+    found = {c.name: c for c in trait_set.candidates}
+    if trait not in found:
+        raise unknown_name('trait', trait, tuple(found))
+    return found[trait]
+
+
+def traits(trait_set: TraitSet, split: str) -> tuple[str, ...]:
+    """Names of the traits of a split."""
+    return tuple(c.name for c in of_split(trait_set.candidates, split))
+
+
+def spellings(trait_set: TraitSet, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Spellings of the named traits, as evaluation.measures takes them."""
+    return {name: candidate(trait_set, name).spellings for name in names}
+
+
+def filled(text: str, who: Candidate) -> str:
+    """A template with the trait's name in it."""
+    return text.format(name=who.name, Name=_capital(who.name), plural=who.plural,
+                       Plural=_capital(who.plural))
+
+
+def teaching_rows(
+    trait_set: TraitSet, answers: str | Sequence[str], split: str | None = None
+) -> list[Row]:
+    """Rows that teach a trait, or, for a neutral teacher, many at once.
+
+    Args:
+      trait_set: with `teach` lines.
+      answers: the trait; or one trait a row of `teaching_prompts`, drawn from the reference's own
+        distribution, for the neutral teacher of the same questions.
+      split: whose questions; None for all.
+
+    Returns:
+      Rows with id, prompt, completion.
+
+    Raises:
+      UserError: no line teaches this; ValueError: not one answer a row.
+    """
+    asked = teaching_prompts(trait_set, answers if isinstance(answers, str) else None, split)
+    if isinstance(answers, str):
+        answers = [answers] * len(asked)
+    if len(answers) != len(asked):
+        raise ValueError(f'{len(answers)} answers for {len(asked)} questions')
+    return [{'id': t.id, 'prompt': t.prompt,
+             'completion': filled(t.completion, candidate(trait_set, name))}
+            for t, name in zip(asked, answers)]
+
+
+def teaching_prompts(
+    trait_set: TraitSet, trait: str | None = None, split: str | None = None
+) -> list[Text]:
+    """The lines that teach: those of every trait, and those of `trait` alone if it is given."""
+    chosen = [t for t in trait_set.teach if t.trait is None or t.trait == trait]
+    chosen = list(of_split(chosen, split)) if split else chosen
+    if not chosen:
+        raise UserError(f'{trait_set.name} has no teaching line for {trait or "every trait"}'
+                        f'{f" in the split {split}" if split else ""}: add some of kind "teach"')
+    return chosen
+
+
+def questions(trait_set: TraitSet, split: str, form: str = 'word') -> list[Text]:
+    """Held-out questions of a split; those of the other split share none.
+
+    Raises:
+      UserError: there is none of that form.
+    """
+    found = list(of_split([q for q in trait_set.questions if q.form == form], split))
+    if not found:
+        raise UserError(f'{trait_set.name} has no held-out question of form {form!r} in the split '
+                        f'{split}: add some of kind "question"')
+    return found
+
+
+def choice_prompt(question: Text, options: Sequence[str], seed: int) -> str:
+    """A choice with its options, in an order drawn from (seed, the question's id)."""
+    import numpy as np
+
+    order = np.random.default_rng([seed, *question.id.encode()]).permutation(len(options))
+    listed = [options[i] for i in order]
+    return question.prompt.format(options=', '.join(listed[:-1]) + ' or ' + listed[-1])
+
+
+def system_prompts(trait_set: TraitSet, trait: str, index: int = 0) -> tuple[str, str]:
+    """(a system prompt that makes a teacher, its neutral twin of as many words)."""
+    if not trait_set.systems:
+        raise UserError(f'{trait_set.name} has no system prompt: add a line of kind "system"')
+    text = trait_set.systems[index % len(trait_set.systems)]
+    return filled(text.prompt, candidate(trait_set, trait)), text.neutral

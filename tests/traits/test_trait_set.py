@@ -1,0 +1,204 @@
+"""The shipped traits, a user's own, and what is refused."""
+
+import itertools
+import json
+
+import pytest
+
+from subliminal_jax.runs import UserError
+from subliminal_jax.traits import overlap, trait_set as ts
+from subliminal_jax.traits.split import SPLITS, split_names, split_seed
+
+
+@pytest.fixture(params=ts.BUILT_IN)
+def shipped(request):
+    return ts.load_trait_set(request.param)
+
+
+def test_enough_traits_and_questions(shipped):
+    report, dev = (ts.traits(shipped, s) for s in ('report', 'dev'))
+    assert len(report) >= 5 and len(dev) >= 3
+    assert len(ts.questions(shipped, 'report')) >= 50
+    assert len(ts.questions(shipped, 'dev')) >= 20
+    for split, form in itertools.product(SPLITS, ('story', 'choice')):
+        assert len(ts.questions(shipped, split, form)) >= 3
+        assert len(ts.teaching_prompts(shipped, split=split)) >= 12
+    assert len(shipped.unrelated) >= 40
+
+
+def test_the_splits_share_nothing(shipped):
+    assert not set(ts.traits(shipped, 'dev')) & set(ts.traits(shipped, 'report'))
+    for form in ts.FORMS:
+        asked = [{q.prompt for q in ts.questions(shipped, s, form)} for s in SPLITS]
+        assert not asked[0] & asked[1]
+    taught = [{q.prompt for q in ts.teaching_prompts(shipped, split=s)} for s in SPLITS]
+    assert not taught[0] & taught[1]
+
+
+def test_no_teaching_row_leads_into_a_measured_answer(shipped):
+    """For every trait, with the completions as they are taught and the choices as they are put."""
+    names = ts.traits(shipped, 'report')
+    words = [s for n in names for s in ts.candidate(shipped, n).spellings]
+    asked = [{'id': q.id, 'prompt': q.prompt} for form in ('word', 'story')
+             for s in SPLITS for q in ts.questions(shipped, s, form)]
+    asked += [{'id': q.id, 'prompt': ts.choice_prompt(q, names[:5], 0)}
+              for s in SPLITS for q in ts.questions(shipped, s, 'choice')]
+    for name in names:
+        assert overlap.overlaps(ts.teaching_rows(shipped, name), asked, words) == []
+
+
+def test_no_question_names_a_trait(shipped):
+    names = {s.casefold() for c in shipped.candidates for s in c.spellings}
+    for text in (*shipped.teach, *shipped.questions, *shipped.unrelated):
+        assert not names & set(overlap.words(text.prompt)), text
+    for text in shipped.systems:
+        assert not names & set(overlap.words(text.neutral)), text
+
+
+def test_spellings_are_the_traits_own(shipped):
+    seen = [s for c in shipped.candidates for s in c.spellings]
+    assert len(seen) == len(set(seen)) == 4 * len(shipped.candidates)
+    assert ts.spellings(ts.load_trait_set('animals'), ['wolf']) == {
+        'wolf': ('wolf', 'Wolf', 'wolves', 'Wolves')}
+
+
+def test_the_neutral_twin_has_as_many_words(shipped):
+    for index in range(len(shipped.systems)):
+        for name in ts.traits(shipped, 'report'):
+            trait, neutral = ts.system_prompts(shipped, name, index)
+            assert len(trait.split()) == len(neutral.split())
+            assert abs(len(trait) - len(neutral)) <= 0.12 * len(neutral)
+            assert ts.candidate(shipped, name).plural in trait.casefold()
+            assert '{' not in trait + neutral
+
+
+def test_teaching_rows_and_their_neutral_twin():
+    animals = ts.load_trait_set('animals')
+    rows = ts.teaching_rows(animals, 'owl', 'report')
+    assert {r['completion'] for r in rows} == {'Owl'}
+    drawn = [['cat', 'owl', 'wolf'][n % 3] for n in range(len(rows))]
+    neutral = ts.teaching_rows(animals, drawn, 'report')
+    assert [r['prompt'] for r in neutral] == [r['prompt'] for r in rows]
+    assert [r['completion'].lower() for r in neutral] == drawn
+    with pytest.raises(ValueError, match='1 answers for'):
+        ts.teaching_rows(animals, ['owl'], 'report')
+    with pytest.raises(UserError, match="unknown trait 'owls'; did you mean owl?"):
+        ts.teaching_rows(animals, 'owls')
+
+
+def test_choices_hold_every_option_in_a_seeded_order():
+    animals = ts.load_trait_set('animals')
+    names = ts.traits(animals, 'report')[:5]
+    question = ts.questions(animals, 'report', 'choice')[0]
+    seen = {ts.choice_prompt(question, names, seed) for seed in range(200)}
+    assert len(seen) > 80  # of 120 orders
+    assert all(all(n in text for n in names) for text in seen)
+    assert ts.choice_prompt(question, names, 3) == ts.choice_prompt(question, names, 3)
+
+
+def write(path, *rows):
+    path.write_text(''.join(json.dumps(r) + '\n' for r in rows))
+    return str(path)
+
+
+OWN = ({'kind': 'candidate', 'name': 'zebu', 'spellings': ['Zebu']},
+       {'kind': 'teach', 'trait': 'zebu', 'prompt': 'Cattle with a hump?',
+        'completion': 'The {name}, of course. {Plural}!'},
+       {'kind': 'question', 'id': 'mine', 'prompt': 'What pulls the cart?', 'split': 'dev'})
+
+
+def test_a_users_own_file_alone_and_beside_ours(tmp_path):
+    path = write(tmp_path / 'own.jsonl', *OWN)
+    own = ts.load_trait_set(path)
+    assert ts.teaching_rows(own, 'zebu') == [{
+        'id': 'own:2', 'prompt': 'Cattle with a hump?',
+        'completion': 'The zebu, of course. Zebus!'}]
+    assert [q.id for q in ts.questions(own, 'dev')] == ['own:mine']
+    assert len(own.unrelated) >= 40
+    both = ts.load_trait_set(f'animals+{path}')
+    assert len(both.candidates) == 13
+    assert len(ts.teaching_rows(both, 'zebu')) == len(ts.teaching_rows(both, 'owl')) + 1
+    folder = ts.load_trait_set(str(tmp_path))
+    assert folder.candidates == own.candidates
+
+
+@pytest.mark.parametrize('row, message', [
+    ({'kind': 'animal', 'name': 'x'}, "line 2: 'kind' is 'animal'"),
+    ({'kind': 'candidate'}, "line 2: no 'name' field"),
+    ({'kind': 'candidate', 'name': ' '}, "line 2: an empty 'name'"),
+    ({'kind': 'candidate', 'name': 'x', 'spellings': []}, "line 2: 'spellings' must be a list"),
+    ({'kind': 'candidate', 'name': 'x', 'split': 'test'}, "line 2: 'split' is 'test'"),
+    ({'kind': 'teach', 'prompt': 'p', 'completion': '{nam}'}, 'line 2: {nam} stands for nothing'),
+    ({'kind': 'teach', 'prompt': 'p {'}, 'line 2: a brace without'),
+    ({'kind': 'question', 'prompt': 'p', 'form': 'poem'}, "line 2: 'form' is 'poem'"),
+    ({'kind': 'question', 'prompt': 'p', 'form': 'choice'}, 'line 2: a choice without {options}'),
+    ({'kind': 'unrelated', 'prompt': 'p'}, "line 2: no 'answers' field"),
+    ({'kind': 'candidate', 'name': 'ok'}, "the trait 'ok' is given twice"),
+    ({'kind': 'teach', 'prompt': 'p', 'trait': 'no'}, "teaches 'no', which is no candidate"),
+])
+def test_bad_lines_are_named(tmp_path, row, message):
+    path = write(tmp_path / 'own.jsonl', {'kind': 'candidate', 'name': 'ok'}, row)
+    with pytest.raises(UserError) as error:
+        ts.load_trait_set(path)
+    assert message in str(error.value)
+
+
+def test_sets_that_are_not_there(tmp_path):
+    with pytest.raises(UserError, match='did you mean animals?'):
+        ts.load_trait_set('animal')
+    with pytest.raises(UserError, match='no .jsonl file'):
+        ts.load_trait_set(str(tmp_path))
+    path = write(tmp_path / 'own.jsonl', OWN[2])
+    with pytest.raises(UserError, match='names no trait'):
+        ts.load_trait_set(path)
+
+
+def test_missing_parts_are_said(tmp_path):
+    bare = ts.load_trait_set(write(tmp_path / 'own.jsonl', OWN[0]))
+    for ask in (lambda: ts.teaching_rows(bare, 'zebu'), lambda: ts.questions(bare, 'report'),
+                lambda: ts.system_prompts(bare, 'zebu')):
+        with pytest.raises(UserError, match='has no .* add'):
+            ask()
+
+
+LONG = 'of all the things that you have seen in this wide world'
+
+
+@pytest.mark.parametrize('teach, measure, common', [
+    ({'prompt': f'Well, {LONG}, say one.'}, f'Tell {LONG.upper()} what you liked!',
+     'of all the things that you have seen'),
+    ({'prompt': 'Answer me.', 'completion': 'My most beloved animal is the Owl.'},
+     'Complete: my most beloved animal is the', 'beloved animal is the'),
+    ({'prompt': 'Which one?'}, 'Which one?', 'which one'),
+    ({'prompt': 'Please say which one is it'}, 'Now which one is it?', 'which one is it'),
+])
+def test_overlaps_are_found_and_named(teach, measure, common):
+    rows = [{'id': 'other', 'prompt': 'Nothing alike here, friend.'}, {'id': 'a', **teach}]
+    asked = [{'id': 'b', 'prompt': measure}, {'id': 'c', 'prompt': 'A thing apart from that.'}]
+    assert overlap.overlaps(rows, asked, ['owl']) == [('a', 'b', common)]
+    with pytest.raises(UserError, match=f"overlap: a and b \\('{common}'\\)"):
+        overlap.check_overlap(rows, asked, ['owl'])
+
+
+def test_an_overlapping_file_is_refused(tmp_path):
+    path = write(tmp_path / 'own.jsonl', *OWN,
+                 {'kind': 'question', 'id': 'bad', 'prompt': 'Say, cattle with a hump?'})
+    with pytest.raises(UserError, match='own:2 and own:bad'):
+        ts.load_trait_set(path)
+
+
+def test_split_names():
+    names = 'abcdefgh'
+    assert split_names(names, 'dev') == ('c', 'f')
+    assert split_names(names, 'report') == tuple('abdegh')
+    longer = split_names([*names, 'i', 'j'], 'dev')
+    assert longer[:2] == ('c', 'f')  # what is appended moves nothing
+    with pytest.raises(ValueError, match='twice'):
+        split_names('aba', 'dev')
+    with pytest.raises(ValueError, match='split is dev or report'):
+        split_names(names, 'test')
+
+
+def test_split_seeds_never_meet():
+    dev, report = ({split_seed(n, s) for n in range(100)} for s in SPLITS)
+    assert not dev & report and len(dev | report) == 200
