@@ -5,7 +5,7 @@ reference, likeness of traits, unequal strength of traits and teachers, and refe
 more or less. Nothing here looks at a model: the same check on trained ones is an experiment.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,4 +88,26 @@ def calibrate(
         'excludes_zero': intervals.proportion(excluded, runs),
         'p_under_alpha': intervals.proportion(rejected, runs) if permutations else None,
         'half_width': float(np.mean(widths)),
+    }
+
+
+def error_rates(
+    found: Sequence[Mapping[str, Any]], truth: float = 0.0, alpha: float = 0.05
+) -> dict[str, Any]:
+    """The same shares of runs that were trained, not drawn: an A/A test, or planted effects.
+
+    Args:
+      found: results of `gamma.gamma`, one an independent run.
+      truth: the effect that was planted; 0 in an A/A test (neutral teachers under trait names).
+      alpha: of the permutation test.
+
+    Returns:
+      {'coverage', 'excludes_zero', 'p_under_alpha'}: proportions with their intervals. Runs
+      without an interval count in the last alone.
+    """
+    ends = [f['ci95'] for f in found if f['ci95'] is not None]
+    return {
+        'coverage': intervals.proportion(sum(a <= truth <= b for a, b in ends), len(ends)),
+        'excludes_zero': intervals.proportion(sum(not a <= 0 <= b for a, b in ends), len(ends)),
+        'p_under_alpha': intervals.proportion(sum(f['p'] <= alpha for f in found), len(found)),
     }

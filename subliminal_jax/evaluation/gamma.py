@@ -335,14 +335,14 @@ def _welch(groups: Sequence[Sequence[float]]) -> tuple[float, float | None, floa
 
 def verdict(found: Mapping[str, Any], alpha: float = 0.05) -> str:
     """What a gamma shows, in a sentence; an interval above 0 and a permutation p are both asked."""
-    value, ends, p = found['estimate'], found['ci95'], found['p']
     if found['p_attainable'] > alpha:
         return (f'not shown; with so few teachers no outcome could reach p <= {alpha:g} '
                 f"(the smallest is {found['p_attainable']:.2g})")
-    if ends is None:
+    if found['ci95'] is None:
         return 'not shown; without replicate teachers there is no interval'
-    if ends[0] > 0 and p <= alpha:
-        return (f'transmits: gamma {value:+.2f} nats, '
-                f'95 % interval {ends[0]:+.2f} to {ends[1]:+.2f}, p = {p:.2g}')
-    return (f'not shown: gamma {value:+.2f} nats, 95 % interval {ends[0]:+.2f} to {ends[1]:+.2f}; '
-            f"this design would have seen gamma >= {found['mde']:.2f}")
+    low, high = found['ci95']
+    said = (f"gamma {found['estimate']:+.2f} nats, {100 * found['level']:g} % interval "
+            f'{low:+.2f} to {high:+.2f}')
+    if low > 0 and found['p'] <= alpha:
+        return f"transmits: {said}, p = {found['p']:.2g}"
+    return f"not shown: {said}; this design would have seen gamma >= {found['mde']:.2f}"

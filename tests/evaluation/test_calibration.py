@@ -2,7 +2,7 @@
 
 import pytest
 
-from subliminal_jax.evaluation.calibration import World, calibrate
+from subliminal_jax.evaluation.calibration import World, calibrate, error_rates
 
 PLANTED = {'gamma': 1.0}
 DESIGNS = {
@@ -42,6 +42,15 @@ def test_an_interval_that_ignores_references_is_caught():
         return y, trait, dict.fromkeys(reference, 'all'), truth
 
     assert calibrate(world, 300, sample=one_reference)['coverage']['estimate'] < 0.8
+
+
+def test_error_rates_of_given_runs():
+    runs = [{'ci95': [-1.0, 1.0], 'p': 0.5}, {'ci95': [0.5, 2.0], 'p': 0.01},
+            {'ci95': [-2.0, -1.0], 'p': 0.99}, {'ci95': None, 'p': 0.05}]
+    rates = error_rates(runs, truth=1.0)
+    assert rates['coverage']['estimate'] == pytest.approx(2 / 3)
+    assert rates['excludes_zero']['estimate'] == pytest.approx(2 / 3)
+    assert rates['p_under_alpha']['estimate'] == 0.5
 
 
 @pytest.mark.slow
