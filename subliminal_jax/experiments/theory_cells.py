@@ -1,0 +1,132 @@
+"""The numbers of the grid's cells, for every seed and every eps at once.
+
+A program depends on the model and the precision alone: which loss, which logits, the inputs, the
+starts and eps are data, so few programs are compiled. The three optimizers share the student's
+gradient step, so they are computed together.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from subliminal_jax import theory
+from subliminal_jax.theory import reach, trees
+from subliminal_jax.theory.losses import StudentLoss
+from subliminal_jax.theory.steps import adam_first_step, sign_step
+
+BEYOND = 4  # decades past the largest eps that the search goes on
+SPARSE = 2  # where nothing is promised, every second eps is enough
+
+
+def either_loss(is_entropy: jax.Array, mask_C: jax.Array) -> StudentLoss:
+    """Cross-entropy or squared error on the mask's logits, chosen by a traced flag."""
+    one, two = (theory.masked_loss(n, mask_C) for n in ('cross_entropy', 'squared_error'))
+    pick = [lambda *a, f=f, g=g: jnp.where(is_entropy, f(*a), g(*a))
+            for f, g in zip(one[1:], two[1:])]
+    return StudentLoss('either', *pick)
+
+
+def one_seed(
+    apply: Callable, trait_loss: Callable, loss: StudentLoss, teacher: Any, student: Any,
+    x: Any, eps_E: jax.Array, alphas: dict[str, float], alpha_eps: float,
+) -> dict[str, jax.Array]:
+    """Everything about one seed of a group of cells.
+
+    Args:
+      apply: the model.
+      trait_loss: L_T.
+      loss: the student's.
+      teacher, student: their starts.
+      x: the student's inputs.
+      eps_E: the teacher's step sizes; Adam's and sign descent's cells take every second one.
+      alphas: the student's step size by optimizer.
+      alpha_eps: the eps at which the largest alpha is sought.
+
+    Returns:
+      Scalars and [E] arrays by name; those of an optimizer are named 'sgd/inner' and so on.
+    """
+    direction = theory.teacher_step(trait_loss, teacher)
+    found = theory.expand(apply, loss, teacher, direction, x)
+    curve = theory.curve(apply, loss, teacher, direction, x, eps_E, student)
+    before = trait_loss(student)
+    outputs, pull = jax.vjp(lambda p: apply(p, x), student)
+    items = outputs.size // outputs.shape[-1]
+
+    def step_at(eps):
+        targets = apply(trees.add(teacher, direction, eps), x)
+        return pull((loss.link(targets) - loss.link(outputs)) / items)[0]
+
+    def change(step, name):
+        return trait_loss(trees.add(student, step, alphas[name])) - before
+
+    signs = trees.dot(sign_step(found.step), direction)
+
+    def coordinatewise(eps):
+        step = step_at(eps)
+        adam, sign = adam_first_step(step), sign_step(step)
+        linear = adam_first_step(trees.scale(found.step, eps))
+        return {
+            'adam/inner': trees.dot(adam, direction), 'adam/change': change(adam, 'adam'),
+            'adam/predicted': trees.dot(linear, direction),
+            'sign/inner': trees.dot(sign, direction), 'sign/change': change(sign, 'sign'),
+            'sign/predicted': signs}
+
+    return {
+        'sgd/inner': curve.total, 'sgd/predicted': eps_E * found.first,
+        'sgd/change': jax.lax.map(lambda eps: change(step_at(eps), 'sgd'), eps_E),
+        **jax.lax.map(coordinatewise, eps_E[::SPARSE]),
+        **_reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, step_at,
+                 alpha_eps),
+        'eps_second': reach.second_order_eps(found.first, found.second),
+        'change_second': theory.loss_second_order(trait_loss, teacher, found, alphas['sgd']),
+        'first': found.first, 'second': found.second, 'trait': curve.trait,
+        'imitation': curve.imitation, 'floor': curve.floor, 'loss': before,
+        'trait_slope': theory.trait_slope(apply, loss, teacher, direction, x, student),
+        'step_norm': trees.norm(found.step), 'direction_norm': trees.norm(direction)}
+
+
+def _reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, step_at, alpha_eps):
+    """How far the signs hold for a gradient step: eps by search, alpha by both ways."""
+    outputs, v = jax.jvp(lambda p: apply(p, x), (student,), (direction,))
+    base = loss.link(outputs)
+
+    def inner(eps):
+        moved = loss.link(apply(trees.add(teacher, direction, eps), x))
+        return jnp.mean(jnp.sum(v * (moved - base), axis=-1))
+
+    step = step_at(jnp.asarray(alpha_eps, eps_E.dtype))
+    before = trait_loss(student)
+
+    def fall(size):
+        return before - trait_loss(trees.add(student, step, size))
+
+    beyond = eps_E[-1] * 10.0 ** jnp.arange(1, BEYOND + 1)
+    sizes = 10.0 ** jnp.arange(-1, 7)
+    bend = theory.curvature(trait_loss, student, step)
+    return {
+        'eps_search': reach.search(inner, jnp.concatenate([eps_E, beyond.astype(eps_E.dtype)])),
+        'alpha_search': reach.search(fall, sizes.astype(eps_E.dtype)),
+        'alpha_second': reach.second_order_alpha(trees.dot(step, direction), bend),
+    }
+
+
+def compiled(apply: Callable, trait_loss_of: Callable, alphas: dict[str, float], alpha_eps: float):
+    """`one_seed` over seeds.
+
+    Args:
+      apply: the model.
+      trait_loss_of: (a seed's taught examples) -> L_T.
+      alphas, alpha_eps: as for `one_seed`.
+
+    Returns:
+      (teachers [M], students [M], is_entropy, mask [C], x [M], taught [M], eps [E]) -> arrays
+      [M, ...] by name.
+    """
+
+    def run(teacher, student, is_entropy, mask_C, x, taught, eps_E):
+        return one_seed(apply, trait_loss_of(taught), either_loss(is_entropy, mask_C), teacher,
+                        student, x, eps_E, alphas, alpha_eps)
+
+    return jax.jit(jax.vmap(run, in_axes=(0, 0, None, None, 0, 0, None)))

@@ -1,0 +1,238 @@
+"""From the arrays of a cell's seeds to its entry in results.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from subliminal_jax.evaluation.intervals import t_interval
+from subliminal_jax.experiments.theory_cells import SPARSE
+from subliminal_jax.experiments.theory_grid import Cell
+from subliminal_jax.experiments.theory_tracks import STUDENTS
+from subliminal_jax.theory import reach
+
+ZERO_FORM = 1e-12  # below this A the ratio says nothing
+STUDENT_KINDS = {
+    'shared': {'init': 'shared', 'teacher': 'trait'},
+    'independent': {'init': 'independent', 'teacher': 'trait'},
+    'placebo': {'init': 'shared', 'teacher': 'placebo'},
+}
+ORIENTATION = 1e-4  # the eps at which cells are compared
+
+
+def summarise(
+    cell: Cell, arrays: Mapping[str, np.ndarray], eps_E: np.ndarray, alpha: float,
+    certified_eps: float | None = None,
+) -> dict[str, Any]:
+    """A cell's entry.
+
+    Args:
+      cell: which.
+      arrays: what `theory_cells.compiled` returned, [M] and [M, E].
+      eps_E: the values of eps; Adam's and sign descent's cells have every second one.
+      alpha: the student's step size.
+      certified_eps: the smallest over seeds, where one is known.
+
+    Returns:
+      The entry: means over seeds, `per_seed`, and what is said in the field names. `predicted` is
+      eps A for gradient steps; for Adam and sign descent, of which nothing is promised, it is their
+      step for the linearised gradient eps s, along dT. Slopes are of root mean squares over seeds.
+    """
+    name = cell.optimizer
+    if name != 'sgd':
+        eps_E = eps_E[::SPARSE]
+    first, second = arrays['first'], arrays['second']
+    inner, predicted = arrays[f'{name}/inner'], arrays[f'{name}/predicted']
+    change = arrays[f'{name}/change']
+    live = np.abs(first) >= ZERO_FORM
+    positive = inner > 0
+    entry = {
+        **cell._asdict(), 'promise': cell.promise, 'alpha': alpha, 'eps': eps_E,
+        'gauss_newton': first.mean(), 'inner_product': inner.mean(0),
+        'predicted': predicted.mean(0), 'ratio': _ratio(inner, predicted, live),
+        'relative_error': _relative(inner, predicted, live),
+        'teacher_loss_change': change.mean(0), 'predicted_change': -alpha * predicted.mean(0),
+        'remainder_slope': None, 'second_order': second.mean(),
+        'estimated_eps': _largest_positive(positive, eps_E), 'certified_eps': certified_eps,
+        'positive_fraction': positive.mean(0),
+        'positive_interval': [wilson(int(k), len(k_s)) for k, k_s in zip(positive.sum(0),
+                                                                         positive.T)],
+        'fall_fraction': (change < 0).mean(0),
+        'per_seed': {'gauss_newton': first, 'inner_product': _short(inner),
+                     'teacher_loss_change': _short(change), 'second_order': _short(second)},
+    }
+    if name == 'sgd':
+        entry.update(_gradient_entries(cell, arrays, eps_E, live, alpha))
+    return entry
+
+
+def _gradient_entries(cell, arrays, eps_E, live, alpha):
+    """What is known of gradient steps alone."""
+    inner, first, second = arrays['sgd/inner'], arrays['first'], arrays['second']
+    floor = np.sqrt(np.mean(arrays['floor'] ** 2, axis=0))
+    one = inner - first[:, None] * eps_E
+    two = one - second[:, None] * eps_E**2
+    entry = {
+        'remainder': rms(one), 'remainder_second_order': rms(two), 'rounding_floor': floor,
+        'estimated_eps': float(arrays['eps_search'].min()),
+        'estimated_eps_second_order': _finite(np.min(arrays['eps_second'])),
+        'estimated_alpha': float(arrays['alpha_search'].min()),
+        'estimated_alpha_second_order': _finite(np.min(np.where(
+            arrays['alpha_second'] > 0, arrays['alpha_second'], 0))),
+        'second_order_change': arrays['change_second'].mean(),
+        'error_coefficient': _error_coefficient(inner, first, second, eps_E, live),
+    }
+    if live.any():
+        entry['remainder_slope'] = reach.remainder_slope(eps_E, rms(one), floor)
+        entry['remainder_slope_second_order'] = reach.remainder_slope(eps_E, rms(two), floor)
+    if cell.init == 'shared':
+        loss_floor = np.full(len(eps_E), rms(arrays['loss']) * np.finfo(cell.dtype).eps)
+        bend = arrays['change_second'][:, None] * eps_E**2
+        change_one = arrays['sgd/change'] + alpha * first[:, None] * eps_E
+        entry.update(
+            loss_floor=loss_floor[0], change_remainder=rms(change_one),
+            change_remainder_second_order=rms(change_one - bend))
+        if live.any():
+            entry['change_slope'] = reach.remainder_slope(eps_E, rms(change_one), loss_floor)
+            entry['change_slope_second_order'] = reach.remainder_slope(
+                eps_E, rms(change_one - bend), loss_floor)
+    else:
+        entry.update(
+            imitation=arrays['imitation'].mean(), trait_part=arrays['trait'].mean(0),
+            trait_slope=arrays['trait_slope'].mean(),
+            trait_positive_fraction=(arrays['trait'] > 0).mean(0),
+            per_seed_trait_part=_short(arrays['trait']),
+            per_seed_imitation=_short(arrays['imitation']))
+    return entry
+
+
+def _error_coefficient(inner, first, second, eps_E, live):
+    """(inner / (eps A) - 1) / eps at the orientation's eps, beside B / A, both per seed."""
+    at = int(np.argmin(np.abs(np.log(eps_E / 1e-3))))
+    with np.errstate(divide='ignore', invalid='ignore'):
+        seen = (inner[:, at] / (eps_E[at] * first) - 1) / eps_E[at]
+        told = second / first
+    return {'eps': eps_E[at], 'measured': np.where(live, seen, np.nan),
+            'second_order': np.where(live, told, np.nan)}
+
+
+def rms(x: np.ndarray) -> np.ndarray:
+    """The root mean square over seeds, the first axis."""
+    return np.sqrt(np.mean(x**2, axis=0))
+
+
+def _ratio(inner, predicted, live):
+    if not live.any():
+        return [None] * inner.shape[1]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.mean(inner[live] / predicted[live], axis=0)
+
+
+def _relative(inner, predicted, live):
+    """The largest |ratio - 1| over seeds."""
+    if not live.any():
+        return [None] * inner.shape[1]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return np.max(np.abs(inner[live] / predicted[live] - 1), axis=0)
+
+
+def _largest_positive(positive: np.ndarray, eps_E: np.ndarray) -> float | None:
+    """The largest eps of the list up to which every seed's sign holds; None if none does."""
+    held = np.cumprod(positive.all(axis=0))
+    return float(eps_E[int(held.sum()) - 1]) if held.any() else None
+
+
+def wilson(successes: int, count: int) -> list[float]:
+    """Wilson's 95 % interval of a fraction."""
+    found = stats.binomtest(successes, count).proportion_ci(method='wilson')
+    return [float(found.low), float(found.high)]
+
+
+def _finite(x: Any) -> float | None:
+    return float(x) if np.isfinite(x) else None
+
+
+def _short(x: np.ndarray) -> Any:
+    """Seven digits a number: enough for a ratio, and a smaller file."""
+    return np.vectorize(lambda v: float(f'{v:.7g}'), otypes=[float])(x) if np.size(x) else x
+
+
+def worst_first(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Cells of the promise first, by the relative error at eps = 1e-4; then the rest, by how
+    seldom the sign is positive there."""
+
+    def badness(entry):
+        at = int(np.argmin(np.abs(np.log(np.asarray(entry['eps'], float) / ORIENTATION))))
+        if entry['promise'] == 'theorem':
+            error = entry['relative_error'][at]
+            return (0, -(error if error is not None else -1.0))
+        return (1, entry['positive_fraction'][at])
+
+    return sorted(entries, key=badness)
+
+
+def pooled_signs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Fractions of positive signs over all gradient cells of a kind of start.
+
+    The seeds of different cells share their weights, so the interval is over seeds (a seed's
+    fraction over its cells is one number), not over cells and seeds.
+    """
+    found = {}
+    for start in dict.fromkeys(e['init'] for e in entries):
+        chosen = [e for e in entries if e['init'] == start and e['optimizer'] == 'sgd'
+                  and e['dtype'] == 'float64' and e['model'] in ('mlp', 'conv')
+                  and e['logits'] != 'one_aux']
+        if not chosen:
+            continue
+        at = int(np.argmin(np.abs(np.log(np.asarray(chosen[0]['eps'], float) / ORIENTATION))))
+        signs = np.array([np.asarray(e['per_seed']['inner_product'])[:, at] > 0 for e in chosen])
+        found[start] = {'cells': len(chosen), 'eps': ORIENTATION, **_over_seeds(signs)}
+        if start != 'shared':
+            trait = np.array([np.asarray(e['per_seed_trait_part'])[:, at] > 0 for e in chosen])
+            found[start]['trait_part'] = _over_seeds(trait)
+    return found
+
+
+def _over_seeds(signs: np.ndarray) -> dict[str, Any]:
+    mean, interval = t_interval(signs.mean(axis=0))
+    return {'positive_fraction': mean, 'ci95': interval}
+
+
+def track_summary(
+    models: Sequence[Mapping[str, np.ndarray]], optimizers: Sequence[str], every: int
+) -> dict[str, Any]:
+    """The training tracks: a list of students, each with its curves over the probes.
+
+    Args:
+      models: a model's arrays [probes, students] by 'OPTIMIZER/name'.
+      optimizers: the students'.
+      every: steps between probes.
+
+    Returns:
+      {'steps', 'num_models', 'tracks': [{'optimizer', 'init', 'teacher', curves..., 'share'}]}:
+      curves are means over models; `cosine_random` is the random directions' standard deviation;
+      `share` is the share of the change of L_T over the probed steps that the first order gives,
+      None where L_T does not fall.
+    """
+    tracks = []
+    for name in optimizers:
+        for column, student in enumerate(STUDENTS):
+            track = {'optimizer': name, 'student': student, **STUDENT_KINDS[student]}
+            for key in models[0]:
+                optimizer, _, field = key.partition('/')
+                if optimizer != name or field == 'cosine_random':
+                    continue
+                track[field] = np.mean([m[key][:, column] for m in models], axis=0)
+            random = np.concatenate(
+                [m[f'{name}/cosine_random'][:, column] for m in models], axis=-1)
+            track['cosine_random'] = random.std(axis=-1)
+            first = sum(m[f'{name}/inner_descent'][:, column].sum() for m in models)
+            actual = sum(m[f'{name}/trait_loss_change'][:, column].sum() for m in models)
+            fell = track['trait_loss'][-1] < track['trait_loss'][0]
+            track['share'] = float(-first / actual) if fell and actual < 0 else None
+            track['final_accuracy_per_model'] = [m[f'{name}/accuracy'][-1, column] for m in models]
+            tracks.append(track)
+    count = len(tracks[0]['accuracy'])
+    return {'steps': [every * i for i in range(count)], 'num_models': len(models),
+            'tracks': tracks}
