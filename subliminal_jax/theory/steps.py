@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from subliminal_jax.runs import UserError
 from subliminal_jax.theory import trees
@@ -31,7 +32,7 @@ def positive(value: float, name: str) -> float:
     """
     if isinstance(value, jax.core.Tracer):
         return value
-    if not (jnp.ndim(value) == 0 and jnp.isfinite(value) and value > 0):
+    if not (np.ndim(value) == 0 and np.isfinite(value) and value > 0):
         raise UserError(f'{name} must be a number above zero, not {value}: the theorem speaks of '
                         'small steps forwards')
     return value

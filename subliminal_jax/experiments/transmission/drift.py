@@ -1,0 +1,121 @@
+"""What else moved in a student, and what the output matrix alone predicts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_jax.evaluation import measures as answers
+from subliminal_jax.experiments.transmission import measures, networks
+from subliminal_jax.experiments.transmission.config import Config
+from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.transmission.world import Row, Tokens, World, encode_rows
+from subliminal_jax.models import transformer
+from subliminal_jax.sampling import choice as choices, network, sample
+
+ORDINARY_ROWS = 128  # of each kind, sampled from each reference
+
+
+def ordinary_rows(config: Config, world: World, model: Any, references: Any) -> list[Row]:
+    """Rows that the references write at T = 1: on carrier prompts, and on ordinary beginnings."""
+    count = config.world.references * config.world.replicas
+    weights = jax.vmap(lambda p: network.prepare(p, model))(references)
+    made = []
+    beginnings = [world.beginnings[i % len(world.beginnings)] for i in range(ORDINARY_ROWS)]
+    carriers = [r['prompt'] for r in world.prompts(seed_of(config, 'ordinary', 0), ORDINARY_ROWS)]
+    for kind, texts in (('ordinary', beginnings), ('carrier', carriers)):
+        contexts = [world.context(text) for text in texts]
+        for done in sample.sample_tokens(
+                weights, model, contexts, list(range(len(texts))), max_new_tokens=world.new_tokens,
+                choice=choices.Choice(1.0), stop_ids=(world.end_id,), pad_id=world.pad_id,
+                seed=[seed_of(config, 'ordinary', 1, r) for r in range(count)], batch_size=64):
+            for place, index in enumerate(done.indices):
+                for r in range(count):
+                    size = int(done.completions.count_B[r, place])
+                    if not done.completions.stopped_B[r, place]:
+                        continue  # cut off: not a text that the language has
+                    ids = done.completions.tokens_BN[r, place, :size].tolist()
+                    made.append({'id': f'{kind}/r{r}/{index}', 'kind': kind, 'reference': r,
+                                 'prompt': texts[index], 'completion': world.decode(ids[:-1])})
+    return made
+
+
+def text_rows(world: World, rows: Sequence[Row], kind: str, reference: int) -> Tokens:
+    """The rows of a kind that a reference wrote, cut to ORDINARY_ROWS // 2 for one fixed shape."""
+    own = [(r['prompt'], r['completion']) for r in rows
+           if r['kind'] == kind and r['reference'] == reference]
+    wanted = ORDINARY_ROWS // 2
+    own = (own * wanted)[:wanted]
+    return encode_rows(world, own)
+
+
+def answer_lengths(config: Config, world: World, model: Any, params: Any, count: int) -> np.ndarray:
+    """Mean tokens of one answer at T = 1 to each measuring question, end included [M]."""
+    weights = jax.vmap(lambda p: network.prepare(p, model))(params)
+    total, rows = np.zeros(count), 0
+    for done in sample.sample_tokens(
+            weights, model, [world.context(q) for q in world.measure],
+            list(range(len(world.measure))), max_new_tokens=world.new_tokens // 2,
+            choice=choices.Choice(1.0), stop_ids=(world.end_id,), pad_id=world.pad_id,
+            seed=[seed_of(config, 'student', m) for m in range(count)], batch_size=32):
+        total += done.completions.count_B[:, :len(done.indices)].sum(1)
+        rows += len(done.indices)
+    return total / rows
+
+
+def drift_of(config: Config, world: World, model: Any, tools: measures.Instruments, params: Any,
+             starts: Any, texts: dict[str, Tokens], count: int) -> dict[str, np.ndarray]:
+    """Per student [M]: change of log P elsewhere, answer length, perplexities; and the starts'."""
+    after, before = (np.asarray(tools.unrelated(p)) for p in (params, starts))
+    made = {'unrelated': np.array([answers.drift(a, b) for a, b in zip(after, before)]),
+            'answer_length': answer_lengths(config, world, model, params, count)}
+    for kind, rows in texts.items():
+        for name, models in (('', params), ('_start', starts)):
+            made[f'perplexity_{kind}{name}'] = np.exp(np.asarray(tools.surprise(models, *rows)))
+    return made
+
+
+def predicted_by_matrix(world: World, model: Any, reference: Any,
+                        teachers: Any, probe: Tokens) -> np.ndarray:
+    """log P of the traits [M, P = 2, Q, K], before and as the output matrix alone would have it.
+
+    The teacher's mean shift of the last hidden state on carrier positions is cut to what the
+    carrier's logits show of it (the span of their rows, less a common shift, which a softmax does
+    not show) and added to the reference's last hidden state at the questions. No body is involved:
+    what this predicts, any model with the same output matrix could pick up (arXiv 2606.22019).
+    Answers are predicted by their first token.
+    """
+    tokens_NT, weight_NT = probe
+    ids = jnp.array(world.carrier_ids)
+
+    def states(params, tokens):
+        batch, length = tokens.shape
+        places = jnp.broadcast_to(jnp.arange(length)[None], (batch, length))
+        mask = jnp.broadcast_to(jnp.tril(jnp.ones((length, length), bool))[None],
+                                (batch, length, length))
+        return transformer.hidden(params, tokens, places, mask, model)[0]
+
+    def shift(teacher):
+        gap = states(teacher, tokens_NT[:, :-1]) - states(reference, tokens_NT[:, :-1])
+        mean_D = (gap * weight_NT[..., None]).sum((0, 1)) / weight_NT.sum()
+        rows_CD = jax.vmap(lambda unit: transformer.unembed(reference, unit[None], model)[0, ids],
+                           out_axes=1)(jnp.eye(len(mean_D)))
+        rows_CD = rows_CD - rows_CD.mean(0, keepdims=True)
+        return jnp.linalg.pinv(rows_CD) @ (rows_CD @ mean_D)
+
+    contexts = [world.context(q) for q in world.measure]
+    width = max(map(len, contexts))
+    tokens = np.array([c + [world.pad_id] * (width - len(c)) for c in contexts], np.int32)
+    last = np.array([len(c) - 1 for c in contexts])
+    x_QD = states(reference, tokens)[np.arange(len(last)), last]
+    firsts = [world.answer(world.candidates[t][0])[0] for t in world.traits]
+    read = lambda x: jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
+    before = read(x_QD)
+    after = jax.vmap(lambda teacher: read(x_QD + shift(teacher)[None]))(teachers)
+    count = len(after)
+    return np.stack([np.broadcast_to(np.asarray(before)[None], (count, *before.shape)),
+                     np.asarray(after)], 1)
+
+__all__ = ['networks']
