@@ -1,11 +1,8 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): an adapter is a tree of its own, never a mask.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): an adapter is a tree of its own, never a mask."""
 
-An adapter is {'layers': {NAME: {'a': [L, in, R], 'b': [L, R, out], 'scale': [L]}}}: it adds
-scale * (x a) b to x W. `scale` is data, so that adapters of several strengths run in one program;
-`trainable` and `join` keep it out of the optimiser.
-"""
-
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,9 +11,23 @@ import jax.numpy as jnp
 from subliminal_jax.models.params import Params, TransformerConfig, param_specs
 from subliminal_jax.runs import UserError, unknown_name
 
-Lora = dict[str, Any]
-
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=['layers'], meta_fields=['scale'])
+@dataclasses.dataclass(frozen=True)
+class Lora:
+    """An adapter: it adds scale * (x a) b to x W.
+
+    A pytree whose leaves are all trainable.
+
+    Attributes:
+      layers: {projection: {'a': [L, in, R], 'b': [L, R, out]}}.
+      scale: static.
+    """
+
+    layers: dict[str, dict[str, jax.Array]]
+    scale: float
 
 
 def init_lora(key: jax.Array, config: TransformerConfig, rank: int, alpha: float | None = None,
@@ -51,10 +62,9 @@ def init_lora(key: jax.Array, config: TransformerConfig, rank: int, alpha: float
         layers, d_in, d_out = specs[name].shape
         own = jax.random.fold_in(key, TARGETS.index(name))
         a = jax.random.normal(own, (layers, d_in, rank), dtype) * jnp.asarray(d_in**-0.5, dtype)
-        return {'a': a, 'b': jnp.zeros((layers, rank, d_out), dtype),
-                'scale': jnp.full((layers,), scale, dtype)}
+        return {'a': a, 'b': jnp.zeros((layers, rank, d_out), dtype)}
 
-    return {'layers': {name: one(name) for name in targets}}
+    return Lora({name: one(name) for name in targets}, float(scale))
 
 
 def merge_lora(params: Params, lora: Lora, config: TransformerConfig) -> Params:
@@ -65,24 +75,9 @@ def merge_lora(params: Params, lora: Lora, config: TransformerConfig) -> Params:
     """
     del config
     layers = dict(params['layers'])
-    for name, adapter in lora['layers'].items():
+    for name, adapter in lora.layers.items():
         dtype = jnp.promote_types(layers[name].dtype, adapter['a'].dtype)
         low, high = adapter['a'].astype(dtype), adapter['b'].astype(dtype)
-        product = jnp.einsum('LDR,LRF->LDF', low, high, precision='highest')
-        added = product * adapter['scale'].astype(dtype)[:, None, None]
+        added = lora.scale * jnp.einsum('LDR,LRF->LDF', low, high, precision='highest')
         layers[name] = (layers[name].astype(dtype) + added).astype(layers[name].dtype)
     return {**params, 'layers': layers}
-
-
-def split(lora: Lora) -> tuple[Lora, Lora]:
-    """(what is trained: a and b; what is held: scale), each a tree like the adapter's."""
-    pick = lambda names: {'layers': {
-        target: {n: x for n, x in own.items() if n in names}
-        for target, own in lora['layers'].items()}}
-    return pick(('a', 'b')), pick(('scale',))
-
-
-def join(trained: Lora, held: Lora) -> Lora:
-    """The inverse of `split`."""
-    return {'layers': {name: {**trained['layers'][name], **held['layers'][name]}
-                       for name in trained['layers']}}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from subliminal_jax.models.lora import Lora
 from subliminal_jax.models.params import (
     Params as Params,
     TransformerConfig as TransformerConfig,
@@ -56,7 +57,7 @@ def positions_of(valid_BT: jax.Array) -> jax.Array:
 
 
 def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-           config: TransformerConfig, *, lora: Any = None, cache: Cache | None = None
+           config: TransformerConfig, *, lora: Lora | None = None, cache: Cache | None = None
            ) -> tuple[jax.Array, Cache | None]:
     """The activations after the final norm.
 
@@ -84,7 +85,7 @@ def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_B
 
     if config.remat:
         block = jax.checkpoint(block)
-    adapters = {} if lora is None else lora['layers']
+    adapters = Lora({}, 1.0) if lora is None else lora
     numbers = jnp.arange(config.num_layers, dtype=jnp.int32)
     (x_BTD, cache), _ = jax.lax.scan(
         block, (x_BTD, cache), (numbers, params['layers'], adapters))
@@ -117,8 +118,8 @@ def unembed(params: Params, x: jax.Array, config: TransformerConfig,
 
 
 def forward(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
-            config: TransformerConfig, *, lora: Any = None, token_ids: jax.Array | None = None
-            ) -> jax.Array:
+            config: TransformerConfig, *, lora: Lora | None = None,
+            token_ids: jax.Array | None = None) -> jax.Array:
     """Logits [B, T, V], or [B, T, C] of `token_ids`: `unembed` of `hidden`, without a cache."""
     x_BTD, _ = hidden(params, tokens_BT, positions_BT, mask_BTS, config, lora=lora)
     return unembed(params, x_BTD, config, token_ids)
@@ -195,10 +196,10 @@ def _linear(name, x_BTD, layer, adapters, config):
     bias = layer.get(f'{name}_bias')
     if bias is not None:
         y += bias.astype(dtype)[None, None]
-    adapter = adapters.get(name)
+    adapter = adapters.layers.get(name)
     if adapter is not None:
         low_BTR = product(x_BTD, adapter['a'])
-        y += product(low_BTR.astype(operand), adapter['b']) * adapter['scale'].astype(dtype)
+        y += product(low_BTR.astype(operand), adapter['b']) * adapters.scale
     return y
 
 
