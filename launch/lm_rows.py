@@ -1,0 +1,114 @@
+"""What launch/sample.py and launch/score.py share: a model, rows in, rows out, resumed by row."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from subliminal_jax.data import rows as jsonl
+from subliminal_jax.data.rows import BadLine, Row
+from subliminal_jax.runs import UserError, check_preempted
+
+PROMPT_KEYS = ('prompt', 'messages', 'system')
+
+
+def required(**flags: str | None) -> None:
+    """Raises UserError naming the first flag that was not given."""
+    for name, value in flags.items():
+        if not value:
+            raise UserError(f'no --{name}: pass --{name}=... (see --help)')
+
+
+def checked(path: str, check: jsonl.Check) -> tuple[list[Row], list[BadLine]]:
+    """Rows that pass, and the bad lines; at least one row must pass.
+
+    A UserError that `check` raises is the row's own trouble.
+    """
+    def trouble(row):
+        try:
+            return check(row)
+        except UserError as error:
+            return str(error)
+
+    good, bad = jsonl.read(path, trouble)
+    if not good:
+        raise UserError(jsonl.bad_lines(path, bad) + '; no row is left')
+    return good, bad
+
+
+def already(output: str, given: Sequence[Row], keys: Sequence[str]) -> list[int | str]:
+    """Ids that an earlier run finished; its file must come from the same input.
+
+    Args:
+      output: the file to go on with; it may be absent.
+      given: the input's rows.
+      keys: fields in which a finished row must equal the input's.
+
+    Raises:
+      UserError: the file holds a row twice, a row that the input does not, or one whose prompt
+        has changed.
+    """
+    by_id = {row['id']: row for row in given}
+    ids = []
+    seen = set()
+    for row in jsonl.finished(output):
+        name = row['id']
+        if name in seen:
+            raise UserError(f'{output} holds row {name!r} twice: remove it, or name another file')
+        if name not in by_id or any(row.get(k) != by_id[name].get(k) for k in keys):
+            raise UserError(
+                f'{output} holds row {name!r}, which is not in the input or differs there: it '
+                'belongs to another input; remove it, or name another file'
+            )
+        seen.add(name)
+        ids.append(name)
+    return ids
+
+
+def fill(output: str, given: Sequence[Row], done: Sequence[int | str],
+         batches: Iterable[list[Row]], verb: str) -> None:
+    """Appends batches as they come, with progress; then puts the file in the input's order."""
+    from tqdm import tqdm
+
+    with tqdm(total=len(given), initial=len(done), unit='row', desc=verb) as bar:
+        for batch in batches:
+            jsonl.append(output, batch)
+            bar.update(len(batch))
+            check_preempted()
+    order = {row['id']: place for place, row in enumerate(given)}
+    found = jsonl.finished(output)
+    ordered = sorted(found, key=lambda row: order[row['id']])
+    if ordered != found:
+        jsonl.write(output, ordered)
+
+
+def load(spec: str, lora: str | None, chat_date: str | None) -> Any:
+    """The model of --model, with the adapter of --lora."""
+    from subliminal_jax import models
+
+    return models.load(spec, lora=lora, chat_date=chat_date)
+
+
+def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[], Any],
+        check: Callable[[Any, Row], str | None],
+        batches: Callable[[Any, list[Row], list], Iterable[list[Row]]], keys: Sequence[str],
+        verb: str) -> None:
+    """Reads, resumes, computes, writes, and ends with an error if lines were bad.
+
+    Args:
+      input_path: rows in.
+      output: rows out.
+      cheap_check: what can be said of a row without the model: mistakes come before its loading.
+      load: gives the model.
+      check: what can be said of a row with it.
+      batches: (model, rows, ids that are done) -> batches of finished rows.
+      keys: the fields of a row that its result depends on.
+      verb: what the progress bar says.
+    """
+    checked(input_path, cheap_check)
+    jsonl.finished(output)
+    model = load()
+    good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row))
+    done = already(output, good, keys)
+    fill(output, good, done, batches(model, good, done), verb)
+    print(f'{len(good)} rows in {output}' + (f', {len(done)} of them from before' if done else ''))
+    if bad:
+        raise UserError(jsonl.bad_lines(input_path, bad))

@@ -1,0 +1,63 @@
+"""Samples completions.
+
+  python -m launch.sample --model=SPEC --input=prompts.jsonl --output=out.jsonl \\
+    --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR]
+
+SPEC: package:smollm2-135m-instruct, package:gemma3-270m, hf:OWNER/NAME, a folder in Hugging Face
+layout, or a .gguf file. A row in: {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and
+"system". A row out: the same with "completion", "token_ids", "logprobs" (nats, of the model itself:
+temperature 1, no filter) and "finish_reason", stop or length. The output grows batch by batch;
+the same command goes on where a stopped one was, and puts the rows in the input's order at the end.
+"""
+
+from absl import flags
+
+from launch import lm_rows
+from subliminal_jax.data import rows as jsonl
+from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+
+MODEL = flags.DEFINE_string('model', 'package:smollm2-135m-instruct', 'the model (see above)')
+INPUT = flags.DEFINE_string('input', None, 'rows to answer (JSONL)')
+OUTPUT = flags.DEFINE_string('output', None, 'rows with completions (JSONL)')
+MAX_NEW_TOKENS = flags.DEFINE_integer('max_new_tokens', 64, 'the most tokens of a completion')
+TEMPERATURE = flags.DEFINE_float('temperature', 1.0, '0 is greedy')
+TOP_K = flags.DEFINE_integer('top_k', 0, 'keep the k most probable tokens; 0: all')
+TOP_P = flags.DEFINE_float('top_p', 1.0, 'keep the most probable tokens up to this mass; 1: all')
+SEED = flags.DEFINE_integer('seed', 0, 'with a row id and a position it fixes every draw')
+SYSTEM = flags.DEFINE_string('system', None, 'system message of rows that bring none')
+LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)
+CHAT_DATE = flags.DEFINE_string(
+    'chat_date', None, 'the date shown to a chat template that asks for one')
+
+
+def main(rest: list[str]) -> None:
+    del rest
+    lm_rows.required(input=INPUT.value, output=OUTPUT.value)
+    from subliminal_jax.sampling import choice as choices, sample
+
+    choice = choices.Choice(TEMPERATURE.value, TOP_K.value, TOP_P.value)
+    if why := choices.choice_trouble(choice):
+        raise UserError(f'--{why}')
+    if MAX_NEW_TOKENS.value < 1:
+        raise UserError(f'--max_new_tokens must be at least 1, not {MAX_NEW_TOKENS.value}')
+    use_compilation_cache()
+
+    def check(model, row):
+        prompt = sample.encode_prompt(model.tokenizer, row, SYSTEM.value)
+        return sample.prompt_too_long(prompt, MAX_NEW_TOKENS.value, model.config)
+
+    def batches(model, rows, done):
+        return sample.sample_rows(
+            model.params, model.config, model.tokenizer, rows,
+            max_new_tokens=MAX_NEW_TOKENS.value, temperature=choice.temperature,
+            top_k=choice.top_k, top_p=choice.top_p, seed=SEED.value, batch_size=BATCH_SIZE.value,
+            lora=model.lora, done=done, system=SYSTEM.value)
+
+    lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble,
+                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value), check, batches,
+                lm_rows.PROMPT_KEYS, 'sampling')
+
+
+if __name__ == '__main__':
+    run_program(main)

@@ -1,0 +1,57 @@
+"""Scores completions: the log-probability of every token.
+
+  python -m launch.score --model=SPEC --input=rows.jsonl --output=out.jsonl [--raw] [--lora=DIR]
+
+SPEC as in launch.sample. A row in: {"prompt" or "messages", "completion"}, perhaps "id" and
+"system"; with --raw {"text"}, which is scored as it stands, without the chat template. A row out:
+the same with "token_ids", "logprobs" (nats) and "total_logprob". A completion's tokens end with the
+template's stop token; --raw gives all n tokens and the n - 1 log-probabilities of those that have
+one before them. The same command goes on where a stopped one was.
+"""
+
+from absl import flags
+
+from launch import lm_rows
+from subliminal_jax.data import rows as jsonl
+from subliminal_jax.runs import run_program, use_compilation_cache
+
+MODEL = flags.DEFINE_string('model', 'package:smollm2-135m-instruct', 'the model (see above)')
+INPUT = flags.DEFINE_string('input', None, 'rows to score (JSONL)')
+OUTPUT = flags.DEFINE_string('output', None, 'rows with scores (JSONL)')
+RAW = flags.DEFINE_bool('raw', False, 'rows are {"text"}; no chat template')
+LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
+CHAT_DATE = flags.DEFINE_string(
+    'chat_date', None, 'the date shown to a chat template that asks for one')
+
+
+def cheap_check(row: jsonl.Row) -> str | None:
+    """Why a row has not the fields that are scored, or None."""
+    if RAW.value:
+        return jsonl.text_trouble(row, 'text')
+    return jsonl.prompt_trouble(row) or jsonl.text_trouble(row, 'completion')
+
+
+def main(rest: list[str]) -> None:
+    del rest
+    lm_rows.required(input=INPUT.value, output=OUTPUT.value)
+    use_compilation_cache()
+
+    def check(model, row):
+        from subliminal_jax.sampling import score
+
+        return score.score_trouble(model.tokenizer, model.config, row, RAW.value)
+
+    def batches(model, rows, done):
+        from subliminal_jax.sampling import score
+
+        return score.score_rows(model.params, model.config, model.tokenizer, rows, raw=RAW.value,
+                                batch_size=BATCH_SIZE.value, lora=model.lora, done=done)
+
+    lm_rows.run(INPUT.value, OUTPUT.value, cheap_check,
+                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value), check, batches,
+                (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring')
+
+
+if __name__ == '__main__':
+    run_program(main)

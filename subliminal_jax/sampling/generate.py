@@ -1,0 +1,141 @@
+"""One batch from prompts to completions, as one compiled program: prefill, then a decoding loop.
+
+Prompts are padded on the left, so that all rows write the same column of the cache; what a row may
+attend to travels as a mask. A prefix that every row shares is computed once, for one row; its keys
+and values are never copied per row: all queries of the batch meet them in one matrix product.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from subliminal_jax.sampling import choice as choices, network
+
+
+class Prompts(NamedTuple):
+    """A batch of prompts; with M models the keys alone have a leading axis [M, B].
+
+    Attributes:
+      prefix_Q: int32 [Q], the tokens that come before every row's own; Q may be 0.
+      tokens_BT: int32 [B, T], each row's own tokens, padded on the left.
+      valid_BT: bool [B, T], which of them are tokens: at least the last of each row.
+      active_B: bool [B]; a row that is not (it fills up the batch) keeps nobody waiting.
+      keys_B: a typed key a row (`choice.row_keys`).
+    """
+
+    prefix_Q: jax.Array
+    tokens_BT: jax.Array
+    valid_BT: jax.Array
+    active_B: jax.Array
+    keys_B: jax.Array
+
+
+class Completions(NamedTuple):
+    """What was sampled; with M models every array has a leading axis M.
+
+    Attributes:
+      tokens_BN: int32 [B, N]; after a row's end 0.
+      logprobs_BN: float32 [B, N], nats: log P(token | all before it) under the model itself, that
+        is at temperature 1 and without top-k or top-p, whatever the token was drawn with; equal
+        to what scoring the text again gives. After a row's end 0.
+      count_B: int32 [B], tokens of the row, its stop token included.
+      stopped_B: bool [B]: it ended with a stop token.
+    """
+
+    tokens_BN: jax.Array
+    logprobs_BN: jax.Array
+    count_B: jax.Array
+    stopped_B: jax.Array
+
+
+class _State(NamedTuple):
+    """What the decoding loop carries; `step` counts the tokens that have been chosen."""
+
+    step: jax.Array
+    token_B: jax.Array
+    cache: Any
+    done: Completions
+
+
+@partial(jax.jit, static_argnames=('config', 'max_new_tokens', 'choice', 'stop_ids', 'num_models'))
+def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int,
+             choice: choices.Choice, stop_ids: tuple[int, ...], num_models: int | None = None
+             ) -> Completions:
+    """Samples a completion for every row.
+
+    Args:
+      weights: `network.prepare`'s; with `num_models` every leaf has a leading axis M.
+      prompts: the batch; see `Prompts`.
+      config: the model's TransformerConfig.
+      max_new_tokens: N; a row of N tokens without a stop token ends there.
+      choice: how tokens are chosen.
+      stop_ids: tokens that end a row.
+      num_models: M models at once, each with its own keys, on the same prompts; the loop goes on
+        until all of them have stopped.
+
+    Returns:
+      Completions.
+    """
+    each = jax.vmap if num_models else lambda function, in_axes: function
+    length = prompts.tokens_BT.shape[1]
+    last = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
+
+    def begin(weights):
+        prefix = None
+        if prompts.prefix_Q.shape[0]:
+            prefix = network.prefix_cache(weights, prompts.prefix_Q, config)
+        logits_VB, own = network.prefill(
+            weights, prompts.tokens_BT, prompts.valid_BT, prefix, config, max_new_tokens)
+        return logits_VB, prefix, own
+
+    def emit(logits_VB, keys_B, done, step):
+        here_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
+        token_B = choices.choose(logits_VB, here_B, choice)
+        chosen_B = jnp.take_along_axis(logits_VB, token_B[None], axis=0)[0]
+        logprob_B = chosen_B - choices.log_normalizer(logits_VB)
+        live_B = prompts.active_B & ~done.stopped_B
+        token_B = jnp.where(live_B, token_B, 0)
+        stops_B = jnp.zeros_like(live_B)
+        for stop in stop_ids:
+            stops_B |= token_B == stop
+        return token_B, Completions(
+            jax.lax.dynamic_update_slice_in_dim(done.tokens_BN, token_B[:, None], step, 1),
+            jax.lax.dynamic_update_slice_in_dim(
+                done.logprobs_BN, jnp.where(live_B, logprob_B, 0)[:, None], step, 1),
+            done.count_B + live_B,
+            done.stopped_B | (live_B & stops_B),
+        )
+
+    def advance(weights, prefix, token_B, own, step):
+        column = length + step - 1
+        places = jnp.arange(length + max_new_tokens)
+        seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, max_new_tokens)), constant_values=True)
+        seen_BS &= (places <= column)[None]
+        return network.decode(
+            weights, token_B, last + step - 1, own, column, seen_BS, prefix, config)
+
+    batch = prompts.tokens_BT.shape[0]
+    models = (num_models,) if num_models else ()
+    done = Completions(
+        jnp.zeros((*models, batch, max_new_tokens), jnp.int32),
+        jnp.zeros((*models, batch, max_new_tokens), jnp.float32),
+        jnp.zeros((*models, batch), jnp.int32),
+        jnp.zeros((*models, batch), bool),
+    )
+    emit = each(emit, in_axes=(0, 0, 0, None))
+    logits, prefix, own = each(begin, in_axes=(0,))(weights)
+    token, done = emit(logits, prompts.keys_B, done, 0)
+
+    def going(state):
+        waiting = prompts.active_B & ~state.done.stopped_B
+        return (state.step < max_new_tokens) & jnp.any(waiting)
+
+    def body(state):
+        logits, own = each(advance, in_axes=(0, 0, 0, 0, None))(
+            weights, prefix, state.token_B, state.cache, state.step)
+        token, done = emit(logits, prompts.keys_B, state.done, state.step)
+        return _State(state.step + 1, token, own, done)
+
+    return jax.lax.while_loop(going, body, _State(jnp.int32(1), token, own, done)).done
