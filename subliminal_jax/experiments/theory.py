@@ -19,6 +19,7 @@ from subliminal_jax.data import images
 from subliminal_jax.experiments import (
     theory_cells,
     theory_grid,
+    theory_language,
     theory_models,
     theory_results,
     theory_tracks,
@@ -132,6 +133,8 @@ def plan(config: Config) -> list[Stage]:
 
 def _mults(config: Config, model: str) -> int:
     outputs = theory_models.CLASSES + config.num_aux
+    if f'{model}-silu' in theory_language.MODELS:
+        return 60_000 * 8  # two layers of width 32 and the vocabulary, at some eight places
     if model == 'conv':
         return 196 * 16 * 8 + 49 * 32 * 16 + 784 * outputs
     sizes = (784, *(config.hidden_sizes if model == 'mlp' else ()), outputs)
@@ -165,6 +168,8 @@ def compute_program(config: Config, family: theory_models.Family, program, cells
 def family_of(config: Config, program, data, other) -> theory_models.Family:
     """The model of a program, with its starts, inputs and examples."""
     model, activation, dtype = program
+    if f'{model}-{activation}' in theory_language.MODELS:
+        return theory_language.language_family(model, jnp.dtype(dtype), config)
     return theory_models.image_family(model, activation, jnp.dtype(dtype), config, data, other)
 
 

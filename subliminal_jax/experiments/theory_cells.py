@@ -49,22 +49,24 @@ def one_seed(
     """
     direction = theory.teacher_step(trait_loss, teacher)
     found = theory.expand(apply, loss, teacher, direction, x)
-    curve = theory.curve(apply, loss, teacher, direction, x, eps_E, student)
+    links_E = theory.teacher_links(apply, loss, teacher, direction, x, eps_E)
+    curve = theory.curve(
+        apply, loss, teacher, direction, x, eps_E, student, links_E=links_E)
     before = trait_loss(student)
     outputs, pull = jax.vjp(lambda p: apply(p, x), student)
     items = outputs.size // outputs.shape[-1]
 
-    def step_at(eps):
-        targets = apply(trees.add(teacher, direction, eps), x)
-        return pull((loss.link(targets) - loss.link(outputs)) / items)[0]
+    def step_of(link):
+        return pull((link - loss.link(outputs)) / items)[0]
 
     def change(step, name):
         return trait_loss(trees.add(student, step, alphas[name])) - before
 
     signs = trees.dot(sign_step(found.step), direction)
 
-    def coordinatewise(eps):
-        step = step_at(eps)
+    def coordinatewise(row):
+        eps, link = row
+        step = step_of(link)
         adam, sign = adam_first_step(step), sign_step(step)
         linear = adam_first_step(trees.scale(found.step, eps))
         return {
@@ -75,10 +77,10 @@ def one_seed(
 
     return {
         'sgd/inner': curve.total, 'sgd/predicted': eps_E * found.first,
-        'sgd/change': jax.lax.map(lambda eps: change(step_at(eps), 'sgd'), eps_E),
-        **jax.lax.map(coordinatewise, eps_E[::SPARSE]),
-        **_reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, step_at,
-                 alpha_eps),
+        'sgd/change': jax.lax.map(lambda link: change(step_of(link), 'sgd'), links_E),
+        **jax.lax.map(coordinatewise, (eps_E[::SPARSE], links_E[::SPARSE])),
+        **_reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, curve.total,
+                 step_of, alpha_eps),
         'eps_second': reach.second_order_eps(found.first, found.second),
         'change_second': theory.loss_second_order(trait_loss, teacher, found, alphas['sgd']),
         'first': found.first, 'second': found.second, 'trait': curve.trait,
@@ -87,26 +89,30 @@ def one_seed(
         'step_norm': trees.norm(found.step), 'direction_norm': trees.norm(direction)}
 
 
-def _reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, step_at, alpha_eps):
+def _reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, known, step_of,
+           alpha_eps):
     """How far the signs hold for a gradient step: eps by search, alpha by both ways."""
     outputs, v = jax.jvp(lambda p: apply(p, x), (student,), (direction,))
     base = loss.link(outputs)
 
-    def inner(eps):
-        moved = loss.link(apply(trees.add(teacher, direction, eps), x))
-        return jnp.mean(jnp.sum(v * (moved - base), axis=-1))
+    def link_at(eps):
+        return loss.link(apply(trees.add(teacher, direction, eps), x))
 
-    step = step_at(jnp.asarray(alpha_eps, eps_E.dtype))
+    def inner(eps):
+        return jnp.mean(jnp.sum(v * (link_at(eps) - base), axis=-1))
+
+    step = step_of(link_at(jnp.asarray(alpha_eps, eps_E.dtype)))
     before = trait_loss(student)
 
     def fall(size):
         return before - trait_loss(trees.add(student, step, size))
 
     beyond = eps_E[-1] * 10.0 ** jnp.arange(1, BEYOND + 1)
-    sizes = 10.0 ** jnp.arange(-1, 7)
+    sizes = 10.0 ** jnp.arange(-3, 7)
     bend = theory.curvature(trait_loss, student, step)
     return {
-        'eps_search': reach.search(inner, jnp.concatenate([eps_E, beyond.astype(eps_E.dtype)])),
+        'eps_search': reach.search(
+            inner, jnp.concatenate([eps_E, beyond.astype(eps_E.dtype)]), known=known),
         'alpha_search': reach.search(fall, sizes.astype(eps_E.dtype)),
         'alpha_second': reach.second_order_alpha(trees.dot(step, direction), bend),
     }

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from subliminal_jax.experiments import theory_models
+from subliminal_jax.experiments import theory_language, theory_models
 from subliminal_jax.runs import UserError
 from subliminal_jax.theory.losses import covered
 
-MODELS = ('mlp-relu', 'mlp-gelu', 'conv-gelu', 'linear')
+IMAGE_MODELS = ('mlp-relu', 'mlp-gelu', 'conv-gelu', 'linear')
+MODELS = (*IMAGE_MODELS, *theory_language.MODELS)
 OPTIMIZERS = ('sgd', 'adam', 'sign')
 LOSSES = ('cross_entropy', 'squared_error')
 INPUTS = ('uniform', 'gaussian', 'images', 'constant', 'other')
@@ -54,10 +55,11 @@ def grid(config: Any) -> list[Cell]:
 
     The whole product of models, losses, logits, inputs, starts and optimizers in float64; then
     what stands for itself: a linear model (certificates), one auxiliary logit (A = 0 under
-    cross-entropy), float32 beside float64 on a part of the cells.
+    cross-entropy), float32 beside float64 on a part of the cells, and the language models, by
+    cross-entropy at every position.
     """
     found: list[Cell] = []
-    names = [n for n in config.models if n != 'linear']
+    names = [n for n in config.models if n in IMAGE_MODELS and n != 'linear']
     for name in names:
         for loss in config.losses:
             found += _product((name,), (loss,), config.logits, config.inputs, config.starts,
@@ -72,6 +74,9 @@ def grid(config: Any) -> list[Cell]:
         kept = [i for i in ('uniform', 'images') if i in config.inputs] or config.inputs[:1]
         found += _product(names[-1:] if 'mlp-gelu' not in names else ('mlp-gelu',), config.losses,
                           config.logits, kept, ('shared',), config.optimizers, 'float32')
+    for name in (n for n in config.models if n in theory_language.MODELS):
+        found += _product((name,), ('cross_entropy',), theory_language.LANGUAGE_LOGITS,
+                          theory_language.LANGUAGE_INPUTS, config.starts, config.optimizers)
     return list(dict.fromkeys(found))
 
 

@@ -6,18 +6,19 @@ cross-entropy. Then dS . dT = eps A + O(eps^2) with A = E[v' M v] >= 0 (arXiv 25
 theorem 1).
 """
 
-from subliminal_jax.theory.first_order import (
-    Alignment as Alignment,
-    alignment as alignment,
-    gauss_newton_form as gauss_newton_form,
-)
 from subliminal_jax.theory.expansion import (
     Curve as Curve,
     Expansion as Expansion,
     curve as curve,
     expand as expand,
     loss_second_order as loss_second_order,
+    teacher_links as teacher_links,
     trait_slope as trait_slope,
+)
+from subliminal_jax.theory.first_order import (
+    Alignment as Alignment,
+    alignment as alignment,
+    gauss_newton_form as gauss_newton_form,
 )
 from subliminal_jax.theory.losses import (
     StudentLoss as StudentLoss,

@@ -92,9 +92,23 @@ class Curve(NamedTuple):
         return self.imitation + self.trait
 
 
+def teacher_links(
+    apply: Apply, student_loss: StudentLoss, teacher: Any, direction: Any, x: Any,
+    eps_E: jax.Array,
+) -> jax.Array:
+    """t(z(eps)), [E, B, ..., C]: the teacher's outputs through the loss's link, one eps at a time.
+
+    Args:
+      as for `curve`.
+    """
+    loss = covered(student_loss)
+    return jax.lax.map(lambda e: loss.link(apply(trees.add(teacher, direction, e), x)), eps_E)
+
+
 def curve(
     apply: Apply, student_loss: StudentLoss, teacher: Any, direction: Any, x: Any,
     eps_E: jax.Array, student: Any = None, weight: jax.Array | None = None,
+    links_E: jax.Array | None = None,
 ) -> Curve:
     """The exact inner product over eps, by forward passes only.
 
@@ -106,6 +120,7 @@ def curve(
       eps_E: the values of eps.
       student: the student's start; None where it is the teacher's.
       weight: of the items; None for ones.
+      links_E: what `teacher_links` gives, where it is at hand.
 
     Raises:
       UserError: trees that differ, float64 while it is disabled, a loss that is not covered.
@@ -118,12 +133,11 @@ def curve(
     outputs, v = jax.jvp(lambda p: apply(p, x), (student,), (direction,))
     w = _shares(weight, outputs)[..., None]
     untrained = loss.link(apply(teacher, x))
-
-    def at(eps):
-        trained = loss.link(apply(trees.add(teacher, direction, eps), x))
-        return jnp.sum(w * v * (trained - untrained)), jnp.sum(w * jnp.abs(v) * jnp.abs(trained))
-
-    trait, size = jax.lax.map(at, eps_E)
+    if links_E is None:
+        links_E = teacher_links(apply, loss, teacher, direction, x, eps_E)
+    axes = tuple(range(1, links_E.ndim))
+    trait = jnp.sum((w * v)[None] * (links_E - untrained[None]), axis=axes)
+    size = jnp.sum((w * jnp.abs(v))[None] * jnp.abs(links_E), axis=axes)
     imitation = jnp.sum(w * v * (untrained - loss.link(outputs)))
     return Curve(imitation, trait, size * jnp.finfo(outputs.dtype).eps)
 

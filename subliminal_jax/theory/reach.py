@@ -11,7 +11,8 @@ THIRD_MOMENT = 3**0.5 / 18  # the largest |third central moment| of a variable o
 
 
 def search(
-    quantity: Callable[[jax.Array], jax.Array], grid_E: jax.Array, halvings: int = 6
+    quantity: Callable[[jax.Array], jax.Array], grid_E: jax.Array, halvings: int = 6,
+    known: jax.Array | None = None,
 ) -> jax.Array:
     """The largest value up to which a quantity stays above zero.
 
@@ -21,11 +22,14 @@ def search(
       quantity: scalar -> scalar; traced.
       grid_E: rising values above zero.
       halvings: of the last interval.
+      known: the quantity at the first values of the grid, where it is at hand.
 
     Returns:
       The value: zero if the quantity fails at the first, the last value if it never fails.
     """
-    holds_E = jax.lax.map(lambda e: quantity(e) > 0, grid_E)
+    begin = 0 if known is None else len(known)
+    values_E = jax.lax.map(quantity, grid_E[begin:])
+    holds_E = (values_E if known is None else jnp.concatenate([known, values_E])) > 0
     bad = jnp.argmin(holds_E)  # the first False; 0 also if there is none
     low, high = grid_E[jnp.maximum(bad - 1, 0)], grid_E[bad]
 
