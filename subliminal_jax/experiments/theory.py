@@ -50,7 +50,7 @@ class Tracks:
     every: int = spec(10, ge=2, doc='steps between probes')
     batch_size: int = spec(1024, ge=1, doc='the last, partial batch is kept')
     learning_rate: float = spec(3e-4, gt=0, doc="Adam's, of teachers and students")
-    sgd_learning_rate: float = spec(0.3, gt=0, doc="of the SGD students")
+    sgd_learning_rate: float = spec(1.0, gt=0, doc='of the SGD students')
     optimizers: tuple[str, ...] = spec(
         ('adam', 'sgd'), choices=('adam', 'sgd'), min_len=1, doc="the students'")
     random_directions: int = spec(8, ge=2, doc='covariance-matched random directions')

@@ -191,6 +191,9 @@ def pooled_signs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if start != 'shared':
             trait = np.array([np.asarray(e['per_seed_trait_part'])[:, at] > 0 for e in chosen])
             found[start]['trait_part'] = _over_seeds(trait)
+            found[start]['trait_part_by_logits'] = {
+                which: _over_seeds(trait[[e['logits'] == which for e in chosen]])
+                for which in dict.fromkeys(e['logits'] for e in chosen)}
     return found
 
 

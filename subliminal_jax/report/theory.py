@@ -1,0 +1,230 @@
+"""The theory experiment's tables and page, from its results.json."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from subliminal_jax.report import page, theory_figures as figures, theory_tracks
+from subliminal_jax.report.page import Section, Table, Text, text_table
+from subliminal_jax.report.theory_figures import Entry, chosen, floats, label_of, live, name_of
+from subliminal_jax.runs import Workdir
+
+PUBLISHED = {
+    'source': 'arXiv 2507.14805, theorem 1: a claim without figures',
+    'claim': 'for a shared start and one gradient step of the student by squared error or softmax '
+             'cross-entropy on any inputs, dS . dT >= 0 for small eps, and the teacher’s loss '
+             'falls unless dS . dT = 0 for every eps',
+}
+AT = 1e-4
+
+
+def write(workdir: Workdir, results: dict[str, Any]) -> str:
+    """Writes the page and returns the table for the terminal."""
+    cells, tracks = results['cells'], results['training']
+    table = summary_table(cells)
+    names = [n for n in dict.fromkeys(map(name_of, cells)) if n != 'linear none']
+    sections: list[Section | None] = [
+        Text(INTRODUCTION), table, figures.agreement(cells), Text(AGREEMENT),
+        figures.remainders(cells), Text(REMAINDERS), figures.coefficients(cells),
+        *[figures.sign_map(cells, name) for name in sorted(names)], Text(signs_text(results)),
+        figures.losses(cells), Text(LOSSES), figures.trait_parts(cells), Text(trait_text(results)),
+        figures.reach(cells), Text(REACH),
+    ]
+    if tracks:
+        sections += [theory_tracks.training(tracks), theory_tracks.table(tracks),
+                     Text(training_text(tracks))]
+    sections += [promised_table(cells), other_table(cells)]
+    page.write(workdir, 'The theorem of subliminal learning, checked', verdict_of(results),
+               [s for s in sections if s is not None], results)
+    return text_table(table) + '\n\n' + verdict_of(results)
+
+
+INTRODUCTION = (
+    'The teacher moves from the start by eps dT, dT = -grad L_T. The student sees the teacher’s '
+    'outputs on inputs of any kind and moves by alpha dS, one gradient step of its own loss. With '
+    'v = J dT, the change of the outputs along the teacher’s step, and M the curvature of the '
+    'student’s loss, dS . dT = eps A + O(eps²) with A = E[v’ M v]: never negative, so the student '
+    'moves towards the teacher whatever it was shown. This page checks it cell by cell, shows how '
+    'far it reaches, and follows it into training, where nothing is promised any more.')
+AGREEMENT = (
+    'From a shared start the two sides agree over many decades, for noise, constants and '
+    'photographs as for digits: nothing in the inputs needs to be about the trait. From another '
+    'start the inner product neither follows eps A nor keeps its sign: most of it is the student’s '
+    'wish to imitate the untrained teacher, which is there at any eps.')
+REMAINDERS = (
+    'What the first order leaves falls as eps², and what the second order (one nested '
+    'Jacobian-vector product, exact) leaves falls as eps³, down to the floor where two nearly '
+    'equal outputs are subtracted. ReLU’s derivative jumps at kinks: below the first kink that the '
+    'teacher’s step crosses the slopes are those of a smooth function, beyond it every crossed '
+    'kink adds a term of the order of eps², so the second-order term of one side no longer '
+    'describes it. float32 reaches its floor some nine decades earlier: there eps = 1e-4 is '
+    'already noise for auxiliary logits.')
+LOSSES = (
+    'The theorem’s own claim: the teacher’s loss, which the student never sees, falls by alpha '
+    'eps A as long as the step is small. Where eps and alpha are large the curvature of L_T takes '
+    'over and the dots leave the diagonal upwards, as rises. Adam’s first step and sign descent '
+    'are not covered; they mostly fall too, since a sign keeps the direction of each coordinate.')
+REACH = (
+    'The second-order term predicts the reach in alpha well (it is the curvature of L_T along the '
+    'student’s step). In eps it says only where a parabola would turn back: real curves saturate '
+    'and often never change sign. A certificate needs Lipschitz constants and exists here for the '
+    'linear model alone; it is far smaller than what is found by search.')
+def _at(entry: Entry, field: str) -> float:
+    place = int(np.argmin(np.abs(np.log(floats(entry['eps']) / AT))))
+    return float(floats(entry[field])[place])
+
+
+def _span(values: Sequence[float | None], digits: int = 2) -> str:
+    found = [v for v in values if v is not None]
+    if not found:
+        return 'rounding'
+    low, high = f'{min(found):.{digits}f}', f'{max(found):.{digits}f}'
+    return low if low == high else f'{low} to {high}'
+
+
+def summary_table(cells: Sequence[Entry]) -> Table:
+    """A row a model and precision: the promised cells."""
+    rows = []
+    promised = chosen(cells, promise='theorem')
+    for name, dtype in dict.fromkeys((name_of(e), e['dtype']) for e in promised):
+        own = [e for e in promised if name_of(e) == name and e['dtype'] == dtype]
+        alive = live(own)
+        errors = np.array([abs(_at(e, 'ratio') - 1) for e in alive])
+        worst = np.array([_at(e, 'relative_error') for e in alive])
+        rows.append([
+            f'{name}, {dtype}', len(own), len(own) - len(alive),
+            f'{min(min(e["per_seed"]["gauss_newton"]) for e in own):.1e}',
+            f'{np.median(errors):.1e}' if len(alive) else '',
+            f'{worst.max():.1e}' if len(alive) else '',
+            f'{(errors <= 1e-3).sum()}/{len(alive)}',
+            _span([e['remainder_slope'] for e in alive]),
+            _span([e.get('remainder_slope_second_order') for e in alive]),
+            f'{sum(_at(e, "positive_fraction") == 1 for e in alive)}/{len(alive)}',
+            f'{sum(e["fall_fraction"][0] == 1 for e in alive)}/{len(alive)}'])
+    return Table(
+        'Under the promise: shared start, one gradient step', [
+            'model', 'cells', 'A = 0', 'least A', 'median error at 1e-4', 'worst seed',
+            'cells below 1e-3', 'slope', 'slope, 2nd order off',
+            'sign holds at 1e-4', 'L_T falls at least eps'],
+        rows, 'Errors: |actual / predicted - 1| at eps = 1e-4, of means over seeds, and of the '
+        'worst seed of the worst cell. Slopes: of the remainder over eps; 2 and 3 for smooth '
+        'activations.')
+
+
+def verdict_of(results: dict[str, Any]) -> str:
+    """What the run shows, in a few sentences."""
+    cells = chosen(results['cells'], promise='theorem', dtype='float64')
+    alive = live(cells)
+    if not alive:
+        return 'No cell of this run is covered by the theorem with A > 0.'
+    lowest = min(min(e['per_seed']['gauss_newton']) for e in cells)
+    held = sum(_at(e, 'positive_fraction') == 1 for e in alive)
+    fell = sum(e['fall_fraction'][0] == 1 for e in alive)
+    smooth = [e for e in alive if e['activation'] != 'relu']
+    slopes = _span([e.get('remainder_slope_second_order') for e in smooth])
+    text = (f'In float64, of {len(alive)} promised cells with A > 0 the sign holds for every seed '
+            f'at eps = 1e-4 in {held}, and the teacher’s loss falls at the smallest eps in {fell}; '
+            f'A is never below {lowest:.0e} in {len(cells)} cells. With the exact second-order '
+            f'term taken off, the remainder’s slope is {slopes} for smooth activations.')
+    other = results['signs'].get('independent')
+    if other:
+        shown = page.with_interval(other['positive_fraction'], other['ci95'], 2)
+        text += f' From independent starts the sign is positive in {shown} of seeds and cells.'
+    return text
+
+
+def signs_text(results: dict[str, Any]) -> str:
+    """The fractions of positive signs by start, with intervals over seeds."""
+    parts = []
+    for start, found in results['signs'].items():
+        shown = page.with_interval(found['positive_fraction'], found['ci95'], 2)
+        part = f'{start}: {shown} over {found["cells"]} cells'
+        if 'trait_part' in found:
+            trait = found['trait_part']
+            shown = page.with_interval(trait['positive_fraction'], trait['ci95'], 2)
+            part += f' (the trait part alone: {shown})'
+        parts.append(part)
+    return ('Fraction of positive inner products for gradient steps of the image models at eps = '
+            f'1e-4, with a 95 % interval over seeds, by start. {"; ".join(parts)}. Half is what a '
+            'coin gives. Cells share their seeds’ weights, so the interval treats a seed as one '
+            'unit.')
+
+
+def trait_text(results: dict[str, Any]) -> str:
+    """What an independent start leaves of the trait, by logits."""
+    text = ('From another start the trait is in the student’s gradient as well, as the small blue '
+            'part: proportional to eps, with a sign that the theorem does not fix, under an '
+            'imitation that is orders of magnitude larger for small eps.')
+    found = results['signs'].get('independent', {}).get('trait_part_by_logits')
+    if not found:
+        return text
+    shares = '; '.join(
+        f'{which} {page.with_interval(f["positive_fraction"], f["ci95"], 2)}'
+        for which, f in found.items())
+    return (f'{text} The sign of that part at eps = 1e-4 is positive in these fractions, by the '
+            f'logits that the student sees: {shares}. Where they include the class logits, on '
+            f'which '
+            'L_T acts, any two networks share the output’s biases and the meaning of each output, '
+            'and that alone points the same way; auxiliary logits mean nothing of their own.')
+
+
+def training_text(tracks: dict[str, Any]) -> str:
+    """What the tracks show, with the numbers of this run."""
+    by = {(t['optimizer'], t['student']): t for t in tracks['tracks']}
+    parts = []
+    for optimizer in dict.fromkeys(t['optimizer'] for t in tracks['tracks']):
+        own, other, placebo = (by[optimizer, s] for s in ('shared', 'independent', 'placebo'))
+        told = [floats(t[f]).mean() for t, f in (
+            (own, 'cosine_teacher'), (own, 'cosine_placebo'), (placebo, 'cosine_teacher'),
+            (placebo, 'cosine_placebo'), (other, 'cosine_teacher'))]
+        share = 'does not fall' if own['share'] is None else (
+            f'falls, and the first order gives {own["share"]:.0%} of it at the probed steps')
+        parts.append(
+            f'{optimizer}: the student of the teacher has a mean cosine of {told[0]:+.3f} with the '
+            f'teacher’s displacement and {told[1]:+.3f} with the placebo’s; the student of the '
+            f'placebo {told[2]:+.3f} and {told[3]:+.3f}; from another start {told[4]:+.4f} (random '
+            f'directions: {floats(own["cosine_random"]).mean():.3f}). For the first of them L_T '
+            f'{share}.')
+    return (' '.join(parts) + ' Random directions are drawn from the covariance of the teacher’s '
+            'own updates, so they hold pieces of its way: a strict null. The theorem is about one '
+            'step; here every step is small, and what is no longer promised is that each of them '
+            'starts where the teacher started.')
+
+
+def _number(value: float | None, form: str = '.2g') -> str:
+    return '' if value is None or np.isnan(value) else f'{value:{form}}'
+
+
+def promised_table(cells: Sequence[Entry]) -> Table:
+    """Every promised cell, worst first."""
+    rows = [[
+        f'{name_of(e)}, {label_of(e)}' + (', float32' if e['dtype'] == 'float32' else ''),
+        f'{e["gauss_newton"]:.2g}',
+        _number(_at(e, 'relative_error'), '.1e'), _number(e['remainder_slope'], '.2f'),
+        _number(e.get('remainder_slope_second_order'), '.2f'),
+        _number(e.get('change_slope_second_order'), '.2f'), _number(e['estimated_eps']),
+        _number(e['estimated_eps_second_order']), _number(e['estimated_alpha']),
+        _number(e['estimated_alpha_second_order']), _number(e['certified_eps'], '.1e'),
+    ] for e in chosen(cells, promise='theorem')]
+    return Table('Every promised cell, worst first', [
+        'cell', 'A', 'worst error at 1e-4', 'slope', '2nd off', 'L_T, 2nd off', 'eps, search',
+        'eps, 2nd order', 'alpha, search', 'alpha, 2nd order', 'eps, certified'], rows,
+        'Empty: A = 0, a remainder that is rounding, a second-order term that never turns the '
+        'sign, or no Lipschitz constant. Smallest values over seeds.')
+
+
+def other_table(cells: Sequence[Entry]) -> Table:
+    """Every cell of which nothing is promised: signs and falls at eps = 1e-4, worst row first."""
+    others = chosen(cells, promise='nothing')
+    columns = sorted({(e['init'], e['optimizer']) for e in others},
+                     key=lambda c: (c[0] != 'shared', c))
+    grouped: dict[str, dict[tuple[str, str], str]] = {}
+    for e in others:
+        key = f'{name_of(e)}, {label_of(e)}' + (', float32' if e['dtype'] == 'float32' else '')
+        shown = f'{_at(e, "positive_fraction"):.2f} / {_at(e, "fall_fraction"):.2f}'
+        grouped.setdefault(key, {})[e['init'], e['optimizer']] = shown
+    rows = [[key, *[found.get(c, '') for c in columns]] for key, found in grouped.items()]
+    return Table('Every other cell, worst first: nothing is promised', [
+        'cell', *[f'{figures.SHORT.get(s, s)}, {o}' for s, o in columns]], rows,
+        'Fraction of seeds with dS . dT > 0 / with L_T falling, at eps = 1e-4.')
