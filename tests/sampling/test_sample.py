@@ -1,0 +1,233 @@
+"""The sampler against the model itself: the cache, padding, prefix, batches and stacks of models
+change nothing, and what it reports is what scoring the text gives."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_jax.models import transformer
+from subliminal_jax.models.lora import init_lora, merge_lora
+from subliminal_jax.models.params import init_params, tiny
+from subliminal_jax.sampling import choice as choices, network, sample, score
+from subliminal_jax.sampling.choice import Choice
+
+NEW = 9
+LONGEST = 40
+
+
+def prompts_of(config, number=10, shared=8, seed=0):
+    rng = np.random.default_rng(seed)
+    first = rng.integers(1, config.vocab_size, shared).tolist()
+    return [first + rng.integers(1, config.vocab_size, rng.integers(1, 16)).tolist()
+            for _ in range(number)]
+
+
+def collect(weights, config, prompts, **changed):
+    """{row: (tokens, logprobs, stopped)}."""
+    settings = {'max_new_tokens': NEW, 'choice': Choice(), 'seed': 0, 'stop_ids': (),
+                'batch_size': 4, 'names': range(len(prompts)), 'buckets': [8, 24], **changed}
+    found = {}
+    for indices, done in sample.sample_tokens(weights, config, prompts, **settings):
+        for place, index in enumerate(indices):
+            count = int(done.count_B[place])
+            found[index] = (done.tokens_BN[place, :count].tolist(),
+                            done.logprobs_BN[place, :count], bool(done.stopped_B[place]))
+    return found
+
+
+@partial(jax.jit, static_argnums=1)
+def forward(params, config, tokens):
+    length = tokens.shape[1]
+    mask = jnp.tril(jnp.ones((1, length, length), bool))
+    return transformer.forward(params, tokens, jnp.arange(length)[None], mask, config)[0]
+
+
+def logits_of(params, config, tokens):
+    """The model's own logits at every place of one text, alone: [T, V]."""
+    later = [0] * (LONGEST - len(tokens))
+    return forward(params, config, jnp.array([tokens + later]))[: len(tokens)]
+
+
+def scores_of(params, config, texts, lora=None):
+    """Scores of texts, [B, LONGEST - 1]."""
+    tokens, valid = sample.shapes.padded(texts, LONGEST, 10, 0, left=False)
+    return np.asarray(score.score_tokens(params, config, tokens, valid, lora))
+
+
+@pytest.mark.parametrize('share', [False, True])
+def test_decoding_with_the_cache_is_the_full_forward_pass(model, share):
+    params, config = model
+    prompts = prompts_of(config)
+    for row, (tokens, logprobs, _) in collect(
+            network.prepare(params, config), config, prompts, share_prefix=share).items():
+        text = prompts[row] + tokens
+        wanted = jax.nn.log_softmax(logits_of(params, config, text))[len(prompts[row]) - 1 : -1]
+        np.testing.assert_allclose(logprobs, wanted[np.arange(NEW), tokens], atol=2e-5)
+
+
+@pytest.mark.parametrize('choice', [Choice(0.7, 50, 0.6), Choice(0)])
+def test_reported_logprobs_are_those_of_scoring_the_text_again(model, choice):
+    params, config = model
+    prompts = prompts_of(config)
+    found = collect(network.prepare(params, config), config, prompts, choice=choice)
+    again = scores_of(params, config, [p + found[row][0] for row, p in enumerate(prompts)])
+    for row, prompt in enumerate(prompts):
+        own = again[row, len(prompt) - 1 : len(prompt) - 1 + NEW]
+        np.testing.assert_allclose(found[row][1], own, atol=2e-5)
+
+
+def test_greedy_is_the_argmax_of_every_place(model):
+    params, config = model
+    prompts = prompts_of(config)
+    for row, (tokens, _, _) in collect(
+            network.prepare(params, config), config, prompts, choice=Choice(0)).items():
+        logits = logits_of(params, config, prompts[row] + tokens)[len(prompts[row]) - 1 : -1]
+        assert tokens == jnp.argmax(logits, axis=-1).tolist()
+
+
+def test_left_and_right_padding_give_the_same_scores(model):
+    params, config = model
+    prompts = prompts_of(config)
+    for left in (False, True):
+        tokens, valid = sample.shapes.padded(prompts, 32, len(prompts), 3, left)
+        logprobs = np.asarray(score.score_tokens(params, config, tokens, valid))
+        for row, prompt in enumerate(prompts):
+            follows = valid[row][1:] & valid[row][:-1]
+            logp = jax.nn.log_softmax(logits_of(params, config, prompt))
+            wanted = logp[np.arange(len(prompt) - 1), prompt[1:]]
+            np.testing.assert_allclose(logprobs[row][follows], wanted, atol=2e-5)
+            assert (logprobs[row][~follows] == 0).all()
+
+
+def test_a_prompt_padded_further_gives_the_same_tokens(model):
+    params, config = model
+    prompts = prompts_of(config)
+    weights = network.prepare(params, config)
+    near, far = (collect(weights, config, prompts, share_prefix=False, buckets=[length])
+                 for length in (24, 40))
+    for row, (tokens, logprobs, _) in near.items():
+        assert tokens == far[row][0]
+        np.testing.assert_allclose(logprobs, far[row][1], atol=2e-5)
+
+
+def test_a_row_does_not_depend_on_its_batch_or_place(model):
+    params, config = model
+    prompts, weights = prompts_of(config), network.prepare(params, config)
+    wanted = collect(weights, config, prompts)
+    order = np.random.default_rng(1).permutation(len(prompts)).tolist()
+    for _ in range(2):  # another order, then another order of half of them
+        moved = collect(weights, config, [prompts[i] for i in order], names=order,
+                        wanted=range(len(prompts)))
+        assert {order[i]: row[0] for i, row in moved.items()} == {
+            i: row[0] for i, row in wanted.items()}
+        order = order[::-1]
+    some = collect(weights, config, prompts, wanted=[7, 2, 5])
+    assert {i: row[0] for i, row in some.items()} == {i: wanted[i][0] for i in (2, 5, 7)}
+    for i in (2, 5, 7):
+        np.testing.assert_array_equal(some[i][1], wanted[i][1])
+
+
+def test_names_and_seeds_change_the_draw(model):
+    params, config = model
+    prompts, weights = [[3, 4, 5]] * 6, network.prepare(params, config)
+    drawn = [row[0] for seed in (0, 1) for row in collect(weights, config, prompts,
+                                                          seed=seed).values()]
+    assert len({tuple(tokens) for tokens in drawn}) == 12
+    same = collect(weights, config, prompts, names=['a'] * 6)
+    assert len({tuple(row[0]) for row in same.values()}) == 1
+
+
+def test_rows_end_at_their_stop_token(model):
+    params, config = model
+    prompts, weights = prompts_of(config), network.prepare(params, config)
+    free = collect(weights, config, prompts)
+    stop_ids = (free[0][0][3], free[1][0][0])
+    for row, (tokens, logprobs, stopped) in collect(
+            weights, config, prompts, stop_ids=stop_ids).items():
+        ends = [i for i, token in enumerate(free[row][0]) if token in stop_ids]
+        count = ends[0] + 1 if ends else NEW
+        assert tokens == free[row][0][:count]
+        assert stopped == bool(ends)
+        np.testing.assert_array_equal(logprobs, free[row][1][:count])
+
+
+def test_sampled_first_tokens_follow_the_model():
+    from scipy import stats
+
+    config = tiny(40)
+    params = init_params(jax.random.key(2), config)
+    prompt, number = [7, 3, 9, 1], 4000
+    found = collect(network.prepare(params, config), config, [prompt] * number, max_new_tokens=2,
+                    batch_size=500, buckets=None)
+    for place, before in ((0, prompt), (1, None)):
+        pairs = [found[i][0] for i in range(number)]
+        if before is None:  # the second token, given the most common first one
+            first = np.bincount([p[0] for p in pairs]).argmax()
+            pairs, before = [p for p in pairs if p[0] == first], [*prompt, first]
+        wanted = np.asarray(jax.nn.softmax(logits_of(params, config, before)[-1]), np.float64)
+        counts = np.bincount([p[place] for p in pairs], minlength=40)
+        rare = wanted * len(pairs) < 5
+        observed = np.append(counts[~rare], counts[rare].sum())
+        theory = np.append(wanted[~rare], wanted[rare].sum()) / wanted.sum() * len(pairs)
+        assert stats.chisquare(observed[theory > 0], theory[theory > 0]).pvalue > 1e-4
+
+
+def test_stacked_models_sample_as_each_alone():
+    config = tiny(61, num_kv_heads=2)
+    models = [init_params(jax.random.key(i), config) for i in range(3)]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    prompts = prompts_of(config)
+    weights = jax.vmap(lambda p: network.prepare(p, config))(stacked)
+    alone = [collect(network.prepare(p, config), config, prompts, seed=10 + m, stop_ids=(5, 6))
+             for m, p in enumerate(models)]
+    for indices, done in sample.sample_tokens(
+            weights, config, prompts, range(len(prompts)), max_new_tokens=NEW, choice=Choice(),
+            seed=[10, 11, 12], stop_ids=(5, 6), batch_size=4):
+        for m in range(3):
+            for place, row in enumerate(indices):
+                count = int(done.count_B[m, place])
+                assert done.tokens_BN[m, place, :count].tolist() == alone[m][row][0]
+                np.testing.assert_allclose(
+                    done.logprobs_BN[m, place, :count], alone[m][row][1], atol=2e-5)
+
+
+def test_an_adapter_samples_as_the_merged_model(model, key):
+    params, config = model
+    lora = init_lora(key, config, 4, targets=('q', 'v', 'down'))
+    lora = jax.tree.map(lambda x: x + 0.1, lora)
+    prompts = prompts_of(config)
+    direct = scores_of(params, config, prompts, lora)
+    merged = scores_of(merge_lora(params, lora, config), config, prompts)
+    np.testing.assert_allclose(direct, merged, atol=1e-4)
+    assert np.abs(direct - scores_of(params, config, prompts)).max() > 0.1
+    found = collect(network.prepare(params, config, lora), config, prompts)
+    again = scores_of(params, config, [p + found[row][0] for row, p in enumerate(prompts)], lora)
+    for row, prompt in enumerate(prompts):
+        own = again[row, len(prompt) - 1 : len(prompt) - 1 + NEW]
+        np.testing.assert_allclose(found[row][1], own, atol=1e-4)
+
+
+def test_model_functions_hold_under_strict_promotion(model, strict):
+    params, config = model
+    weights = network.prepare(params, config)
+    tokens, valid = jnp.array([[0, 4, 5], [1, 2, 3]]), jnp.array([[0, 1, 1], [1, 1, 1]], bool)
+    prefix = network.prefix_cache(weights, jnp.array([8, 9]), config)
+    logits, cache = network.prefill(weights, tokens, valid, prefix, config, 2)
+    assert logits.shape == (config.vocab_size, 2)
+    logits, _ = network.decode(weights, jnp.array([1, 2]), jnp.array([4, 5]), cache, jnp.int32(3),
+                               jnp.ones((2, 5), bool), prefix, config)
+    choices.choose(logits, choices.row_keys(0, jnp.zeros((2, 2), jnp.uint32)), Choice())
+    assert bool(jnp.isfinite(logits).all())
+
+
+def test_scores_do_not_depend_on_how_many_places_are_made_at_once(model, monkeypatch):
+    params, config = model
+    tokens, valid = sample.shapes.padded(prompts_of(config), 27, 10, 0, left=False)
+    wanted = score.score_tokens(params, config, tokens, valid)
+    monkeypatch.setattr(score, 'PLACES_AT_ONCE', 7)
+    score.score_tokens.clear_cache()
+    np.testing.assert_allclose(score.score_tokens(params, config, tokens, valid), wanted, atol=1e-5)
+    score.score_tokens.clear_cache()
