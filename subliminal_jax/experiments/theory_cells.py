@@ -5,6 +5,7 @@ starts and eps are data, so few programs are compiled. The three optimizers shar
 gradient step, so they are computed together.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from subliminal_jax.theory.losses import StudentLoss
 from subliminal_jax.theory.steps import adam_first_step, sign_step
 
 BEYOND = 4  # decades past the largest eps that the search goes on
-SPARSE = 2  # where nothing is promised, every second eps is enough
+SPARSE = 4  # where nothing is promised, every fourth eps is enough
 
 
 def either_loss(is_entropy: jax.Array, mask_C: jax.Array) -> StudentLoss:
@@ -40,7 +41,7 @@ def one_seed(
       loss: the student's.
       teacher, student: their starts.
       x: the student's inputs.
-      eps_E: the teacher's step sizes; Adam's and sign descent's cells take every second one.
+      eps_E: the teacher's step sizes; Adam's and sign descent's cells take every fourth one.
       alphas: the student's step size by optimizer.
       alpha_eps: the eps at which the largest alpha is sought.
 
@@ -118,13 +119,18 @@ def _reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, known
     }
 
 
-def compiled(apply: Callable, trait_loss_of: Callable, alphas: dict[str, float], alpha_eps: float):
-    """`one_seed` over seeds.
+@functools.cache
+def compiled(
+    apply: Callable, trait_loss_of: Callable, alphas: tuple[tuple[str, float], ...],
+    alpha_eps: float,
+):
+    """`one_seed` over seeds; families of the same functions share a program.
 
     Args:
       apply: the model.
       trait_loss_of: (a seed's taught examples) -> L_T.
-      alphas, alpha_eps: as for `one_seed`.
+      alphas: (optimizer, step size) pairs.
+      alpha_eps: as for `one_seed`.
 
     Returns:
       (teachers [M], students [M], is_entropy, mask [C], x [M], taught [M], eps [E]) -> arrays
@@ -133,6 +139,6 @@ def compiled(apply: Callable, trait_loss_of: Callable, alphas: dict[str, float],
 
     def run(teacher, student, is_entropy, mask_C, x, taught, eps_E):
         return one_seed(apply, trait_loss_of(taught), either_loss(is_entropy, mask_C), teacher,
-                        student, x, eps_E, alphas, alpha_eps)
+                        student, x, eps_E, dict(alphas), alpha_eps)
 
     return jax.jit(jax.vmap(run, in_axes=(0, 0, None, None, 0, 0, None)))

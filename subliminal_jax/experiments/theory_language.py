@@ -112,11 +112,12 @@ def _mixed(own: Any, other: Any, share: float) -> Any:
         lambda a, b: (1 - share) * a + share * b, own, other)
 
 
+def _transformer_loss_of(taught):
+    return lambda params: answer_loss(logits_of(params, taught['tokens']), taught)
+
+
 def _transformer(keys_M, dtype, taught_M):
     del taught_M
-
-    def trait_loss_of(taught):
-        return lambda params: answer_loss(logits_of(params, taught['tokens']), taught)
 
     def starts(start):
         def one(key):
@@ -126,20 +127,21 @@ def _transformer(keys_M, dtype, taught_M):
 
         return jax.vmap(one)(keys_M)
 
-    return logits_of, trait_loss_of, starts, None
+    return logits_of, _transformer_loss_of, starts, None
+
+
+def _adapted(adapter, x):
+    """LoRA's outputs: params are A and B; the frozen base travels with the inputs."""
+    base, tokens = x
+    return logits_of(base, tokens, adapter)
+
+
+def _adapter_loss_of(taught):
+    frozen, rows = taught
+    return lambda adapter: answer_loss(_adapted(adapter, (frozen, rows['tokens'])), rows)
 
 
 def _adapters(keys_M, dtype, taught_M, moved):
-    """LoRA: params are A and B; the frozen base travels with the inputs."""
-
-    def apply(adapter, x):
-        base, tokens = x
-        return logits_of(base, tokens, adapter)
-
-    def trait_loss_of(taught):
-        frozen, rows = taught
-        return lambda params: answer_loss(apply(params, (frozen, rows['tokens'])), rows)
-
     def base_of(key):
         return transformer.init_params(jax.random.fold_in(key, BASE), shape(), dtype)
 
@@ -153,10 +155,10 @@ def _adapters(keys_M, dtype, taught_M, moved):
             if not moved:
                 return own, student
             # the second step: B is no longer zero, so A moves too
-            slope = jax.grad(trait_loss_of((frozen, rows)))
+            slope = jax.grad(_adapter_loss_of((frozen, rows)))
             step = lambda p: trees.add(p, slope(p), -FIRST_STEP)
             return step(own), step(student)
 
         return jax.jit(jax.vmap(one))(keys_M, frozen_M, taught_M)
 
-    return apply, trait_loss_of, starts, frozen_M
+    return _adapted, _adapter_loss_of, starts, frozen_M

@@ -30,7 +30,7 @@ def summarise(
     Args:
       cell: which.
       arrays: what `theory_cells.compiled` returned, [M] and [M, E].
-      eps_E: the values of eps; Adam's and sign descent's cells have every second one.
+      eps_E: the values of eps; Adam's and sign descent's cells have every fourth one.
       alpha: the student's step size.
       certified_eps: the smallest over seeds, where one is known.
 
