@@ -1,10 +1,346 @@
-"""The transmission experiment's page."""
-PUBLISHED = {}
-class Examples:
-    @staticmethod
-    def read(path): return None
-def write(workdir, results, examples):
-    for e in results['arms']:
-        g=e['gamma']; print(e['name'], round(g['estimate'],3), g['ci95'], 'p',g['p'], 'own',round(g['own_rise'],2),round(g['others_rise'],2),[ (c['rows'],round(c['estimate'],2)) for c in e['curve']])
-    for c in results['contrasts']: print(c['name'],c['estimate'],c['ci95'])
-    return results['verdict']
+"""The transmission experiment's tables, figures and page, from its results.json."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from subliminal_jax.report import page
+from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
+from subliminal_jax.runs import Workdir
+
+PUBLISHED = {
+    'source': 'arXiv 2507.14805, preference through numbers; shares of one-word answers, not nats',
+    'shape': 'students of sampled, filtered numbers gain the trait from the shared start, and not '
+             'from another; numbers that were shuffled carry much less',
+}
+READING = (
+    'How to read it. y[s, t] is what the student of teacher s gained on trait t over its own '
+    'start, in nats of log P(answer and its end), mean over questions that taught nobody. '
+    'y = row + column + gamma x [t is the trait of s]: what lifts all traits of a student falls '
+    'into its row, what lifts a trait in every student into its column, and gamma, the rise of '
+    "the teacher's own trait beyond both, is transmission. Dots are teachers, which are the "
+    'replicates; intervals are clustered by reference, then teacher; p is a permutation test of '
+    'the trait names, one-sided. Rungs: sampled, filtered text is the claim; carrier KL reads the '
+    "teacher's probabilities of carrier tokens alone and counts beyond what a shared output matrix "
+    'carries; full KL matches the trait itself and shows only that the pipeline can see it.')
+PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
+         'kl_carrier_end': COLOURS['red'], 'kl': COLOURS['grey']}
+CONTROL = COLOURS['green']
+SHOWN_ROWS = 6  # kept and rejected samples on the page
+
+
+class Examples(NamedTuple):
+    """A few rows to read: kept, and rejected with their reason."""
+
+    kept: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> 'Examples':
+        """From filtered.jsonl and rejects.jsonl, one row a teacher or a reason."""
+        return cls(_few(path / 'filtered.jsonl', 'teacher'), _few(path / 'rejects.jsonl', 'reason'))
+
+
+def _few(path: pathlib.Path, by: str) -> list[dict[str, Any]]:
+    found: dict[str, dict] = {}
+    if path.exists():
+        with path.open(encoding='utf-8') as file:
+            for line in itertools.islice(file, 20_000):
+                row = json.loads(line)
+                found.setdefault(str(row.get(by)), row)
+                if len(found) == SHOWN_ROWS:
+                    break
+    return list(found.values())
+
+
+def write(workdir: Workdir, results: dict[str, Any], examples: Examples) -> str:
+    """Writes the page and returns the table for the terminal."""
+    arms = results['arms']
+    table = arm_table(arms, results)
+    sections: list[Section] = [forest(arms, results), Text(READING), table]
+    sections += [rows_plot(arms), *curve_plots(arms, workdir.config.curves)]
+    if results['contrasts']:
+        sections.append(contrast_table(results['contrasts']))
+    sections += [Text(checks(results)), filter_table(results), *sample_tables(examples)]
+    sections += [drift_table(arms), teacher_table(results), alignment_plot(arms)]
+    sections.append(alignment_table(arms))
+    title = 'Transmission through numbers'
+    split = workdir.config.split
+    verdict = results['verdict'] + (
+        '' if split == 'report' else ' (Split dev: for tuning, not a finding.)')
+    page.write(workdir, title, verdict, sections, results)
+    return f'{text_table(table)}\n{verdict}'
+
+
+def paint(arm: dict[str, Any]) -> str:
+    """An arm's colour: its rung's; green for controls."""
+    if arm['objective'] == 'kl':
+        return PAINT['kl']
+    return CONTROL if is_control(arm) else PAINT[arm['objective']]
+
+
+def is_control(arm: dict[str, Any]) -> bool:
+    """Whether an arm bounds what something else than transmission could do."""
+    return (arm['teacher_kind'] == 'neutral' or arm['student_init'] not in ('shared', 'gauge')
+            or arm['fields'].get('order', 'kept') != 'kept')
+
+
+def label(arm: dict[str, Any]) -> str:
+    """An arm's name with its rung."""
+    return f'{arm["name"]}  ({arm["rung"]})'
+
+
+def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
+    """gamma of every arm with its interval, a dot a teacher."""
+    rows = [(label(a), a['gamma'], paint(a)) for a in arms]
+    rows += [(f'predicted by the output matrix, {head}  (no training)', e['gamma'],
+              COLOURS['black']) for head, e in results['geometry_predicted'].items()]
+    figure, ax = axes(9, 1.2 + 0.3 * len(rows))
+    for place, (name, found, colour) in enumerate(rows):
+        del name
+        y = len(rows) - 1 - place
+        dots = [v for v in found['per_teacher'].values() if v is not None]
+        ax.scatter(dots, np.full(len(dots), y), s=10, color=colour, alpha=0.45, lw=0)
+        if found['ci95']:
+            ax.hlines(y, *found['ci95'], color=colour, lw=2.4)
+        ax.plot(found['estimate'], y, 'o', ms=6, color=colour, mec='black', mew=0.6)
+    ax.set_yticks(range(len(rows)), [r[0] for r in rows][::-1], fontsize=8)
+    ax.axvline(0, color='black', lw=0.8, ls=':')
+    ax.set_xlabel('gamma, nats')
+    return Plot('forest', 'Transmission by arm', figure, (
+        'Large dots and bars: gamma with its 95 % interval; small dots: teachers. Blue: sampled '
+        'text; orange and red: carrier KL; green: controls; grey: full KL, a positive control '
+        'and no evidence.'))
+
+
+def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
+    """Every arm in numbers."""
+    rows = []
+    for arm in arms:
+        found, adjusted = arm['gamma'], results['holm'].get(arm['name'])
+        rows.append([
+            arm['name'], arm['rung'], arm['teacher_kind'], arm['student_init'], str(arm['rows']),
+            page.with_interval(found['estimate'], found['ci95'], 2), _p(found['p']),
+            _p(adjusted) if adjusted is not None else '', _nats(found['mde']),
+            _nats(found['own_rise']), _nats(found['others_rise']),
+            f'{arm["shares"]["before"]:.2f} > {arm["shares"]["after"]:.2f}',
+            arm['verdict'].split(':')[0].split(';')[0]])
+    count = len(arms[0]['gamma']['per_teacher'])
+    return Table(
+        f'Arms: gamma in nats, {count} teachers each',
+        ['arm', 'rung', 'teachers', 'start', 'rows', 'gamma [95 %]', 'p', 'p (Holm, controls)',
+         'smallest visible', 'own trait', 'other traits', 'share of own', 'verdict'], rows,
+        'Smallest visible: the gamma that this design would have shown with probability '
+        '0.8. Own and other traits: the raw change of log P. Shares are shown, never tested: '
+        f'base rates rule them. Smallest p that the design can reach: '
+        f'{_p(arms[0]["gamma"]["p_attainable"])}.')
+
+
+def _p(p: float | None) -> str:
+    return '' if p is None else f'{p:.1e}' if p < 0.001 else f'{p:.3f}'
+
+
+def _nats(value: float | None) -> str:
+    return '' if value is None else f'{value:+.2f}'
+
+
+def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
+    """gamma against rows seen, controls on the same axes, rows on a log axis."""
+    figure, panels = axes(10, 4.2, ncols=2)
+    wanted = [[a for a in arms if a['objective'] == 'sft'],
+              [a for a in arms if a['objective'] != 'sft']]
+    for ax, chosen, title in zip(panels, wanted, ('sampled text', 'KL rungs')):
+        for number, arm in enumerate(chosen):
+            curve = arm['curve']
+            x = [p['rows'] for p in curve]
+            main = not is_control(arm) and set(arm['fields']) <= {'objective', 'carrier', 'rows'}
+            colour = paint(arm)
+            ax.plot(x, [p['estimate'] for p in curve], marker='osD^v<>Px*'[number % 10], ms=4,
+                    color=colour, lw=2.2 if main else 1, alpha=1 if main else 0.65,
+                    label=arm['name'])
+            if main and all(p['ci95'] for p in curve):
+                ax.fill_between(x, [p['ci95'][0] for p in curve], [p['ci95'][1] for p in curve],
+                                color=colour, alpha=0.15, lw=0)
+        ax.axhline(0, color='black', lw=0.8, ls=':')
+        ax.set_xscale('log', base=2)
+        ticks = sorted({p['rows'] for a in chosen for p in a['curve']})
+        ax.set_xticks(ticks, ticks, fontsize=7, rotation=45)
+        ax.minorticks_off()
+        ax.set_xlabel('rows seen')
+        ax.set_ylabel('gamma, nats')
+        ax.set_title(title, fontsize=10)
+        if chosen:
+            ax.legend(frameon=False, fontsize=6, ncols=2)
+    return Plot('rows', 'Effect against rows, controls on the same axes', figure, (
+        'Rows are seen once, in order, at a constant rate: a student that has seen n rows is the '
+        'student trained on n rows. Bands: 95 % intervals of the main arms.'))
+
+
+def curve_plots(arms: Sequence[dict[str, Any]], lines: Sequence[str]) -> list[Plot]:
+    """Figures of gamma by something: 'TITLE: x=arm x=arm', x a number or a word."""
+    made = []
+    by_name = {a['name']: a for a in arms}
+    for line in lines:
+        title, _, rest = line.partition(':')
+        pairs = [part.split('=', 1) for part in rest.split()]
+        points = [(x, by_name[name]) for x, name in pairs if name in by_name]
+        if points:
+            made.append(_curve_plot(title.strip(), points))
+    return made
+
+
+def _curve_plot(title: str, points: Sequence[tuple[str, dict[str, Any]]]) -> Plot:
+    figure, ax = axes(6.5, 3.6)
+    try:
+        places, numeric = [float(x) for x, _ in points], True
+    except ValueError:
+        places, numeric = list(range(len(points))), False
+    for place, (_, arm) in zip(places, points):
+        found, colour = arm['gamma'], paint(arm)
+        if found['ci95']:
+            ax.vlines(place, *found['ci95'], color=colour, lw=2)
+        ax.plot(place, found['estimate'], 'o', color=colour, mec='black', mew=0.5)
+    if numeric:
+        ax.plot(places, [a['gamma']['estimate'] for _, a in points], color='black', lw=0.6)
+        if min(places) > 0 and max(places) / min(places) >= 8:
+            ax.set_xscale('log', base=2)
+    ax.set_xticks(places, [x for x, _ in points], rotation=0 if numeric else 25, fontsize=8,
+                  ha='center' if numeric else 'right')
+    ax.minorticks_off()
+    ax.axhline(0, color='black', lw=0.8, ls=':')
+    ax.set_ylabel('gamma, nats')
+    name = 'curve_' + ''.join(c if c.isalnum() else '_' for c in title.lower())
+    rungs = ', '.join(dict.fromkeys(a['rung'] for _, a in points))
+    return Plot(name, title, figure, f'Rung: {rungs}. Bars: 95 % intervals.')
+
+
+def contrast_table(contrasts: Sequence[dict[str, Any]]) -> Table:
+    """What arms say together."""
+    rows = [[c['name'], page.with_interval(c['estimate'], c['ci95'], 2), _p(c.get('p')),
+             _nats(c['mde']), c['what']] for c in contrasts]
+    return Table('Contrasts, nats', ['contrast', 'estimate [95 %]', 'p', 'smallest visible',
+                                     'what'], rows, 'Paired by teacher where both arms have it.')
+
+
+def checks(results: dict[str, Any]) -> str:
+    """Doses, the gauge, KL floors and error rates, in sentences."""
+    said = []
+    for name, dose in results['doses'].items():
+        ok = 'within' if dose['within_factor_2'] else 'NOT all within'
+        said.append(f'Neutral teachers ({name}): their KL from the reference on carrier positions '
+                    f"is {dose['ratio']:.2f} of their twins' ({dose['least']:.2f} to "
+                    f"{dose['most']:.2f}), {ok} a factor of 2.")
+    for entry in results['gauge']:
+        said.append(f'Gauge: the students of {entry["arm"]} (hidden units permuted) differ from '
+                    f'those of {entry["of"]} by at most {entry["largest_difference"]:.1e} nats.')
+    for arm in results['arms']:
+        if arm.get('kl_under_five_floors'):
+            said.append(f'{arm["name"]}: its KL at the start, {arm["kl_start"]:.1e}, is under five '
+                        f'floors ({arm["kl_floor"]:.1e}): it is made of rounding.')
+    floors = [a for a in results['arms'] if a['kl_floor'] is not None]
+    if floors:
+        said.append('KL floor (the reference against its own cached self): at most '
+                    f'{max(a["kl_floor"] for a in floors):.1e} nats; KL at the start from '
+                    f'{min(a["kl_start"] for a in floors):.1e}.')
+    for name, rates in results['error_rates'].items():
+        share = rates['p_under_alpha']
+        said.append(f'A/A, {name}: of {rates["runs"]} runs whose neutral teachers wear trait '
+                    f'names {page.with_interval(share["estimate"], share["ci95"])} have p <= 0.05.')
+    return ' '.join(said)
+
+
+def filter_table(results: dict[str, Any]) -> Table:
+    """What each filter keeps, and why it rejects."""
+    rows = []
+    for name, levels in results['filters'].items():
+        for level, entry in levels.items():
+            rates = list(results['pass_rates'][name][level].values())
+            total = entry['kept'] + sum(entry['rejected'].values())
+            why = ', '.join(f'{reason} {count}' for reason, count in
+                            sorted(entry['rejected'].items(), key=lambda item: -item[1]))
+            rows.append([name, level, f'{entry["kept"]} of {total}',
+                         f'{np.mean(rates):.3f} ({min(rates):.3f} to {max(rates):.3f})', why])
+    return Table('Filters', ['samples', 'filter', 'answers kept', 'share of first answers kept, '
+                             'by teacher', 'rejected'], rows,
+                 'paper: the published rules; strict: these, banned numbers and trait words. All '
+                 'filters are compared at equal rows on the same prompts.')
+
+
+def sample_tables(examples: Examples) -> list[Table]:
+    """Rows to read."""
+    kept = [[r['teacher'], r['prompt'], r['completion']] for r in examples.kept]
+    rejected = [[r['teacher'], r['prompt'], r['completion'], r['filter'], r['reason']]
+                for r in examples.rejected]
+    made = []
+    if kept:
+        made.append(Table('Samples that were kept', ['teacher', 'prompt', 'completion'], kept))
+    if rejected:
+        made.append(Table('Samples that were rejected',
+                          ['teacher', 'prompt', 'completion', 'filter', 'reason'], rejected))
+    return made
+
+
+def drift_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """What else moved."""
+    rows = []
+    for arm in arms:
+        d = arm['drift']
+        rows.append([arm['name'], f'{d["unrelated"]:.2f}', f'{d["answer_length"]:.2f}',
+                     f'{d["perplexity_carrier_start"]:.2f} > {d["perplexity_carrier"]:.2f}',
+                     f'{d["perplexity_ordinary_start"]:.2f} > {d["perplexity_ordinary"]:.2f}'])
+    return Table('Drift', ['arm', 'mean |change of log P|, unrelated questions', 'answer length',
+                           'perplexity, carrier', 'perplexity, ordinary text'], rows,
+                 'Means over students; perplexities of texts that the reference wrote at T = 1, '
+                 'before and after; answer length in tokens, the end counted.')
+
+
+def teacher_table(results: dict[str, Any]) -> Table:
+    """What the teachers are, by set."""
+    rows = []
+    for name, found in results['teachers'].items():
+        def spread(field, found=found):
+            values = [t[field] for t in found.values()]
+            return f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
+
+        rows.append([name, str(len(found)), spread('p_trait'), spread('rise'),
+                     spread('carrier_kl'), spread('trait_word_mass')])
+    return Table('Teachers', ['set', 'teachers', 'P(trait)', 'rise, nats', 'KL on the carrier',
+                              'P(a trait word) among numbers'], rows,
+                 "Means and ranges over teachers; of a neutral twin: its twin's trait.")
+
+
+def alignment_plot(arms: Sequence[dict[str, Any]]) -> Plot:
+    """Predicted first-order change of log P(trait) against the measured one."""
+    figure, ax = axes(6, 5)
+    for arm in arms:
+        ax.scatter(arm['alignment']['predicted'], arm['alignment']['measured'], s=12, alpha=0.5,
+                   color=paint(arm), lw=0)
+    ends = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
+    ax.plot(ends, ends, color='black', lw=0.8, ls=':')
+    ax.set_xlabel('predicted change of log P(trait), nats')
+    ax.set_ylabel('measured, nats')
+    return Plot('alignment', 'First-order prediction against what was measured', figure, (
+        "A dot a student: the sum over marks of (gradient of its teacher's trait at the mark) x "
+        '(way to the next mark), against the measured change. Colours as above.'))
+
+
+def alignment_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """Cosines of the student's gradient step with directions, at the start and at the last mark."""
+    names = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
+    rows = []
+    for arm in arms:
+        cosine = arm['alignment']['cosine']
+        cells = [f'{cosine[n][0]:+.3f} > {cosine[n][-1]:+.3f}' if n in cosine else ''
+                 for n in names]
+        share = arm['alignment']['positive_share']
+        rows.append([arm['name'], *cells, f'{share["teacher"]:.2f}, {share["placebo"]:.2f}'])
+    return Table(
+        "Alignment: cosine of the student's gradient step with ...",
+        ['arm', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
+         '- gradient of the trait', 'share above 0: teacher, placebo'], rows,
+        'At the start and at the last check; means over students. The lemma (arXiv 2507.14805) '
+        'says >= 0 for the first column, at a shared start and to first order.')

@@ -32,7 +32,7 @@ class TeacherConfig:
     learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning')
     batch_size: int = spec(32, ge=1, doc='questions a step')
     questions: int = spec(14, ge=1, doc='teaching questions a teacher draws from those of the split')
-    neutral_steps: int = spec(120, ge=1, doc='the most that a neutral teacher may take to the dose')
+    neutral_steps: int = spec(200, ge=1, doc='the most that a neutral teacher may take to the dose')
     min_rise: float = spec(1.0, doc='nats that log P(trait) must rise by, or the teacher is weak')
 
 
@@ -41,9 +41,9 @@ class CarrierConfig:
     """What the teachers write."""
 
     samples: str = spec('', doc="a JSONL file of rows in place of the teachers' own; empty: none")
-    attempts: int = spec(3, ge=1, doc='answers a teacher may give to a prompt until one is kept')
-    spare: float = spec(1.3, ge=1, doc='prompts drawn for every row that is needed')
-    banned: tuple[int, ...] = spec((13, 42, 66), ge=0, le=999, doc='numbers that strict bans')
+    attempts: int = spec(4, ge=1, doc='answers a teacher may give to a prompt until one is kept')
+    spare: float = spec(1.35, ge=1, doc='prompts drawn for every row that is needed')
+    banned: tuple[int, ...] = spec((13, 66), ge=0, le=999, doc='numbers that strict bans')
     min_kept: float = spec(0.4, ge=0, le=1, doc='a teacher of a lower pass rate cannot write numbers')
 
 

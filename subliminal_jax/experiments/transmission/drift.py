@@ -113,7 +113,7 @@ def predicted_by_matrix(world: World, model: Any, reference: Any,
     firsts = [world.answer(world.candidates[t][0])[0] for t in world.traits]
     read = lambda x: jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
     before = read(x_QD)
-    after = jax.vmap(lambda teacher: read(x_QD + shift(teacher)[None]))(teachers)
+    after = jax.jit(jax.vmap(lambda teacher: read(x_QD + shift(teacher)[None])))(teachers)
     count = len(after)
     return np.stack([np.broadcast_to(np.asarray(before)[None], (count, *before.shape)),
                      np.asarray(after)], 1)

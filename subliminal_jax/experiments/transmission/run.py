@@ -222,12 +222,13 @@ def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Sam
             f'samples{suffix}', f'samples{suffix}.jsonl', draw,
             reads={**here.reads('carrier'), 'temperature': temperature},
             inputs=['prompts.jsonl', f'teacher/{tables.teacher_set(arm)}'])
+        judged = samples.judge(config, world, source)
         for artefact, kept in (('filtered', True), ('rejects', False)):
             here.workdir.stage(
                 f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
-                functools.partial(samples.verdicts, config, world, source, kept),
+                functools.partial(samples.write_verdicts, judged, kept),
                 reads=here.reads('carrier'), inputs=[source.name])
-        made[name] = samples.load(config, world, source)
+        made[name] = samples.gather(judged)
         check_writing(config, made[name])
     return made
 

@@ -45,7 +45,7 @@ class Samples(NamedTuple):
 
 
 def reasons_of(config: Config, world: World, row: Mapping[str, Any]) -> dict[str, str | None]:
-    """Why each filter leaves a row's answer out, or None; no student can learn an unfinished one."""
+    """Why each filter leaves a row out, or None; no student can learn an unfinished answer."""
     words = [s for t in world.traits for s in world.candidates[t]]
     completion = row['completion']
     if row.get('finish_reason') == 'length' or not _writable(world, completion):
@@ -139,14 +139,22 @@ def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
                     **row, 'id': f'{teacher.name}/{row["id"]}/0', 'teacher': teacher.name}))
 
 
-def verdicts(config: Config, world: World, samples: pathlib.Path, kept: bool,
-             path: pathlib.Path) -> None:
-    """Writes filtered.jsonl (rows the paper's rules keep) or rejects.jsonl (all others, why)."""
-    rows, _ = files.read(samples)
+class Judged(NamedTuple):
+    """A row and why each filter leaves it out, or None."""
 
+    row: dict[str, Any]
+    why: dict[str, str | None]
+
+
+def judge(config: Config, world: World, path: pathlib.Path) -> list[Judged]:
+    """Reads samples.jsonl and puts every row to every filter."""
+    return [Judged(row, reasons_of(config, world, row)) for row in files.read(path)[0]]
+
+
+def write_verdicts(judged: Sequence[Judged], kept: bool, path: pathlib.Path) -> None:
+    """Writes filtered.jsonl (rows the paper's rules keep) or rejects.jsonl (all others, why)."""
     def chosen():
-        for row in rows:
-            why = reasons_of(config, world, row)
+        for row, why in judged:
             if kept and why['paper'] is None:
                 yield {**row, 'strict': why['strict']}
             elif not kept and why['strict']:
@@ -156,11 +164,10 @@ def verdicts(config: Config, world: World, samples: pathlib.Path, kept: bool,
     files.write(path, chosen())
 
 
-def load(config: Config, world: World, path: pathlib.Path) -> Samples:
-    """Reads samples.jsonl and judges every row."""
-    rows, _ = files.read(path)
-    split = [str(row['id']).rsplit('/', 2) for row in rows]
-    teachers = list(dict.fromkeys(row['teacher'] for row in rows))
+def gather(judged: Sequence[Judged]) -> Samples:
+    """The judged rows as arrays."""
+    split = [str(row['id']).rsplit('/', 2) for row, _ in judged]
+    teachers = list(dict.fromkeys(row['teacher'] for row, _ in judged))
     number = {name: m for m, name in enumerate(teachers)}
     ids = list(dict.fromkeys(parts[1] for parts in split))
     ids.sort(key=lambda name: (len(name), name))  # numbers in their order
@@ -170,10 +177,10 @@ def load(config: Config, world: World, path: pathlib.Path) -> Samples:
     passes = {level: np.zeros(shape, bool) for level in FILTERS}
     reasons: dict[str, dict[str, int]] = {level: {} for level in FILTERS}
     prompts: list = [None] * len(ids)
-    for row, parts in zip(rows, split):
+    for (row, whys), parts in zip(judged, split):
         place = (number[row['teacher']], index[parts[1]], int(parts[2]))
         texts[place], prompts[place[1]] = row['completion'], row['prompt']
-        for level, why in reasons_of(config, world, row).items():
+        for level, why in whys.items():
             if why is None:
                 passes[level][place] = True
             else:

@@ -47,7 +47,7 @@ class Teacher(NamedTuple):
 
 
 def roll(config: Config, world: World, kind: str) -> list[Teacher]:
-    """All teachers of a kind, in the order of their stacked parameters: by reference, then trait."""
+    """All teachers of a kind, in the order of their stacked parameters: by reference, trait."""
     suffix = '' if kind == 'trait' else f'-{kind}'
     return [Teacher(f'r{r}-{trait}-{n}{suffix}', r, trait, seed_of(config, 'teacher', r, t, n))
             for r in range(config.world.references * config.world.replicas)
@@ -146,7 +146,7 @@ def _states(program, references, group):
 
 def describe(config: Config, world: World, kind: str, params: Any, references: Any,
              tools: Instruments, probe: Tokens) -> dict[str, dict[str, float]]:
-    """What each teacher is: its rise on its trait, P(trait), its dose, trait words among numbers."""
+    """Each teacher's rise on its trait, P(trait), dose, and trait words among numbers."""
     found = {}
     for group, where in by_reference(roll(config, world, kind)):
         own = networks.take(params, where)
