@@ -34,7 +34,7 @@ CHAT_DATE = flags.DEFINE_string(
 def main(rest: list[str]) -> None:
     del rest
     lm_rows.required(input=INPUT.value, output=OUTPUT.value)
-    from subliminal_jax.sampling import choice as choices, sample
+    from subliminal_jax.sampling import choice as choices, network, sample
 
     choice = choices.Choice(TEMPERATURE.value, TOP_K.value, TOP_P.value)
     if why := choices.choice_trouble(choice):
@@ -43,19 +43,22 @@ def main(rest: list[str]) -> None:
         raise UserError(f'--max_new_tokens must be at least 1, not {MAX_NEW_TOKENS.value}')
     use_compilation_cache()
 
+    def load():  # the sampler's copy alone is kept
+        model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value)
+        return model._replace(params=network.prepare(model.params, model.config))
+
     def check(model, row):
         prompt = sample.encode_prompt(model.tokenizer, row, SYSTEM.value)
         return sample.prompt_too_long(prompt, MAX_NEW_TOKENS.value, model.config)
 
     def batches(model, rows, done):
         return sample.sample_rows(
-            model.params, model.config, model.tokenizer, rows,
+            None, model.config, model.tokenizer, rows, weights=model.params,
             max_new_tokens=MAX_NEW_TOKENS.value, temperature=choice.temperature,
             top_k=choice.top_k, top_p=choice.top_p, seed=SEED.value, batch_size=BATCH_SIZE.value,
-            lora=model.lora, done=done, system=SYSTEM.value)
+            done=done, system=SYSTEM.value)
 
-    lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble,
-                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value), check, batches,
+    lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble, load, check, batches,
                 lm_rows.PROMPT_KEYS, 'sampling')
 
 

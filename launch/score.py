@@ -46,7 +46,7 @@ def main(rest: list[str]) -> None:
         from subliminal_jax.sampling import score
 
         return score.score_rows(model.params, model.config, model.tokenizer, rows, raw=RAW.value,
-                                batch_size=BATCH_SIZE.value, lora=model.lora, done=done)
+                                batch_size=BATCH_SIZE.value, done=done)
 
     lm_rows.run(INPUT.value, OUTPUT.value, cheap_check,
                 lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value), check, batches,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+COMPILING = 128  # a program's compilation, in columns of a batch (a decoding step is one column)
 MULTIPLE = 4  # bucket lengths are multiples of this, so that similar files share programs
 
 
@@ -24,13 +25,19 @@ class Batch(NamedTuple):
     indices: list[int]
 
 
-def choose_buckets(lengths: Sequence[int], most: int = 4, multiple: int = MULTIPLE) -> list[int]:
-    """At most `most` lengths such that padding each row up to the next costs the fewest tokens.
+def choose_buckets(lengths: Sequence[int], batch_size: int = 1, columns: int = 0, most: int = 4,
+                   multiple: int = MULTIPLE, compiling: int = COMPILING) -> list[int]:
+    """The bucket lengths that cost least.
+
+    A batch costs its length and `columns`, whether it is full or not; a bucket costs `compiling`.
 
     Args:
       lengths: the rows' lengths, at least 1 each.
-      most: how many buckets (each is a compiled program).
+      batch_size: rows in a batch.
+      columns: what a batch costs besides its length: the tokens to be sampled.
+      most: how many buckets at most.
       multiple: every bucket is a multiple of this.
+      compiling: a further program's cost, in columns.
 
     Returns:
       Increasing lengths; the last holds the longest row. Empty without rows.
@@ -38,16 +45,24 @@ def choose_buckets(lengths: Sequence[int], most: int = 4, multiple: int = MULTIP
     if not len(lengths):
         return []
     rounded = -(-np.asarray(lengths) // multiple) * multiple
-    edges, counts = np.unique(rounded, return_counts=True)
-    upto = np.cumsum(counts)
-    # best[j]: (tokens, buckets) of the rows up to edge j; one more bucket in each round.
-    best = [(int(upto[j] * edges[j]), [int(edges[j])]) for j in range(len(edges))]
+    edges, counts = (x.tolist() for x in np.unique(rounded, return_counts=True))
+    upto = np.cumsum([0, *counts]).tolist()
+
+    def cost(first, last):  # of one bucket for the edges first .. last
+        full = -(-(upto[last + 1] - upto[first]) // batch_size)
+        return full * (edges[last] + columns) + compiling
+
+    # best[j]: (cost, buckets) of the rows up to edge j; one more bucket in each round.
+    best = [(cost(0, j), [edges[j]]) for j in range(len(edges))]
     for _ in range(most - 1):
-        best = [min([best[j]] + [
-            (best[i][0] + int((upto[j] - upto[i]) * edges[j]), best[i][1] + [int(edges[j])])
-            for i in range(j)
-        ], key=lambda found: (found[0], len(found[1]))) for j in range(len(edges))]
+        best = [min([best[j]] + [(best[i][0] + cost(i + 1, j), best[i][1] + [edges[j]])
+                                 for i in range(j)]) for j in range(len(edges))]
     return best[-1][1]
+
+
+def batch_rows(batch_size: int, rows: int) -> int:
+    """The rows of every batch of a call: no more than its rows, rounded up to a multiple of 8."""
+    return min(batch_size, -(-rows // 8) * 8)
 
 
 def batches(lengths: Sequence[int], buckets: Sequence[int], batch_size: int,

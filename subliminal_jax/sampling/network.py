@@ -76,7 +76,7 @@ def prefix_cache(weights: Weights, prefix_Q: jax.Array, config: TransformerConfi
     def attend(layer, q, k_KHBT, v_KHBT):
         k_BKHT, v_BKTH = jnp.moveaxis(k_KHBT, 2, 0), jnp.transpose(v_KHBT, (2, 0, 3, 1))
         cache.append((k_BKHT[0], v_BKTH[0]))
-        return attention(q, k_BKHT, v_BKTH, causal, None, config)
+        return attention(q, k_BKHT, v_BKTH, causal[:, -q.shape[-1]:], None)
 
     _stack(weights, prefix_Q[None], jnp.arange(length)[None], attend, config)
     return cache
@@ -109,10 +109,9 @@ def prefill(weights: Weights, tokens_BT: jax.Array, valid_BT: jax.Array,
         cache.append((jnp.pad(k_BKHT, ((0, 0), (0, 0), (0, 0), (0, room))),
                       jnp.pad(v_BKTH, ((0, 0), (0, 0), (0, room), (0, 0)))))
         shared = prefix[layer] if prefix else None
-        return attention(q, k_BKHT, v_BKTH, mask_BTT, shared, config)
+        return attention(q, k_BKHT, v_BKTH, mask_BTT[:, -q.shape[-1]:], shared)
 
-    x_DX = _stack(weights, tokens_BT, positions_BT, attend, config)
-    x_DB = x_DX.reshape(-1, *tokens_BT.shape)[:, :, -1]
+    x_DB = _stack(weights, tokens_BT, positions_BT, attend, config)
     return _logits(weights, x_DB, config), cache
 
 
@@ -142,13 +141,14 @@ def decode(weights: Weights, token_B: jax.Array, position_B: jax.Array, cache: L
             v_BKSH, jnp.transpose(v_KHB1, (2, 0, 3, 1)), (zero, zero, column, zero))
         new.append((k_BKHS, v_BKSH))
         shared = prefix[layer] if prefix else None
-        return attention(q, k_BKHS, v_BKSH, seen_BS[:, None], shared, config)
+        return attention(q, k_BKHS, v_BKSH, seen_BS[:, None], shared)
 
     x_DB = _stack(weights, token_B[:, None], position_B[:, None], attend, config)
     return _logits(weights, x_DB, config), new
 
 
-def attention(q_KGHBT, k_BKHS, v_BKSH, mask_BTS, prefix, config):
+def attention(q_KGHBT: jax.Array, k_BKHS: jax.Array, v_BKSH: jax.Array, mask_BTS: jax.Array,
+              prefix: tuple[jax.Array, jax.Array] | None) -> jax.Array:
     """Softmax attention over a row's own keys and, before them, over a shared prefix.
 
     Queries of the prefix part contract with one [H, Q] matrix a head, for the whole batch at once.
@@ -180,8 +180,12 @@ def attention(q_KGHBT, k_BKHS, v_BKSH, mask_BTS, prefix, config):
 
 
 def _stack(weights, tokens_BT, positions_BT, attend, config):
-    """All layers: [D, B * T] after the last; `attend(layer, q_KGHBT, k_KHBT, v_KHBT)` mixes rows'
-    places and keeps what it needs of keys and values."""
+    """All layers: [D, B], the last place's activations after the last layer.
+
+    `attend(layer, q_KGHBT, k_KHBT, v_KHBT)` mixes a row's places and keeps what it needs of keys
+    and values. The last layer's queries, and what follows them, are computed for the last place
+    alone: nothing else is asked for.
+    """
     batch, length = tokens_BT.shape
     heads, kv, width = config.num_heads, config.num_kv_heads, config.head_dim
     dtype = weights['final_norm'].dtype
@@ -193,8 +197,10 @@ def _stack(weights, tokens_BT, positions_BT, attend, config):
         if config.qkv_bias:
             qkv += own['qkv_bias'][:, None]
         q, k, v = jnp.split(qkv.reshape(heads + 2 * kv, width, -1), [heads, heads + kv])
-        q = _rotate(q, turn) * width**-0.5
-        out = attend(layer, q.reshape(kv, heads // kv, width, batch, length),
+        q = (_rotate(q, turn) * width**-0.5).reshape(kv, heads // kv, width, batch, length)
+        if layer == config.num_layers - 1:
+            q, x_DX = q[..., -1:], x_DX.reshape(-1, batch, length)[:, :, -1]
+        out = attend(layer, q,
                      _rotate(k, turn).reshape(kv, width, batch, length),
                      v.reshape(kv, width, batch, length))
         x_DX += _product(own['out'], out)

@@ -46,7 +46,8 @@ def sample_tokens(
       seed: the run's seed; or one for each of M models, which then answer the same prompts.
       stop_ids: tokens that end a completion.
       pad_id: any token.
-      batch_size: rows at once; the last batch of a bucket is filled up.
+      batch_size: rows at once (fewer if there are fewer prompts); the last batch of a bucket is
+        filled up.
       wanted: places of the rows to compute, by default all. Shapes follow from *all* prompts.
       share_prefix: compute what all prompts begin with once.
       buckets: lengths to pad to (after the shared prefix), instead of those that suit the prompts.
@@ -59,9 +60,11 @@ def sample_tokens(
     shared = shapes.shared_prefix(prompts) if share_prefix else 0
     lengths = [len(prompt) - shared for prompt in prompts]
     prefix_Q = np.asarray(prompts[0][:shared] if prompts else [], np.int32)
-    edges = shapes.choose_buckets(lengths) if buckets is None else sorted(buckets)
+    batch_size = shapes.batch_rows(batch_size, len(prompts))
+    if buckets is None:
+        buckets = shapes.choose_buckets(lengths, batch_size, max_new_tokens)
     wanted = range(len(prompts)) if wanted is None else wanted
-    for batch in shapes.batches(lengths, edges, batch_size, wanted):
+    for batch in shapes.batches(lengths, sorted(buckets), batch_size, wanted):
         own = [prompts[i][shared:] for i in batch.indices]
         tokens_BT, valid_BT = shapes.padded(own, batch.length, batch_size, pad_id)
         words_B2 = np.zeros((batch_size, 2), np.uint32)
@@ -80,7 +83,7 @@ def sample_rows(
     params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *, max_new_tokens: int,
     temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0,
     batch_size: int = 32, stop_ids: Sequence[int] | None = None, lora: Any = None,
-    done: Sequence[int | str] = (), system: str | None = None,
+    done: Sequence[int | str] = (), system: str | None = None, weights: Any = None,
 ) -> Iterator[list[Row]]:
     """Samples a completion for every row.
 
@@ -100,6 +103,7 @@ def sample_rows(
       done: ids of rows not to be computed (again); they still shape buckets and prefix, so that
         the others come out as if computed together with them.
       system: a system message for rows that bring none.
+      weights: `network.prepare`'s, where the caller has them: params and lora are not read then.
 
     Yields:
       Batches of rows, each with `completion` (without its stop token), `token_ids` and `logprobs`
@@ -120,8 +124,10 @@ def sample_rows(
             raise UserError(f'row {row["id"]!r}: {why}')
     stop_ids = tokenizer.stop_ids if stop_ids is None else stop_ids
     skipped = set(done)
+    if weights is None:
+        weights = network.prepare(params, config, lora)
     batches = sample_tokens(
-        network.prepare(params, config, lora), config, prompts, [row['id'] for row in rows],
+        weights, config, prompts, [row['id'] for row in rows],
         max_new_tokens=max_new_tokens, choice=choice, seed=seed, stop_ids=stop_ids,
         pad_id=tokenizer.pad_id, batch_size=batch_size,
         wanted=[i for i, row in enumerate(rows) if row['id'] not in skipped])
@@ -156,7 +162,7 @@ def messages_of(row: Row, system: str | None = None) -> list[dict[str, str]]:
 
 def encode_prompt(tokenizer: Any, row: Row, system: str | None = None) -> list[int]:
     """A row's prompt as token ids, templated, up to where the answer begins."""
-    return tokenizer.chat(messages_of(row, system))
+    return tokenizer.encode(tokenizer.chat(messages_of(row, system)), allow_special=True)
 
 
 def prompt_too_long(prompt: Sequence[int], new_tokens: int, config: Any) -> str | None:

@@ -33,9 +33,9 @@ def score_tokens(params: Any, config: Any, tokens_BT: jax.Array, valid_BT: jax.A
       logits are made for a few places at a time.
     """
     batch, length = tokens_BT.shape
-    positions_BT = jnp.maximum(jnp.cumsum(valid_BT, axis=1, dtype=jnp.int32) - 1, 0)
-    mask_BTS = jnp.tril(jnp.ones((length, length), bool))[None] & valid_BT[:, None, :]
-    x_BTD, _ = transformer.hidden(params, tokens_BT, positions_BT, mask_BTS, config, lora=lora)
+    x_BTD, _ = transformer.hidden(
+        params, tokens_BT, transformer.positions_of(valid_BT), transformer.causal_mask(valid_BT),
+        config, lora=lora)
     places = batch * (length - 1)
     size = min(PLACES_AT_ONCE, max(places, 1))
     spare = -places % size
@@ -65,7 +65,8 @@ def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
       tokenizer: its tokenizer.
       rows: with `id` and (`prompt` or `messages`, perhaps `system`, and `completion`), or, raw,
         with `text`; each must fit (`score_trouble`).
-      raw: score `text` as it stands, without the chat template.
+      raw: score `text` as it stands, without the chat template; a special token's spelling in
+        it is that token.
       batch_size: rows at once.
       lora: an adapter of models.lora, or None.
       done: ids of rows to leave out; they still shape the buckets.
@@ -77,7 +78,8 @@ def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
     """
     pairs = [tokens_of(tokenizer, row, raw) for row in rows]
     lengths = [len(before) + len(own) for before, own in pairs]
-    edges = shapes.choose_buckets(lengths, multiple=16)
+    batch_size = shapes.batch_rows(batch_size, len(rows))
+    edges = shapes.choose_buckets(lengths, batch_size, multiple=16)
     skipped = set(done)
     wanted = [i for i, row in enumerate(rows) if row['id'] not in skipped]
     for batch in shapes.batches(lengths, edges, batch_size, wanted):
@@ -103,7 +105,7 @@ def tokens_of(tokenizer: Any, row: Row, raw: bool) -> tuple[list[int], list[int]
     stop token unless its `finish_reason` says that it was cut off.
     """
     if raw:
-        return [], tokenizer.encode(row['text'])
+        return [], tokenizer.encode(row['text'], allow_special=True)
     before, given = encode_prompt(tokenizer, row), row.get('token_ids')
     if _spells(tokenizer, given, row['completion']):
         return before, given

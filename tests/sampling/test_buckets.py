@@ -10,27 +10,35 @@ from subliminal_jax.sampling import buckets
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=30)
 
 
-def padded_tokens(lengths, edges):
-    return sum(min(e for e in edges if e >= n) for n in lengths)
+def price(lengths, edges, batch_size, columns, compiling):
+    own = [min(e for e in edges if e >= n) for n in lengths]
+    return sum(-(-own.count(e) // batch_size) * (e + columns) + compiling
+               for e in edges if e in own)
 
 
 @settings(max_examples=60, deadline=None)
-@given(LENGTHS, st.integers(1, 3))
-def test_no_other_buckets_pad_less(lengths, most):
-    edges = buckets.choose_buckets(lengths, most)
+@given(LENGTHS, st.integers(1, 3), st.integers(1, 9), st.integers(0, 20), st.integers(0, 50))
+def test_no_other_buckets_cost_less(lengths, most, batch_size, columns, compiling):
+    edges = buckets.choose_buckets(lengths, batch_size, columns, most, compiling=compiling)
     assert edges == sorted(set(edges))
     assert len(edges) <= most
     assert all(e % buckets.MULTIPLE == 0 for e in edges)
     grid = range(4, 41, 4)
-    best = min(padded_tokens(lengths, own)
+    best = min(price(lengths, own, batch_size, columns, compiling)
                for size in range(1, most + 1) for own in itertools.combinations(grid, size)
                if max(own) >= max(lengths))
-    assert padded_tokens(lengths, edges) == best
+    assert price(lengths, edges, batch_size, columns, compiling) == best
 
 
 def test_equal_lengths_need_one_bucket_of_their_own_length():
-    assert buckets.choose_buckets([60] * 32) == [60]
+    assert buckets.choose_buckets([60] * 32, 32) == [60]
     assert buckets.choose_buckets([]) == []
+
+
+def test_a_few_rows_are_worth_one_program_and_many_are_worth_several():
+    assert buckets.choose_buckets([12, 40, 90], 8, 64) == [92]
+    assert len(buckets.choose_buckets([12, 40, 90] * 1000, 32, 64)) == 3
+    assert [buckets.batch_rows(32, n) for n in (1, 8, 9, 100)] == [8, 8, 16, 32]
 
 
 @given(LENGTHS, st.integers(1, 7), st.data())
