@@ -146,7 +146,8 @@ def coefficients(entries: Sequence[Entry]) -> Plot | None:
         ax.set_yscale('symlog', linthresh=0.1)
         ax.set_title('smooth activations' if smooth else 'ReLU', fontsize=9)
         ax.set_xlabel('B / A, the exact second-order term')
-        ax.legend(frameon=False, fontsize=7)
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(frameon=False, fontsize=7)
     grid[0].set_ylabel('(actual / predicted - 1) / eps')
     at = own[0]['error_coefficient']['eps']
     return Plot('coefficients', 'The coefficient of the relative error', figure, (
