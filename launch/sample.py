@@ -23,7 +23,8 @@ MAX_NEW_TOKENS = flags.DEFINE_integer('max_new_tokens', 64, 'the most tokens of 
 TEMPERATURE = flags.DEFINE_float('temperature', 1.0, '0 is greedy')
 TOP_K = flags.DEFINE_integer('top_k', 0, 'keep the k most probable tokens; 0: all')
 TOP_P = flags.DEFINE_float('top_p', 1.0, 'keep the most probable tokens up to this mass; 1: all')
-SEED = flags.DEFINE_integer('seed', 0, 'with a row id and a position it fixes every draw')
+SEED = flags.DEFINE_integer('seed', 0, 'with a row id and a position it fixes every draw',
+                            lower_bound=0, upper_bound=2**32 - 1)
 SYSTEM = flags.DEFINE_string('system', None, 'system message of rows that bring none')
 LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)

@@ -31,7 +31,7 @@ def sampling_entries(sgemm_gflops: float, model: str = MODEL, tries: int = TRIES
       three, where ratio is ours / torch; seconds and 1e6 bytes for the last two, where ratio is
       torch / ours (above 1: ours is better) and the arithmetic is null.
     """
-    common.require('torch', 'transformers')
+    common.require('torch', 'transformers', 'accelerate')  # which its GGUF reader needs
     ours = common.in_child('launch.bench.lm_sampling:ours', {'model': model, 'tries': tries})
     peer = common.in_child('launch.bench.lm_sampling:peer', {'model': model, 'tries': tries})
     body, head = ours['body_weights'], ours['head_weights']

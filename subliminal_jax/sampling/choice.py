@@ -67,8 +67,10 @@ def row_keys(seed: int, words_B2: jax.Array) -> jax.Array:
 
 
 def log_normalizer(logits_VB: jax.Array) -> jax.Array:
-    """logsumexp over the vocabulary: float32 [B]."""
-    return jax.nn.logsumexp(logits_VB, axis=0)
+    """logsumexp over the vocabulary: float32 [B]. Written as in `kept_mass`, so that at
+    temperature 1 the compiler takes the exponentials once."""
+    top_B = jnp.max(logits_VB, axis=0)
+    return jnp.log(jnp.sum(jnp.exp(logits_VB - top_B[None]), axis=0)) + top_B
 
 
 def choose(logits_VB: jax.Array, keys_B: jax.Array, choice: Choice) -> jax.Array:
@@ -91,8 +93,8 @@ def choose(logits_VB: jax.Array, keys_B: jax.Array, choice: Choice) -> jax.Array
 
 def kept_mass(logits_VB: jax.Array, choice: Choice) -> jax.Array:
     """Unnormalised probabilities after temperature, top-k, top-p, in this order; 0 if left out."""
-    scaled_VB = logits_VB / choice.temperature
-    mass_VB = jnp.exp(scaled_VB - jnp.max(scaled_VB, axis=0, keepdims=True))
+    scaled_VB = logits_VB / choice.temperature if choice.temperature != 1 else logits_VB
+    mass_VB = jnp.exp(scaled_VB - jnp.max(scaled_VB, axis=0)[None])
     vocabulary = mass_VB.shape[0]
     if 0 < choice.top_k < vocabulary:
         order_VB = _ordered(scaled_VB)

@@ -25,45 +25,46 @@ Weights = dict[str, Any]
 LayerCache = list[tuple[jax.Array, jax.Array]]
 
 
-@partial(jax.jit, static_argnames='config')
 def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None) -> Weights:
-    """Parameters in the sampler's layout: a copy, made once for any number of batches.
+    """Parameters in the sampler's layout, made once for any number of batches.
 
     Args:
       params: see models.params.
-      config: static; matrices are stored in its compute_dtype, the head in its head_dtype.
+      config: matrices are stored in its compute_dtype, the head in its head_dtype.
       lora: an adapter, merged into the copy; or None.
 
     Returns:
       {'embed': [V, D], 'head': [V, D], 'final_norm': [D], 'layers': [of each layer
       {'attn_norm', 'mlp_norm': [D], 'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H] if the
-      model has it, 'out': [D, N H], 'gate_up': [2 F, D], 'down': [D, F]}]}. For M models use
-      `jax.vmap` over params (and adapters).
+      model has it, 'out': [D, N H], 'gate_up': [2 F, D], 'down': [D, F]}]}. The layers are a copy,
+      the tables are the parameters' own. For M models use `jax.vmap` over params (and adapters).
     """
     if lora is not None:
         params = merge_lora(params, lora, config)
     dtype = jnp.promote_types(params['final_norm'].dtype, jnp.float32)
-    operand = jnp.bfloat16 if config.compute_dtype == 'bfloat16' else dtype
     head = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
-
-    def layer(number):
-        own = {name: stacked[number] for name, stacked in params['layers'].items()}
-        turned = lambda *names: jnp.concatenate([own[n].T for n in names]).astype(operand)
-        ready = {
-            'attn_norm': own['attn_norm'].astype(dtype), 'mlp_norm': own['mlp_norm'].astype(dtype),
-            'qkv': turned('q', 'k', 'v'), 'out': turned('o'), 'gate_up': turned('gate', 'up'),
-            'down': turned('down'),
-        }
-        if config.qkv_bias:
-            biases = [own[f'{name}_bias'] for name in 'qkv']
-            ready['qkv_bias'] = jnp.concatenate(biases).astype(dtype)
-        return ready
-
-    table_VD = params['embed' if config.tied else 'head']
     return {
-        'embed': params['embed'], 'head': table_VD.astype(head),
+        'embed': params['embed'],
+        'head': params['embed' if config.tied else 'head'].astype(head),
         'final_norm': params['final_norm'].astype(dtype),
-        'layers': [layer(number) for number in range(config.num_layers)],
+        'layers': [_layer(params['layers'], jnp.int32(number), dtype, config)
+                   for number in range(config.num_layers)],
+    }
+
+
+@partial(jax.jit, static_argnames=('dtype', 'config'))
+def _layer(stacked, number, dtype, config):
+    """One layer's weights, turned; the layer's number is data, so that this compiles once."""
+    own = {name: jax.lax.dynamic_index_in_dim(x, number, 0, keepdims=False)
+           for name, x in stacked.items()}
+    operand = jnp.bfloat16 if config.compute_dtype == 'bfloat16' else dtype
+    turned = lambda *names: jnp.concatenate([own[n].T for n in names]).astype(operand)
+    biases = {'qkv_bias': jnp.concatenate([own[f'{n}_bias'] for n in 'qkv']).astype(dtype)
+              } if config.qkv_bias else {}
+    return {
+        'attn_norm': own['attn_norm'].astype(dtype), 'mlp_norm': own['mlp_norm'].astype(dtype),
+        'qkv': turned('q', 'k', 'v'), 'out': turned('o'), 'gate_up': turned('gate', 'up'),
+        'down': turned('down'), **biases,
     }
 
 

@@ -55,7 +55,7 @@ def sample_tokens(
     Yields:
       Done, in no order of the rows.
     """
-    stacked = not isinstance(seed, int)
+    stacked = np.ndim(seed) > 0
     seeds = list(seed) if stacked else [seed]
     shared = shapes.shared_prefix(prompts) if share_prefix else 0
     lengths = [len(prompt) - shared for prompt in prompts]
