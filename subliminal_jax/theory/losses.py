@@ -80,6 +80,8 @@ def cross_entropy(ids: Any = None) -> StudentLoss:
     Raises:
       UserError: (when outputs are seen) an index that the model does not have, or none at all.
     """
+    if ids is not None and not isinstance(ids, jax.core.Tracer):
+        ids = np.asarray(list(ids) if isinstance(ids, range) else ids)
 
     def masked(z):
         mask = _mask(ids, z.shape[-1])

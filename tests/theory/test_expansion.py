@@ -150,3 +150,23 @@ def test_curve_is_the_gradients_inner_product(tiny, key):
         slope = theory.trait_slope(apply, loss, params, direction, x, student)
         small = theory.curve(apply, loss, params, direction, x, jnp.array([1e-6]), student).trait
         np.testing.assert_allclose(small / 1e-6, slope, rtol=1e-4)
+
+
+def test_masks_of_any_kind(tiny):
+    """A sequence of ids, a NumPy mask, a JAX mask and a traced one are the same loss."""
+    apply, params, x, trait_loss = tiny
+    direction = theory.teacher_step(trait_loss, params)
+    mask = np.array([True, False, True, True])
+
+    def curve(ids):
+        return theory.curve(apply, theory.cross_entropy(ids), params, direction, x, EPS).total
+
+    expected = curve([0, 2, 3])
+    for ids in (mask, jnp.asarray(mask), jnp.array([0, 2, 3])):
+        np.testing.assert_allclose(curve(ids), expected, rtol=1e-12)
+    np.testing.assert_allclose(jax.jit(curve)(mask), expected, rtol=1e-9)
+    weighted = theory.curve(
+        apply, theory.squared_error(jnp.asarray(mask)), params, direction, x, EPS).total
+    plain = theory.curve(
+        apply, theory.squared_error([1.0, 0, 1, 1]), params, direction, x, EPS).total
+    np.testing.assert_allclose(weighted, plain, rtol=1e-12)
