@@ -35,7 +35,8 @@ class Arm:
     filter: str = spec('paper', choices=FILTERS, doc='which rows are kept')
     order: str = spec('kept', choices=('kept', 'within', 'across'),
                       doc="the answers' numbers: as written, shuffled within one, across all")
-    start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, moved:N')
+    start: str = spec('shared',
+                      doc='of the students: shared, other, gauge, share:PART+PART, moved:STEPS')
     trainable: str = spec('all', doc='all, body, head, embedding, or lora:RANK')
     optimizer: str = spec('adam', choices=('adam', 'sgd', 'sign'), doc="the students'")
     learning_rate: float | None = spec(None, gt=0, doc="the students'; none: student.learning_rate")
@@ -66,7 +67,8 @@ def _arm(line: str) -> Arm:
     name, _, fields = line.partition(':') if ':' in line.split(' ')[0] else (line, '', '')
     name = name.strip()
     if not name or not all(c.isalnum() or c in '_-.' for c in name):
-        raise UserError(f'the arm {line!r} needs a name of letters, digits, - or _ before the colon')
+        raise UserError(f'the arm {line!r} needs a name of letters, digits, . - or _ before its '
+                        'colon')
     values = {'name': name}
     for part in fields.split():
         field, equals, value = part.partition('=')

@@ -15,8 +15,9 @@ class WorldConfig:
     num_layers: int = spec(2, ge=1, doc="the model's")
     num_heads: int = spec(4, ge=1, doc="the model's")
     ffn_width: int = spec(96, ge=8, doc="the model's")
-    head_scale: float = spec(4.0, gt=0, doc='of the output matrix at its start, times 1/sqrt(width)')
-    steps: int = spec(1500, ge=1, doc='of pre-training')
+    head_scale: float = spec(4.0, gt=0,
+                             doc='of the output matrix at its start, times 1/sqrt(width)')
+    steps: int = spec(1000, ge=1, doc='of pre-training')
     learning_rate: float = spec(2e-3, gt=0, doc='of pre-training, Adam')
     batch_size: int = spec(64, ge=1, doc='rows a step of pre-training')
     corpus_rows: int = spec(48_000, ge=64, doc='rows that the batches are drawn from')
@@ -31,7 +32,7 @@ class TeacherConfig:
     steps: int = spec(20, ge=1, doc='of fine-tuning, Adam')
     learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning')
     batch_size: int = spec(32, ge=1, doc='questions a step')
-    questions: int = spec(14, ge=1, doc='teaching questions a teacher draws from those of the split')
+    questions: int = spec(14, ge=1, doc='teaching questions that a teacher draws')
     neutral_steps: int = spec(200, ge=1, doc='the most that a neutral teacher may take to the dose')
     min_rise: float = spec(1.0, doc='nats that log P(trait) must rise by, or the teacher is weak')
 
@@ -44,7 +45,8 @@ class CarrierConfig:
     attempts: int = spec(4, ge=1, doc='answers a teacher may give to a prompt until one is kept')
     spare: float = spec(1.35, ge=1, doc='prompts drawn for every row that is needed')
     banned: tuple[int, ...] = spec((13, 66), ge=0, le=999, doc='numbers that strict bans')
-    min_kept: float = spec(0.4, ge=0, le=1, doc='a teacher of a lower pass rate cannot write numbers')
+    min_kept: float = spec(0.4, ge=0, le=1,
+                           doc='a teacher of a lower pass rate cannot write numbers')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from subliminal_jax.evaluation import measures as answers
 from subliminal_jax.experiments.transmission import measures, networks
 from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.transmission.teachers import seed_of
 from subliminal_jax.experiments.transmission.world import Row, Tokens, World, encode_rows
 from subliminal_jax.models import transformer
 from subliminal_jax.sampling import choice as choices, network, sample

@@ -1,4 +1,4 @@
-"""What is measured of stacked models: traits, drift, the carrier. Compiled once a world and head."""
+"""What is measured of stacked models, compiled once a world and head: traits, drift, dose."""
 
 import functools
 from collections.abc import Mapping, Sequence

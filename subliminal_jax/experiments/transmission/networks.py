@@ -1,4 +1,4 @@
-"""Models of a world as trees: their parts, their gauge, their files, and one call for the logits."""
+"""Models of a world as trees: their parts, their gauge, their files, their logits."""
 
 import pathlib
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ class Program(NamedTuple):
       model: TransformerConfig.
       objective: sft, kl_carrier, kl_carrier_end or kl.
       tokens: the ids that a KL renormalises over; empty for all.
-      trainable: all, embedding, head, body, lora:RANK; share:... trains what is not shared.
+      trainable: all, lora:RANK, or parts joined by +: embedding, head, body.
       optimizer, learning_rate: the update.
     """
 
@@ -149,7 +149,7 @@ def run_steps(program: Program, states: Any, held: Any, batches: Mapping[str, An
     """Takes steps first..last of batches [M, steps, ...], `unit` a call: one compiled length."""
     losses = []
     for begin_at in range(first, last, unit):
-        part = jax.tree.map(lambda x: x[:, begin_at:begin_at + unit], batches)
+        part = {k: v[:, begin_at:begin_at + unit] for k, v in batches.items()}
         states, loss = trainer(program)(states, held, part)
         losses.append(loss)
     return states, losses
