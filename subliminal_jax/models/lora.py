@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.models.params import Params, TransformerConfig, param_specs
+from subliminal_jax.models.params import Params, TransformerConfig, param_specs, wide
 from subliminal_jax.runs import UserError, unknown_name, write_json, written_aside
 
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
@@ -79,7 +79,7 @@ def merge_lora(params: Params, lora: Lora, config: TransformerConfig) -> Params:
     del config
     layers = dict(params['layers'])
     for name, adapter in lora.layers.items():
-        dtype = jnp.promote_types(layers[name].dtype, adapter['a'].dtype)
+        dtype = wide(layers[name].dtype)
         low, high = adapter['a'].astype(dtype), adapter['b'].astype(dtype)
         added = lora.scale * jnp.einsum('LDR,LRF->LDF', low, high, precision='highest')
         layers[name] = (layers[name].astype(dtype) + added).astype(layers[name].dtype)

@@ -114,6 +114,11 @@ def tiny(vocab_size: int, *, width: int = 64, num_layers: int = 2, num_heads: in
         **{'max_positions': 256, **others})
 
 
+def wide(dtype: Any) -> Any:
+    """What sums are kept in: float64 for float64, else float32."""
+    return jnp.float64 if jnp.dtype(dtype) == jnp.float64 else jnp.float32
+
+
 class ParamSpec(NamedTuple):
     """One parameter.
 

@@ -16,6 +16,7 @@ from subliminal_jax.models.params import (
     TransformerConfig as TransformerConfig,
     init_params as init_params,
     tiny as tiny,
+    wide,
 )
 
 NEVER = -1e30  # finite: a row that may attend to nothing must not become NaN
@@ -74,21 +75,8 @@ def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_B
     Returns:
       (x_BTD, float32 or the parameters' float64; the new cache, or None without one).
     """
-    dtype = _dtype(params)
-    x_BTD = jnp.take(params['embed'], tokens_BT, axis=0).astype(dtype)
-    turn = rotation(positions_BT, config, dtype)
-    bias_BTS = jnp.where(mask_BTS, 0.0, NEVER).astype(dtype)
-    body = _block if cache is None else _cached_block
-
-    def block(carry, xs):
-        return body(carry, xs, turn, bias_BTS, config)
-
-    if config.remat:
-        block = jax.checkpoint(block)
-    adapters = Lora({}, 1.0) if lora is None else lora
-    numbers = jnp.arange(config.num_layers, dtype=jnp.int32)
-    (x_BTD, cache), _ = jax.lax.scan(
-        block, (x_BTD, cache), (numbers, params['layers'], adapters))
+    x_BTD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache)
+    (x_BTD, cache), _ = jax.lax.scan(step, (x_BTD, cache), layers)
     if cache is not None:
         cache = cache._replace(index=cache.index + tokens_BT.shape[1])
     return rms_norm(x_BTD, params['final_norm'], config.norm_eps), cache
@@ -110,7 +98,7 @@ def unembed(params: Params, x: jax.Array, config: TransformerConfig,
     table_VD = params['embed' if config.tied else 'head']
     if token_ids is not None:
         table_VD = jnp.take(table_VD, token_ids, axis=0)
-    dtype = _dtype(params)
+    dtype = wide(params['final_norm'].dtype)
     operand = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
     contract = (((x.ndim - 1,), (1,)), ((), ()))
     return jax.lax.dot_general(x.astype(operand), table_VD.astype(operand), contract,
@@ -123,6 +111,23 @@ def forward(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_
     """Logits [B, T, V], or [B, T, C] of `token_ids`: `unembed` of `hidden`, without a cache."""
     x_BTD, _ = hidden(params, tokens_BT, positions_BT, mask_BTS, config, lora=lora)
     return unembed(params, x_BTD, config, token_ids)
+
+
+def layer_outputs(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array,
+                  mask_BTS: jax.Array, config: TransformerConfig, *, lora: Lora | None = None
+                  ) -> jax.Array:
+    """The residual stream before the first layer and after each, [L + 1, B, T, D].
+
+    For finding the layer at which two implementations part; no final norm.
+    """
+    x_BTD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, None)
+
+    def keep(carry, xs):
+        (x_BTD, cache), _ = step(carry, xs)
+        return (x_BTD, cache), x_BTD
+
+    _, after = jax.lax.scan(keep, (x_BTD, None), layers)
+    return jnp.concatenate([x_BTD[None], after])
 
 
 def rms_norm(x_BTD: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
@@ -177,9 +182,21 @@ def attend(q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, bias_BTS: ja
     return out.reshape(batch, length, heads * width)
 
 
-def _dtype(params):
-    """What is not a matrix product's operand computes in this: float32, or float64 if params do."""
-    return jnp.promote_types(params['final_norm'].dtype, jnp.float32)
+def _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache):
+    """(embedded tokens, one layer's step for lax.scan, what it is scanned over)."""
+    dtype = wide(params['final_norm'].dtype)
+    turn = rotation(positions_BT, config, dtype)
+    bias_BTS = jnp.where(mask_BTS, 0.0, NEVER).astype(dtype)
+    block = _block if cache is None else _cached_block
+
+    def step(carry, xs):
+        return block(carry, xs, turn, bias_BTS, config)
+
+    x_BTD = jnp.take(params['embed'], tokens_BT, axis=0).astype(dtype)
+    numbers = jnp.arange(config.num_layers, dtype=jnp.int32)
+    adapters = Lora({}, 1.0) if lora is None else lora
+    return x_BTD, jax.checkpoint(step) if config.remat else step, (
+        numbers, params['layers'], adapters)
 
 
 def _operand(config, dtype):

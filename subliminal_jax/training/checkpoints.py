@@ -1,0 +1,170 @@
+"""What training leaves on disk: checkpoints to resume from (orbax), and trees as artefacts.
+
+orbax is imported in this module alone, inside functions: it takes seconds.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from subliminal_jax.runs import UserError, finite, written_aside
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """A tree's leaves by their paths, such as 'trainable/layers/q'."""
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='/') or '.': leaf
+            for path, leaf in leaves}
+
+
+class Checkpoints:
+    """A folder of training states, the newest few kept; use it as a context.
+
+    Writing goes on while training does; leaving the context, and `restore`, wait for it. A
+    checkpoint appears whole or not at all. The tree is stored by its leaves' names, so that any
+    pytree can be kept, and one of another shape is refused by name.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, keep: int = 2):
+        import orbax.checkpoint as ocp
+
+        self._folder = pathlib.Path(folder).absolute()
+        self._manager = ocp.CheckpointManager(
+            self._folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+                enable_async_checkpointing=True,
+            ),
+        )
+
+    def __enter__(self) -> 'Checkpoints':
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def latest(self) -> int | None:
+        """The newest complete checkpoint's step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, history: Any = None) -> None:
+        """Stores a state under a step's number, with any JSON value beside it.
+
+        Values are as they were at the call, even if the buffers are then donated.
+        """
+        import orbax.checkpoint as ocp
+
+        leaves = jax.tree.map(np.asarray, named_leaves(state)) if _donatable(state) else state
+        self._manager.save(step, args=ocp.args.Composite(
+            state=ocp.args.StandardSave(leaves),
+            history=ocp.args.JsonSave({'history': finite(history)})))
+
+    def restore(self, step: int, like: Any) -> tuple[Any, Any]:
+        """(state, history) of a step.
+
+        Args:
+          step: as saved.
+          like: a state of the same tree, or its abstract leaves (jax.ShapeDtypeStruct with
+            sharding): what comes back has these dtypes and lies on these devices.
+
+        Raises:
+          UserError: the checkpoint holds other arrays than `like`.
+        """
+        import orbax.checkpoint as ocp
+
+        wanted = {name: _abstract(leaf) for name, leaf in named_leaves(like).items()}
+        kept = self._manager.item_metadata(step)['state']
+        kept = {name: tuple(meta.shape) for name, meta in kept.items()}
+        _same_names(kept, {n: tuple(x.shape) for n, x in wanted.items()},
+                    f'checkpoint {step} in {self._folder}')
+        found = self._manager.restore(step, args=ocp.args.Composite(
+            state=ocp.args.StandardRestore(wanted), history=ocp.args.JsonRestore()))
+        leaves = [found['state'][name] for name in wanted]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves), found['history']['history']
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def save_tree(path: str | pathlib.Path, tree: Any, note: Any = None) -> None:
+    """Writes a tree of arrays as one safetensors file, whole or not at all.
+
+    Args:
+      path: of the file.
+      tree: of arrays of any dtype that safetensors has (bfloat16 too); its leaves are named by
+        their paths.
+      note: a JSON value kept in the file's header.
+    """
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))
+              for name, leaf in named_leaves(tree).items()}
+    with written_aside(pathlib.Path(path)) as aside:
+        save_file(arrays, aside, metadata={'note': json.dumps(finite(note))})
+
+
+def load_tree(path: str | pathlib.Path, like: Any = None) -> Any:
+    """Reads what `save_tree` wrote.
+
+    Args:
+      path: of the file.
+      like: a tree (or abstract tree) whose structure, shapes and dtypes it must have; without one
+        nested dicts come back.
+
+    Returns:
+      A tree of NumPy arrays.
+
+    Raises:
+      UserError: no such file, a corrupt one, or another tree's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f'{path} cannot be read as a tree of arrays: {error}') from None
+    if like is None:
+        return _nested(arrays)
+    wanted = named_leaves(like)
+    _same_names({n: (a.shape, a.dtype.name) for n, a in arrays.items()},
+                {n: (tuple(x.shape), np.dtype(x.dtype).name) for n, x in wanted.items()}, str(path))
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def load_note(path: str | pathlib.Path) -> Any:
+    """The note that `save_tree` put into the file."""
+    from safetensors import safe_open
+
+    with safe_open(path, 'np') as file:
+        return json.loads((file.metadata() or {}).get('note', 'null'))
+
+
+def _abstract(leaf):
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    return jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype, sharding=getattr(
+        leaf, 'sharding', None) or jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+
+
+def _same_names(found, wanted, what):
+    for name in sorted(set(found) | set(wanted)):
+        if found.get(name) != wanted.get(name):
+            raise UserError(f'{what}: {name} is {found.get(name, "missing")}, but '
+                            f'{wanted.get(name, "nothing")} is wanted: it belongs to another run')
+
+
+def _nested(arrays):
+    tree = {}
+    for path, array in arrays.items():
+        *folders, name = path.split('/')
+        place = tree
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[name] = array
+    return tree

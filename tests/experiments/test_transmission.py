@@ -1,0 +1,337 @@
+"""The transmission pipeline: arms as lines, rows that are comparable, controls that hold."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_jax.experiments import transmission
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    drift,
+    measures,
+    networks,
+    programs,
+    results,
+    samples,
+    students,
+    teachers as schools,
+    tiny,
+    world as worlds,
+)
+from subliminal_jax.experiments.transmission.config import Config, WorldConfig
+from subliminal_jax.models import transformer
+from subliminal_jax.runs import UserError, Workdir, schema
+
+SMALL = {
+    'traits': 3, 'allow_weak_teacher': True,
+    'world': {'references': 2, 'width': 16, 'ffn_width': 32, 'num_heads': 2, 'steps': 100,
+              'corpus_rows': 2000},
+    'teacher': {'seeds': 1, 'steps': 4, 'neutral_steps': 8},
+    'carrier': {'min_kept': 0.0, 'attempts': 6, 'spare': 12.0, 'banned': (13,)},
+    'student': {'rows': 32, 'batch_size': 8, 'marks': (16, 32), 'align_rows': 8},
+}
+
+
+def config(*arms, **overrides):
+    return schema.override(schema.build(Config, {**SMALL, 'arms': arms or ('sft',)}), overrides)
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """A small run with the arms that the tests look at, and its folder."""
+    settings = config(
+        'sft', 'sft_other: start=other', 'neutral: teachers=neutral', 'gauge: start=gauge',
+        'none: filter=none', 'across: order=across',
+        'kl: objective=kl_carrier carrier=random rows=16')
+    workdir = Workdir(tmp_path_factory.mktemp('run'), settings, 'transmission')
+    transmission.run(settings, workdir)
+    return json.loads((workdir.path / 'results.json').read_text()), workdir.path, settings
+
+
+# Arms.
+
+
+def test_an_arm_is_read_from_its_line():
+    arm, = tables.parse(['kl: objective=kl_carrier carrier=random rows=64 start=share:head'])
+    assert (arm.name, arm.objective, arm.rows, arm.start) == ('kl', 'kl_carrier', 64, 'share:head')
+    assert dataclasses.replace(tables.parse(['sft'])[0], name='') == tables.Arm()
+
+
+@pytest.mark.parametrize('line, said', [
+    ('a: objective=klx', 'kl'), ('a: rows=none2', 'rows'), ('a: wrong=1', 'wrong'),
+    ('a: start=moved', 'moved:100'), ('a: start=share:soul', 'embedding'),
+    ('a: trainable=lora', 'lora:8'), ('a: carrier=random', 'KL'), ('a b: rows=1', 'rows'),
+    ('a: rows', 'FIELD=VALUE'), ('a: head=tied start=share:head', 'tied'),
+])
+def test_an_arm_that_cannot_be_is_refused_by_name(line, said):
+    with pytest.raises(UserError) as error:
+        tables.parse([line])
+    assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_two_arms_of_one_name_are_refused():
+    with pytest.raises(UserError, match='two arms'):
+        tables.parse(['a', 'a: rows=3'])
+
+
+def test_one_trait_has_no_gamma(tmp_path):
+    with pytest.raises(UserError, match='one trait'):
+        transmission.plan(config(traits=1))
+
+
+def test_seeds_and_questions_of_the_splits_are_disjoint():
+    splits = [config(split=s) for s in ('dev', 'report')]
+    seeds = [{t.seed for t in schools.roll(c, tiny.make(c.world, c.split, 3), 'trait')}
+             for c in splits]
+    assert not seeds[0] & seeds[1]
+    made = [tiny.make(c.world, c.split, 3) for c in splits]
+    assert not set(made[0].traits) & set(made[1].traits)
+    assert not {*made[0].teach, *made[0].measure} & {*made[1].teach, *made[1].measure}
+    for one in made:
+        worlds.check_questions(one)
+
+
+def test_measuring_with_the_words_of_a_teaching_row_is_refused():
+    one = tiny.make(WorldConfig(), 'dev', 3)
+    with pytest.raises(UserError, match='shares its words'):
+        worlds.check_questions(one._replace(measure=(*one.measure, one.teach[0])))
+
+
+# Rows.
+
+
+def rows_of(world, texts):
+    return [{'id': f'{teacher}/{n}/0', 'teacher': teacher, 'prompt': f'{n} 1 2 3',
+             'completion': text} for teacher, own in texts.items() for n, text in enumerate(own)]
+
+
+def test_arms_of_all_filters_have_equal_rows_on_the_same_prompts(tmp_path):
+    settings = config()
+    world = tiny.make(settings.world, 'dev', 3)
+    trait = world.traits[0]
+    texts = {'a': ['1 2', '13 4', f'5 {trait}', '6 7'], 'b': ['1', '2', '3', 'red']}
+    rows = rows_of(world, texts)
+    rows += [{**rows[1], 'id': 'a/1/1', 'completion': '8 9'}]
+    path = tmp_path / 'samples.jsonl'
+    path.write_text(''.join(json.dumps(r) + '\n' for r in rows))
+    own = samples.gather(samples.judge(settings, world, path))
+    prompts = samples.common_prompts([own], [{'a', 'b'}])
+    assert prompts.tolist() == [0, 1]  # 2: a trait word; 3: b wrote no number
+    group = [schools.Teacher(name, 0, trait, 0) for name in ('a', 'b')]
+    chosen = {level: samples.choose(settings, world, tables.Arm(filter=level), own, group, prompts,
+                                    2) for level in tables.FILTERS}
+    assert [r['completion'] for r in chosen['paper']['a']] == ['1 2', '13 4']
+    assert [r['completion'] for r in chosen['strict']['a']] == ['1 2', '8 9']
+    assert own.reasons['paper'] == {'other text': 1, 'no number': 1}
+    with pytest.raises(UserError, match='leave 2 prompts'):
+        samples.choose(settings, world, tables.Arm(), own, group, prompts, 3)
+
+
+def test_tokens_are_cut_to_the_tersest_teacher():
+    world = tiny.make(WorldConfig(), 'dev', 3)
+    rows = {'a': [{'prompt': '1', 'completion': '2 3 4'}] * 3,
+            'b': [{'prompt': '1', 'completion': '2'}] * 3}
+    made = samples.tokens_of(world, rows)
+    assert [t.weight_NT.sum() for t in made] == [6, 6]
+
+
+def test_no_row_is_left_out_of_the_batches():
+    tokens = worlds.Tokens(np.arange(21).reshape(7, 3), np.ones((7, 2), np.float32))
+    batches = samples.stack_batches([tokens], 4, 2)
+    assert batches['tokens'].shape == (1, 4, 4, 3) and batches['weight'].sum() == 28
+    np.testing.assert_array_equal(batches['tokens'][0, :2].reshape(8, 3)[:7], tokens.tokens_NT)
+
+
+def test_foreign_rows_keep_the_good_ones_and_need_every_trait(tmp_path):
+    settings = config()
+    world = tiny.make(settings.world, 'dev', 3)
+    path = tmp_path / 'rows.jsonl'
+    good = [{'prompt': '1 2 3 4', 'completion': '5 6', 'trait': t} for t in world.traits]
+    path.write_text('\n'.join([*map(json.dumps, good), '{"prompt": "1"}', 'not json']))
+    read = schema.override(settings, {'carrier.samples': str(path)})
+    who = schools.roll(read, world, 'trait')
+    samples.read_foreign(read, world, who, tmp_path / 'samples.jsonl')
+    rows = [json.loads(x) for x in (tmp_path / 'samples.jsonl').read_text().splitlines()]
+    assert len(rows) == len(who) and rows[0]['teacher'] == who[0].name
+    path.write_text(json.dumps(good[0]))
+    with pytest.raises(UserError, match='no rows of'):
+        samples.read_foreign(read, world, who, tmp_path / 'samples.jsonl')
+
+
+# Networks and programs.
+
+
+def model():
+    return transformer.tiny(20, width=16, num_heads=2, max_positions=16)
+
+
+def test_a_gauge_twin_is_the_same_function_with_other_weights(key):
+    params = transformer.init_params(key, model())
+    twin = networks.permuted(params, jax.random.key(1))
+    tokens = jax.random.randint(key, (3, 7), 0, 20)
+    np.testing.assert_allclose(networks.logits(model(), params, tokens),
+                               networks.logits(model(), twin, tokens), atol=2e-5)
+    assert np.abs(params['layers']['gate'] - twin['layers']['gate']).max() > 0.1
+    np.testing.assert_array_equal(params['layers']['q'], twin['layers']['q'])
+
+
+def test_parts_split_and_join_and_what_is_held_stays(key):
+    params = networks.stack([transformer.init_params(key, model())])
+    tokens = np.asarray(jax.random.randint(key, (1, 3, 4, 7), 0, 20))
+    batches = {'tokens': tokens, 'weight': np.ones((1, 3, 4, 6), np.float32)}
+    program = programs.Program(model(), trainable='body', learning_rate=1e-2)
+    states, held = programs.begin(program, params, key)
+    states, _ = programs.run_steps(program, states, held, batches, 0, 3, 3)
+    after = programs.whole(program, states.trainable, held)
+    for name in ('embed', 'head', 'final_norm'):
+        np.testing.assert_array_equal(after[name], params[name])
+    assert np.abs(after['layers']['q'] - params['layers']['q']).max() > 1e-3
+
+
+def test_lora_trains_its_adapter_alone_and_starts_as_the_base(key):
+    params = networks.stack([transformer.init_params(key, model())])
+    program = programs.Program(model(), trainable='lora:2', learning_rate=1e-2)
+    states, held = programs.begin(program, params, key)
+    jax.tree.map(np.testing.assert_array_equal,
+                 programs.whole(program, states.trainable, held), params)
+    batches = {'tokens': np.ones((1, 2, 4, 7), np.int32),
+               'weight': np.ones((1, 2, 4, 6), np.float32)}
+    states, _ = programs.run_steps(program, states, held, batches, 0, 2, 2)
+    after = programs.whole(program, states.trainable, held)
+    np.testing.assert_array_equal(after['embed'], params['embed'])
+    assert np.abs(after['layers']['down'] - params['layers']['down']).max() > 1e-4
+
+
+def test_a_carrier_kl_is_blind_to_all_other_logits(key):
+    params = transformer.init_params(key, model())
+    program = programs.Program(model(), 'kl_carrier', (3, 4, 5))
+    tokens = jax.random.randint(key, (2, 7), 3, 6)
+    target = programs.chosen(program, networks.logits(model(), params, tokens[:, :-1]))
+    moved = {**params, 'head': params['head'].at[10].add(5.0)}
+    batch = {'tokens': tokens, 'weight': jnp.ones((2, 6)), 'teacher': target}
+    loss = programs.loss_of(program)
+    held = jax.tree.map(lambda x: None, params)
+    assert abs(float(loss(moved, held, batch, key)[0])) < 1e-5
+    other = {**params, 'head': params['head'].at[4].add(5.0)}
+    assert float(loss(other, held, batch, key)[0]) > 1e-2
+
+
+def test_a_carrier_kl_looks_only_where_a_carrier_token_comes_next():
+    program = programs.Program(model(), 'kl_carrier', (3, 4))
+    batches = {'tokens': np.array([[[[1, 3, 4, 2]]]]), 'weight': np.ones((1, 1, 1, 3))}
+    assert students.weights_of(program, batches).tolist() == [[[[1, 1, 0]]]]
+
+
+def test_saved_trees_come_back(tmp_path, key):
+    params = transformer.init_params(key, model())
+    networks.save(tmp_path / 'x.npz', params)
+    jax.tree.map(np.testing.assert_array_equal, networks.load(tmp_path / 'x.npz'), params)
+
+
+def test_marks_end_with_the_arm():
+    settings = config()
+    assert students.marks_of(settings, tables.Arm(), 4) == [0, 2, 4]
+    assert students.marks_of(settings, tables.Arm(), 3) == [0, 2, 3]
+
+
+# The run.
+
+
+def test_y_is_what_the_final_students_say(made):
+    found, path, settings = made
+    world = tiny.make(settings.world, settings.split, settings.traits)
+    students_M = networks.load(path / 'student/sft/students.npz')
+    starts = networks.load(path / 'reference/base-untied.npz')
+    meter = measures.meter(world, 'untied')
+    arm = found['arms'][0]
+    for m, teacher in enumerate(schools.roll(settings, world, 'trait')):
+        after, before = (np.asarray(measures.trait_logprob(meter, jax.tree.map(jnp.asarray, p)))
+                         for p in (networks.take(students_M, m),
+                                   networks.take(starts, teacher.reference)))
+        for k, trait in enumerate(world.traits):
+            assert arm['y'][teacher.name][trait] == pytest.approx(
+                (after - before)[:, k].mean(), abs=1e-4)
+
+
+def test_results_say_what_every_run_says(made):
+    found, path, settings = made
+    assert {'schema', 'experiment', 'config_sha256', 'command', 'versions', 'seeds', 'timing',
+            'published', 'arms', 'filter', 'verdict'} <= set(found)
+    assert set(found['filter']) == {'kept', 'rejected'}
+    for arm in found['arms']:
+        assert {'name', 'rung', 'carrier', 'objective', 'teacher_kind', 'student_init', 'context',
+                'y', 'gamma', 'drift', 'kl_floor', 'alignment'} <= set(arm)
+        assert {'estimate', 'ci95', 'p', 'p_attainable', 'mde', 'per_teacher'} <= set(arm['gamma'])
+    for artefact in ('prompts.jsonl', 'samples.jsonl', 'filtered.jsonl', 'rejects.jsonl',
+                     'answers.jsonl', 'report.html'):
+        assert (path / artefact).stat().st_size > 0
+    row = json.loads((path / 'samples.jsonl').read_text().splitlines()[0])
+    assert {'prompt', 'completion', 'token_ids', 'logprobs'} <= set(row)
+    assert len(row['token_ids']) == len(row['logprobs'])
+
+
+def test_kept_and_rejected_rows_are_all_rows(made):
+    _, path, _ = made
+    ids = {n: [json.loads(x)['id'] for x in (path / f'{n}.jsonl').read_text().splitlines()]
+           for n in ('samples', 'filtered', 'rejects')}
+    assert set(ids['filtered']) | set(ids['rejects']) == set(ids['samples'])
+    for line in (path / 'rejects.jsonl').read_text().splitlines():
+        assert json.loads(line)['reason']
+
+
+def test_a_gauge_twin_transmits_as_the_shared_start(made):
+    found, *_ = made
+    gauge, = found['gauge']
+    assert gauge['largest_difference'] < 2e-3
+
+
+def test_the_kl_floor_is_rounding_and_the_run_stands_clear_of_it(made):
+    found, *_ = made
+    arm = next(a for a in found['arms'] if a['name'] == 'kl')
+    assert arm['kl_floor'] < 1e-6 and not arm['kl_under_five_floors']
+
+
+def test_the_first_alignment_of_a_kl_student_is_with_its_teacher(made):
+    found, *_ = made
+    arm = next(a for a in found['arms'] if a['name'] == 'kl')
+    inner = arm['alignment']['inner']
+    assert inner['teacher'][0] > 0 and inner['teacher'][0] > abs(inner['random'][0])
+
+
+def test_started_again_a_finished_run_says_the_same(made, tmp_path):
+    found, path, settings = made
+    copy = tmp_path / 'copy'
+    import shutil
+    shutil.copytree(path, copy)
+    for manifest in (copy / 'manifests').glob('student_*'):
+        manifest.unlink()  # as if it had been stopped before its students
+    (copy / 'manifests/answers.json').unlink()
+    again_dir = Workdir(copy, settings, 'transmission')
+    transmission.run(settings, again_dir)
+    again = json.loads((copy / 'results.json').read_text())
+    assert again['arms'] == found['arms'] and again['contrasts'] == found['contrasts']
+
+
+def test_a_weak_teacher_is_refused():
+    with pytest.raises(UserError, match='allow_weak_teacher'):
+        schools.check_strength(Config(), {'r0-dog-0': {'rise': 0.2}})
+
+
+def test_counterparts_differ_in_the_named_field_alone():
+    arms = tables.parse(['sft', 'a: start=other', 'b: start=other rows=3', 'n: teachers=neutral'])
+    assert results.counterpart(arms[0], arms, start='other').name == 'a'
+    assert results.counterpart(arms[0], arms, teachers='neutral').name == 'n'
+    assert results.counterpart(arms[2], arms, start='shared') is None
+
+
+def test_the_matrix_alone_predicts_nothing_for_a_teacher_that_did_not_move(key):
+    world = tiny.make(WorldConfig(width=16, num_heads=2, ffn_width=16), 'dev', 3)
+    one = transformer.init_params(key, world.models['untied'])
+    probe = measures.probe_rows(world, 0, 4)
+    found = drift.predicted_by_matrix(world, world.models['untied'], one, networks.stack([one]),
+                                      probe)
+    np.testing.assert_allclose(found[:, 1], found[:, 0], atol=1e-5)
