@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# On a workstation with NVIDIA GPUs: sets up, checks that JAX sees them, and runs an experiment.
+#
+#   launch/gpu.sh --config=configs/NAME.py --workdir=DIR [--config.field=value ...]
+#
+# CUDA_VISIBLE_DEVICES chooses GPUs; the experiment is sharded over all that are seen.
+set -euo pipefail
+exec bash "$(dirname "${BASH_SOURCE[0]}")/on_accelerator.sh" cuda gpu "$@"
