@@ -31,7 +31,7 @@ SMALL = {
     'world': {'references': 2, 'width': 16, 'ffn_width': 32, 'num_heads': 2, 'steps': 100,
               'corpus_rows': 2000},
     'teacher': {'seeds': 1, 'steps': 4, 'neutral_steps': 8},
-    'carrier': {'min_kept': 0.0, 'attempts': 6, 'spare': 12.0, 'banned': (13,)},
+    'carrier': {'min_kept': 0.0, 'attempts': 6, 'spare': 16.0, 'banned': (13,)},
     'student': {'rows': 32, 'batch_size': 8, 'marks': (16, 32), 'align_rows': 8},
 }
 

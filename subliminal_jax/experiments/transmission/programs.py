@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from subliminal_jax.experiments.transmission import networks
-from subliminal_jax.models import lora as adapters
+from subliminal_jax.models.lora import init_lora, merge_lora
 from subliminal_jax.training.step import init_state, make_step
 
 
@@ -60,9 +60,8 @@ def begin(program: Program, params_M: Any, key: jax.Array) -> tuple[Any, Any]:
     if program.trainable.startswith('lora:'):
         rank = int(program.trainable.partition(':')[2])
         count = jax.tree.leaves(params_M)[0].shape[0]
-        make = lambda k: adapters.split(adapters.init_lora(k, program.model, rank))
-        trainable, scales = jax.vmap(make)(jax.random.split(key, count))
-        held = (params_M, scales)
+        make = lambda k: init_lora(k, program.model, rank)
+        trainable, held = jax.vmap(make)(jax.random.split(key, count)), params_M
     else:
         trainable, held = networks.split(params_M, trained_parts(program.trainable))
     return jax.vmap(lambda t: init_state(t, optimizer))(trainable), held
@@ -71,18 +70,16 @@ def begin(program: Program, params_M: Any, key: jax.Array) -> tuple[Any, Any]:
 def whole(program: Program, trainable: Any, held: Any) -> Any:
     """The parameters of one model, or of stacked ones, that a state stands for."""
     if program.trainable.startswith('lora:'):
-        params, scales = held
-        merge = lambda p, t, s: adapters.merge_lora(p, adapters.join(t, s), program.model)
-        stacked = params['final_norm'].ndim > 1
-        return (jax.vmap(merge) if stacked else merge)(params, trainable, scales)
+        merge = lambda params, lora: merge_lora(params, lora, program.model)
+        stacked = held['final_norm'].ndim > 1
+        return (jax.vmap(merge) if stacked else merge)(held, trainable)
     return networks.join(trainable, held)
 
 
 def student_logits(program: Program, trainable: Any, held: Any, tokens_BT: jax.Array) -> jax.Array:
     """Logits [B, T, V] of one model in training."""
     if program.trainable.startswith('lora:'):
-        params, scales = held
-        return networks.logits(program.model, params, tokens_BT, adapters.join(trainable, scales))
+        return networks.logits(program.model, held, tokens_BT, trainable)
     return networks.logits(program.model, networks.join(trainable, held), tokens_BT)
 
 
