@@ -8,6 +8,7 @@ paper's claim: sampled, filtered text from trait teachers, all weights, the shar
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from subliminal_jax.runs import UserError, schema, spec
 
@@ -49,13 +50,18 @@ class Arm:
         return RUNGS[self.objective]
 
 
-def parse(lines: Sequence[str]) -> list[Arm]:
+def parse(lines: Sequence[str], kind: Any = None, check_arm: Any = None) -> list[Any]:
     """The arms of a config.
+
+    Args:
+      lines: of the config.
+      kind: the schema of an arm; `Arm` by default.
+      check_arm: checks what the schema does not say; `check` by default.
 
     Raises:
       UserError: a line that cannot be read, an unknown field, two arms of one name.
     """
-    arms = [_arm(line) for line in lines]
+    arms = [_arm(line, kind or Arm, check_arm or check) for line in lines]
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
@@ -63,7 +69,7 @@ def parse(lines: Sequence[str]) -> list[Arm]:
     return arms
 
 
-def _arm(line: str) -> Arm:
+def _arm(line: str, kind: Any, check_arm: Any) -> Any:
     name, _, fields = line.partition(':') if ':' in line.split(' ')[0] else (line, '', '')
     name = name.strip()
     if not name or not all(c.isalnum() or c in '_-.' for c in name):
@@ -76,8 +82,8 @@ def _arm(line: str) -> Arm:
             raise UserError(f'the arm {name!r} has {part!r} where FIELD=VALUE is needed')
         values[field] = value
     try:
-        arm = schema.build(Arm, values)
-        check(arm)
+        arm = schema.build(kind, values)
+        check_arm(arm)
     except UserError as error:
         raise UserError(f'arm {name}: {str(error).replace("config.", "")}') from None
     return arm
