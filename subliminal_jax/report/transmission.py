@@ -57,18 +57,18 @@ def _few(path: pathlib.Path, by: str) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def write(workdir: Workdir, results: dict[str, Any], examples: Examples) -> str:
-    """Writes the page and returns the table for the terminal."""
+def write(workdir: Workdir, results: dict[str, Any], examples: Examples,
+          title: str = 'Transmission through numbers', more: Sequence[Section] = ()) -> str:
+    """Writes the page (`more` stands after the plots) and returns the table for the terminal."""
     arms = results['arms']
     table = arm_table(arms, results)
     sections: list[Section] = [forest(arms, results), Text(READING), table]
-    sections += [rows_plot(arms), *curve_plots(arms, workdir.config.curves)]
+    sections += [rows_plot(arms), *curve_plots(arms, workdir.config.curves), *more]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
     sections += [Text(checks(results)), filter_table(results), *sample_tables(examples)]
     sections += [drift_table(arms), teacher_table(results), alignment_plot(arms)]
     sections.append(alignment_table(arms))
-    title = 'Transmission through numbers'
     split = workdir.config.split
     verdict = results['verdict'] + (
         '' if split == 'report' else ' (Split dev: for tuning, not a finding.)')
@@ -337,7 +337,8 @@ def alignment_table(arms: Sequence[dict[str, Any]]) -> Table:
         cells = [f'{cosine[n][0]:+.3f} > {cosine[n][-1]:+.3f}' if n in cosine else ''
                  for n in names]
         share = arm['alignment']['positive_share']
-        rows.append([arm['name'], *cells, f'{share["teacher"]:.2f}, {share["placebo"]:.2f}'])
+        above = ', '.join(f'{share[n]:.2f}' for n in ('teacher', 'placebo') if n in share)
+        rows.append([arm['name'], *cells, above])
     return Table(
         "Alignment: cosine of the student's gradient step with ...",
         ['arm', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
