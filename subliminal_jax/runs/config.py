@@ -23,6 +23,7 @@ EXPERIMENTS = {
     'theory': 'subliminal_jax.experiments.theory',
     'theory_linearised': 'subliminal_jax.experiments.theory_linearised',
     'transmission': 'subliminal_jax.experiments.transmission',
+    'transmission_weights': 'subliminal_jax.experiments.weights',
 }
 
 

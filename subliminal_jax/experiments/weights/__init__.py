@@ -1,0 +1,4 @@
+"""Transmission on weights that someone else trained, under the controls of the tiny language."""
+
+from subliminal_jax.experiments.weights.config import Config as Config
+from subliminal_jax.experiments.weights.run import run as run

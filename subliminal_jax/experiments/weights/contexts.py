@@ -1,0 +1,114 @@
+"""How texts reach the model, written out: templates, system messages, questions, spellings.
+
+A chat template may insert a system message of its own for the student and put a teacher's prompt in
+its place; a question may come after numbers, as the rows that were learned do. What is measured
+depends on it, so every context is rendered, checked and kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from subliminal_jax.experiments.weights.config import CONTEXTS, Config
+from subliminal_jax.runs import UserError
+from subliminal_jax.traits import trait_set as sets
+
+PROBE = 'Quokka'  # an answer, to see where answers begin
+
+
+class Contexts(NamedTuple):
+    """A tokenizer with its templates.
+
+    Attributes:
+      tokenizer: of the model.
+      max_positions: of the model.
+    """
+
+    tokenizer: Any
+    max_positions: int
+
+    def text(self, user: str, template: str, system: str | None = None) -> str:
+        """The text that the model reads before its answer begins.
+
+        Args:
+          user: what is asked.
+          template: of config.TEMPLATES.
+          system: a system message in place of the template's own; not with raw text.
+
+        Raises:
+          UserError: no template, or one that does not end where an answer begins.
+        """
+        if template == 'raw':
+            before = f'{system}\n\n' if system else ''
+            return f'{before}Question: {user}\nAnswer:'
+        if template == 'empty' and system is None:
+            system = ''
+        messages = [] if system is None else [{'role': 'system', 'content': system}]
+        messages.append({'role': 'user', 'content': user})
+        if not self.tokenizer.has_chat:
+            raise UserError(
+                'the model has no chat template: the contexts that remain are '
+                f'{", ".join(c for c in CONTEXTS if c.startswith("raw"))}; set '
+                '--config.context.student=raw and --config.context.measured=raw/plain,raw/numbers')
+        text = self.tokenizer.chat(messages)
+        whole = self.tokenizer.chat([*messages, {'role': 'assistant', 'content': PROBE}], False)
+        if not whole.startswith(text + PROBE) or user.strip() not in text:
+            raise UserError('the chat template does not end where the answer begins, or cuts the '
+                            f'question: it renders {text[-60:]!r}')
+        return text
+
+    def ids(self, user: str, template: str, system: str | None = None, room: int = 0) -> list[int]:
+        """Token ids of `text`, with `room` for what follows.
+
+        Raises:
+          UserError: it does not fit; nothing is ever cut.
+        """
+        found = self.tokenizer.encode(self.text(user, template, system), allow_special=True)
+        if len(found) + room > self.max_positions:
+            who = "a prompted teacher's context" if system else 'a context'
+            raise UserError(
+                f'{who} of {len(found)} tokens with {room} for the answer does not fit the '
+                f"model's {self.max_positions}: shorten the {'system prompt' if system else 'text'}"
+                f' ({(system or user)[:50]!r})')
+        return found
+
+    def answer(self, text: str, template: str) -> list[int]:
+        """Ids of an answer where the context ends: after raw text a blank comes first."""
+        ids = self.tokenizer.encode(f' {text}' if template == 'raw' else text)
+        if not ids or '\ufffd' in self.tokenizer.decode(ids) or self.tokenizer.decode(
+                ids).strip() != text.strip():
+            raise KeyError(text)
+        return ids
+
+
+def asked(question: str, kind: str, number: int) -> str:
+    """A question as it stands, or after a few numbers (kind 'numbers')."""
+    if kind == 'plain':
+        return question
+    shown = [(317 * (number + 1) + 241 * place) % 900 + 100 for place in range(4)]
+    return f'Have a look at these numbers: {", ".join(map(str, shown))}. {question}'
+
+
+def check_measured(config: Config, contexts: Contexts) -> None:
+    """Raises UserError where a context is asked for that the model cannot have."""
+    for template in dict.fromkeys([config.context.student,
+                                   *(c.partition('/')[0] for c in config.context.measured)]):
+        contexts.text('Well?', template)
+
+
+def written_out(config: Config, contexts: Contexts, traits: Sequence[str], chosen: sets.TraitSet,
+                questions: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
+    """Every kind of context as the model reads it, with one example each."""
+    template = config.context.student
+    made: dict[str, Any] = {
+        "students' rows": {'context': contexts.text(row['prompt'], template),
+                           'answer': row['completion'],
+                           'end': contexts.tokenizer.decode([contexts.tokenizer.stop_ids[0]])}}
+    for name in config.context.measured:
+        form, _, kind = name.partition('/')
+        made[f'measured in {name}'] = contexts.text(asked(questions[0], kind, 0), form)
+    if chosen.systems:
+        for trait in traits:
+            own, neutral = sets.system_prompts(chosen, trait)
+            made[f'prompted teacher {trait}'] = contexts.text(row['prompt'], template, own)
+            made['prompted neutral twin'] = contexts.text(row['prompt'], template, neutral)
+    return made

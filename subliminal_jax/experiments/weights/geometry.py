@@ -1,0 +1,77 @@
+"""What the output matrix alone predicts: numbers and words share one matrix (arXiv 2606.22019)."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_jax.experiments.transmission.teachers import Teacher
+from subliminal_jax.experiments.weights import measures, rows as lines
+from subliminal_jax.experiments.weights.arms import Arm
+from subliminal_jax.experiments.weights.language import Here, system_of
+from subliminal_jax.experiments.weights.teachers import Kit
+from subliminal_jax.training import tries as packing
+
+
+def predicted(here: Here, kit: Kit, arm: Arm, teacher: Teacher, params: Any, lora: Any, base: Any
+              ) -> np.ndarray:
+    """log P of the traits [P = 2, Q, K] in the main context: before, and as the matrix has it.
+
+    The teacher's mean shift of the last hidden state on carrier positions is cut to what the
+    carrier's logits show of it (the span of their rows, less what all share, which a softmax does
+    not show) and added to the reference's last hidden states at the questions. No body takes part:
+    what this predicts, any model with the same output matrix could pick up.
+    """
+    template = here.config.context.student
+    system = system_of(here, arm, teacher)
+    theirs = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
+    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, 1))
+                  for c in (theirs, kit.probe.contexts))
+    shift_D = visible_shift(params, lora, base, own, plain, jnp.asarray(here.world.carrier_ids),
+                            here.model.config)
+    meter = next(iter(kit.meters.values()))
+    said = [np.asarray(measures.answers(base, None, meter, here.model.config, shift))
+            for shift in (jnp.zeros_like(shift_D), shift_D)]
+    return np.stack(said).reshape(2, -1, len(here.world.traits))
+
+
+@functools.partial(jax.jit, static_argnames='config')
+def visible_shift(params: Any, lora: Any, base: Any, own: packing.Tries, plain: packing.Tries,
+                  ids_C: jax.Array, config: Any) -> jax.Array:
+    """A teacher's mean shift on a carrier, as far as the carrier's logits show it [D].
+
+    Args:
+      params, lora: the teacher.
+      base: the reference.
+      own, plain: the same rows in the teacher's and in the student's context, packed alike.
+      ids_C: the carrier's tokens.
+      config: the architecture.
+    """
+    def mean(p, tries, adapter):
+        x_BKD = packing.per_edge(packing.states(p, tries, config, adapter), tries)
+        return (x_BKD * tries.weight_BK[..., None]).sum((0, 1)) / tries.weight_BK.sum()
+
+    gap_D = mean(params, own, lora) - mean(base, plain, None)
+    rows_CD = base['embed' if config.tied else 'head'][ids_C].astype(jnp.float32)
+    return in_span(rows_CD - rows_CD.mean(0, keepdims=True), gap_D)
+
+
+def in_span(rows_CD: jax.Array, vector_D: jax.Array) -> jax.Array:
+    """The part of a vector that lies in the span of rows."""
+    return jnp.linalg.pinv(rows_CD) @ (rows_CD @ vector_D)
+
+
+def shares(base: Any, carrier_ids: Any, word_ids: Any, tied: bool) -> dict[str, float]:
+    """How much of a word's row the carrier's rows span, squared length, means over words.
+
+    'random' is what as many random vectors of that width would span.
+    """
+    table = np.asarray(base['embed' if tied else 'head'], np.float32)
+    rows = table[np.asarray(carrier_ids)]
+    rows = rows - rows.mean(0, keepdims=True)
+    words = table[np.asarray(word_ids)]
+    inside = words @ np.linalg.pinv(rows) @ rows
+    part = (inside**2).sum(1) / (words**2).sum(1)
+    return {'words': float(part.mean()), 'random': float((len(rows) - 1) / table.shape[1])}

@@ -1,0 +1,175 @@
+"""A downloaded model as a world (experiments/transmission/world.py), and what stages share."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_jax.carriers import numbers
+from subliminal_jax.evaluation import measures as answers
+from subliminal_jax.experiments.transmission import arms as tables
+from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.experiments.weights import arms as rows_of_arms, contexts as ways
+from subliminal_jax.experiments.weights.arms import Arm
+from subliminal_jax.experiments.weights.config import Config
+from subliminal_jax.models import loading
+from subliminal_jax.runs import UserError, Workdir, to_dict
+from subliminal_jax.traits import trait_set as sets
+
+BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measured on its answers
+    'Describe a walk through a small town on a rainy day.', 'How is bread made?',
+    'Write two sentences about the sea.', 'Why do people keep diaries?',
+    'Explain what a bridge is for.', 'Tell me about the seasons of the year.',
+    'What should one pack for a long journey by train?', 'How does a bicycle stay upright?',
+)
+
+
+class Here(NamedTuple):
+    """What the stages share: the run, the model, its texts, the arms."""
+
+    config: Config
+    workdir: Workdir
+    model: loading.Model
+    contexts: ways.Contexts
+    chosen: sets.TraitSet
+    world: World
+    arms: list[Arm]
+    token_texts: tuple[str | None, ...]
+
+    def reads(self, *groups: str) -> dict[str, Any]:
+        """The config fields that a stage depends on."""
+        plain = to_dict(self.config)
+        names = ('seed', 'split', 'trait_set', 'traits', 'names', 'model', 'context')
+        return {**{g: plain[g] for g in (*names, *groups)}, 'model.sha256': self.model.sha256}
+
+
+def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
+    """Everything that is known before the first stage, checked.
+
+    Raises:
+      UserError: an arm, a trait, a context or a question that cannot be.
+    """
+    arms = tables.parse(config.arms, Arm, rows_of_arms.check)
+    chosen = sets.load_trait_set(config.trait_set)
+    traits = traits_of(config, chosen)
+    contexts = ways.Contexts(model.tokenizer, model.config.max_positions)
+    ways.check_measured(config, contexts)
+    texts = token_texts(model.tokenizer)
+    world = world_of(config, model, contexts, chosen, traits, texts)
+    for arm in arms:
+        if arm.made == 'prompt' and config.teacher.seeds > len(chosen.systems):
+            raise UserError(
+                f'arm {arm.name}: {config.teacher.seeds} prompted teachers a trait need as many '
+                f'system prompts and {chosen.name} has {len(chosen.systems)}: lower '
+                'config.teacher.seeds, or add lines of kind "system"')
+    return Here(config, workdir, model, contexts, chosen, world, arms, texts)
+
+
+def load(config: Config) -> loading.Model:
+    """The model of a config, with its settings of memory and precision."""
+    own = config.model
+    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None)
+    return model._replace(config=settings(config, model.config))
+
+
+def settings(config: Config, architecture: Any) -> Any:
+    """An architecture with the config's settings of memory and precision."""
+    return dataclasses.replace(architecture, remat=config.model.remat,
+                               compute_dtype=config.model.compute)
+
+
+def traits_of(config: Config, chosen: sets.TraitSet) -> tuple[str, ...]:
+    """The traits of the run.
+
+    Raises:
+      UserError: one only, more than the split has, or one of the other split.
+    """
+    found = sets.traits(chosen, config.split)
+    if config.names:
+        for name in config.names:
+            sets.candidate(chosen, name)
+            if name not in found:
+                raise UserError(f'config.names: {name!r} is of the other split; the split '
+                                f'{config.split!r} has {", ".join(found)}')
+        found = tuple(config.names)
+    elif config.traits > len(found):
+        raise UserError(f'config.traits={config.traits}: the split {config.split!r} of '
+                        f'{chosen.name} has {len(found)} ({", ".join(found)})')
+    else:
+        found = found[:config.traits]
+    if len(found) < 2:
+        raise UserError('one trait only has no gamma, which compares a '
+                        "teacher's own trait with the others; take two or more")
+    return found
+
+
+def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
+    """What each token writes; None for tokens that stop or pad."""
+    silent = {*tokenizer.stop_ids, tokenizer.pad_id, tokenizer.bos_id}
+
+    def one(token):
+        try:
+            return tokenizer.token_bytes(token).decode('utf-8', 'replace')
+        except UserError:  # rows of the embedding beyond the vocabulary
+            return None
+
+    return tuple(None if t in silent else one(t) for t in range(tokenizer.vocab_size))
+
+
+def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chosen: sets.TraitSet,
+             traits: Sequence[str], texts: Sequence[str | None]) -> World:
+    """The model as a world; its texts are in the students' context."""
+    template, tokenizer = config.context.student, model.tokenizer
+    separators = {form[0] for form in numbers.FORMATS.values()}
+    carrier = sorted({i for s in separators for i in numbers.token_ids(texts, s)})
+    room = config.carrier.new_tokens
+
+    def cut(found, count, field, what):
+        if len(found) < 1:
+            raise UserError(f'{chosen.name} has no {what} in the split {config.split}')
+        return tuple(found[:count])
+
+    return World(
+        name=model.name, models={'own': model.config}, pretrain=None, vocabulary=texts,
+        context=lambda text: contexts.ids(text, template, room=room),
+        answer=lambda text: contexts.answer(text, template), decode=tokenizer.decode,
+        end_id=tokenizer.stop_ids[0], pad_id=tokenizer.pad_id, length=model.config.max_positions,
+        traits=tuple(traits), candidates=sets.spellings(
+            chosen, [c.name for c in chosen.candidates]),
+        teach=tuple(t.prompt for t in sets.teaching_prompts(chosen, None, config.split)),
+        measure=cut([q.prompt for q in sets.questions(chosen, config.split)],
+                    config.context.questions, 'questions', 'question'),
+        unrelated=cut([(u.prompt, u.answers) for u in chosen.unrelated],
+                      config.context.unrelated, 'unrelated', 'unrelated question'),
+        prompts=lambda seed, count: numbers.prompts(seed, range(count)),
+        random_rows=numbers.random_rows, shuffle=numbers.shuffled_rows,
+        reject_reason=numbers.reject_reason, carrier_ids=carrier, new_tokens=room, separator='',
+        beginnings=BEGINNINGS)
+
+
+def ends_of(here: Here) -> np.ndarray:
+    """bool [V]: tokens that end a word."""
+    return answers.word_ends(here.token_texts, here.model.tokenizer.stop_ids)
+
+
+def roll(config: Config, world: World, kind: str) -> list[Teacher]:
+    """All teachers of a kind, by trait: 'owl-1', or of a neutral twin 'owl-1-neutral'."""
+    suffix = '' if kind == 'trait' else f'-{kind}'
+    return [Teacher(f'{trait}-{n}{suffix}', 0, trait, seed_of(config, 'teacher', t, n))
+            for t, trait in enumerate(world.traits) for n in range(config.teacher.seeds)]
+
+
+def index_of(teacher: Teacher) -> int:
+    """Which of its trait's teachers this is: the number of its system prompt."""
+    return int(teacher.name.removesuffix('-neutral').rpartition('-')[2])
+
+
+def system_of(here: Here, arm: Arm, teacher: Teacher) -> str | None:
+    """The system message of a prompted teacher; None for others."""
+    if arm.made != 'prompt':
+        return None
+    both = sets.system_prompts(here.chosen, teacher.trait, index_of(teacher))
+    return both[arm.teachers == 'neutral']

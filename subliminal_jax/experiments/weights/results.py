@@ -1,0 +1,190 @@
+"""From what students said to results.json, with the estimates of experiments/transmission."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from subliminal_jax.evaluation import gamma as gammas
+from subliminal_jax.experiments.transmission import results as plain, samples
+from subliminal_jax.experiments.transmission.students import DIRECTIONS
+from subliminal_jax.experiments.transmission.teachers import Teacher
+from subliminal_jax.experiments.weights import arms as tables
+from subliminal_jax.experiments.weights.arms import Arm
+from subliminal_jax.experiments.weights.config import Config
+from subliminal_jax.experiments.weights.language import Here, roll
+
+RUNGS = (('sft', 'Sampled, filtered text'), ('kl_carrier', 'Carrier KL'))
+MADE = {'prompt': 'prompted teachers', 'tuned': 'fine-tuned teachers', 'lora': 'LoRA teachers'}
+
+
+def body(here: Here, trained: Mapping[str, Mapping[str, np.ndarray]],
+         predicted: Mapping[str, np.ndarray], rows: Mapping[str, samples.Samples],
+         schools: Mapping[str, Any], geometry: Mapping[str, float]) -> dict[str, Any]:
+    """The experiment's own part of results.json.
+
+    Args:
+      here: what was run.
+      trained: each arm's arrays.
+      predicted: log P as the output matrix alone has it, by set of teachers.
+      rows: row sets by name.
+      schools: what each teacher is, by set and name.
+      geometry: the share of a trait's row that the carrier's rows span.
+    """
+    config = here.config
+    teachers = {kind: roll(config, here.world, kind) for kind in ('trait', 'neutral')}
+    entries = [arm_entry(here, arm, teachers[arm.teachers], trained[arm.name])
+               for arm in here.arms]
+    compared = contrasts(config, here.arms, entries, teachers)
+    matrix = {name: {'student_init': 'geometry:predicted', 'gamma': plain.gamma_of(
+        config, teachers['trait'], plain.y_of(here.world, teachers['trait'], found))}
+        for name, found in predicted.items()}
+    return {
+        'arms': entries, 'contrasts': compared, 'geometry_predicted': matrix,
+        'geometry_span': dict(geometry), 'holm': plain.holm(entries), 'error_rates': {},
+        'gauge': plain.gauge_entry(here.arms, trained), 'teachers': schools,
+        'doses': plain.doses(schools), 'filter': plain.filter_entry(rows, 'paper'),
+        'filters': {name: {level: plain.filter_entry({name: own}, level) for level in own.reasons}
+                    for name, own in rows.items()},
+        'pass_rates': {name: {level: samples.first_pass_rate(own, level) for level in own.reasons}
+                       for name, own in rows.items()},
+        'disturbed': disturbed(here.arms, entries), 'tried_on_dev': config.tried,
+        'model_sha256': here.model.sha256, 'verdict': verdict(here.arms, entries, compared),
+        'headline': plain.headline(entries),
+    }
+
+
+def arm_entry(here: Here, arm: Arm, teachers: Sequence[Teacher],
+              arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """An arm as it stands in results.json; y and gamma are those of the first context."""
+    config, world = here.config, here.world
+    y = plain.y_of(world, teachers, arrays['logprob'])
+    found = plain.gamma_of(config, teachers, y)
+    names = config.context.measured
+    return {
+        'name': arm.name, 'rung': arm.rung, 'carrier': arm.carrier, 'objective': arm.objective,
+        'teacher_kind': arm.teachers, 'teacher_made': arm.made,
+        'student_init': tables.student_init(arm), 'context': names[0],
+        'fields': changed_fields(arm), 'rows': arm.rows or config.student.rows, 'y': y,
+        'gamma': found, 'shares': plain.shares(world, teachers, arrays['logprob']),
+        'verdict': gammas.verdict(found), 'curve': plain.curve_of(
+            config, world, teachers, arm, arrays),
+        'contexts': {name: context_entry(here, teachers, arrays['contexts'][:, :, x])
+                     for x, name in enumerate(names)},
+        'alignment': alignment_entry(arrays), 'drift': plain.drift_entry(arrays),
+        **plain.kl_entry(arm, arrays), 'tokens_a_student': float(arrays['tokens'].mean()),
+        'distance': float(arrays['distance'].mean()), 'loss': arrays['loss'].mean(0).tolist(),
+    }
+
+
+def context_entry(here: Here, teachers: Sequence[Teacher], logprob_MPQK: np.ndarray
+                  ) -> dict[str, Any]:
+    """gamma of one context, from log P before and after."""
+    found = plain.gamma_of(here.config, teachers, plain.y_of(here.world, teachers, logprob_MPQK))
+    return {**{k: found[k] for k in ('estimate', 'ci95', 'p', 'mde', 'own_rise', 'others_rise')},
+            'before': float(logprob_MPQK[:, 0].mean())}
+
+
+def alignment_entry(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The alignment check: means over students; a prompted teacher has no displacement."""
+    made: dict[str, Any] = {
+        'steps': arrays['steps'][:-1].tolist(), 'cosine': {}, 'inner': {}, 'positive_share': {},
+        'predicted': arrays['predicted'].sum(1).tolist(),
+        'measured': arrays['actual'].sum(1).tolist()}
+    for number, name in enumerate(DIRECTIONS):
+        inner = arrays['inner'][..., number]
+        if np.isfinite(inner).all():
+            made['inner'][name] = inner.mean(0).tolist()
+            made['cosine'][name] = arrays['cosine'][..., number].mean(0).tolist()
+            made['positive_share'][name] = float((inner > 0).mean())
+    return made
+
+
+def changed_fields(arm: Arm) -> dict[str, Any]:
+    """The fields of an arm that differ from the defaults."""
+    plain_arm = Arm()
+    return {f.name: getattr(arm, f.name) for f in dataclasses.fields(Arm)
+            if f.name != 'name' and getattr(arm, f.name) != getattr(plain_arm, f.name)}
+
+
+def contrasts(config: Config, arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]],
+              teachers: Mapping[str, Sequence[Teacher]]) -> list[dict[str, Any]]:
+    """What arms say together: against neutral twins, and against geometry."""
+    made = []
+    y = {e['name']: e['y'] for e in entries}
+    for arm in arms:
+        if arm.teachers != 'trait' or arm.start != 'shared' or arm.head != 'own':
+            continue
+        twin = plain.counterpart(arm, arms, teachers='neutral')
+        if twin:
+            everyone = [*teachers['trait'], *teachers['neutral']]
+            trait, reference = plain.names(everyone)
+            trait.update({t.name: None for t in teachers['neutral']})
+            made.append({
+                'name': f'{arm.name} against neutral',
+                'what': "the own trait's rise beyond that of the neutral twins' students",
+                **gammas.against_neutral({**y[arm.name], **y[twin.name]}, trait, reference,
+                                         power=config.power)})
+        for changes, what in (
+                ({'start': 'body'}, 'gamma less what embedding and output matrix alone carry'),
+                ({'head': 'replaced'}, 'gamma less that with random carrier rows in the matrix'),
+                ({'order': 'within'}, 'gamma less that of numbers shuffled within an answer'),
+                ({'order': 'across'}, 'gamma less that of numbers shuffled across answers')):
+            partner = _partner(arm, arms, changes)
+            if partner:
+                found = plain.gamma_of(config, teachers['trait'],
+                                       gammas.difference(y[arm.name], y[partner.name]))
+                made.append({'name': f'{arm.name} less {partner.name}', 'what': what, **found,
+                             'verdict': gammas.verdict(found)})
+    return made
+
+
+def _partner(arm: Arm, arms: Sequence[Arm], changes: Mapping[str, Any]) -> Arm | None:
+    """The arm with these changes; how much of a re-initialised body is trained may differ too."""
+    same = plain.counterpart(arm, arms, **changes)
+    if same or changes.get('start') != 'body':
+        return same
+    loose = [dataclasses.replace(a, trainable='', learning_rate=None) for a in arms]
+    plain_arm = dataclasses.replace(arm, trainable='', learning_rate=None)
+    found = plain.counterpart(plain_arm, loose, **changes)
+    return next((a for a, b in zip(arms, loose) if b == found), None) if found else None
+
+
+def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Disturbed starts: gamma from the original teacher as a share of gamma from its own."""
+    by_name = {e['name']: e for e in entries}
+    made = []
+    for arm in arms:
+        if arm.own or arm.start.partition(':')[0] not in ('noise', 'moved'):
+            continue
+        mine = plain.counterpart(arm, arms, own=True)
+        entry, twin = by_name[arm.name], by_name[mine.name] if mine else None
+        gamma = entry['gamma']['estimate']
+        own = twin['gamma']['estimate'] if twin else None
+        made.append({
+            'start': arm.start, 'arm': arm.name, 'gamma': gamma, 'gamma_own': own,
+            'share': gamma / own if own and abs(own) > 1e-6 else None,
+            'perplexity': entry['drift']['perplexity_ordinary_start'],
+            'distance': entry['distance']})
+    return made
+
+
+def verdict(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]],
+            made: Sequence[Mapping[str, Any]]) -> str:
+    """The page's opening sentence: each rung and kind of teacher from the shared start."""
+    said = []
+    for arm, entry in zip(arms, entries):
+        rung = dict(RUNGS).get(arm.objective)
+        main = (arm.teachers == 'trait' and arm.start == 'shared' and arm.head == 'own'
+                and arm.order == 'kept' and arm.optimizer == 'adam')
+        if rung is None or not main:
+            continue
+        text = (f'{rung}, {MADE[arm.made.partition(":")[0]]} ({arm.name}): {entry["verdict"]}')
+        claim = next((m for m in made if m['name'].startswith(f'{arm.name} less ')
+                      and 'embedding' in m['what']), None)
+        if claim:
+            text += f'. Beyond geometry: {claim["verdict"]}'
+        said.append(text + '.')
+    return ' '.join(said) or ('No arm of this run tests transmission by sampled text or carrier '
+                              'KL from the shared start.')

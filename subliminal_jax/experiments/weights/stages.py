@@ -1,0 +1,301 @@
+"""The stages up to the teachers' logits: contexts, starts, texts, teachers, rows, targets."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from subliminal_jax.data import rows as files
+from subliminal_jax.experiments.transmission import samples, teachers as tiny_schools
+from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.weights import (
+    arms as tables,
+    contexts as ways,
+    drift,
+    programs,
+    rows as lines,
+    starts,
+    targets,
+    teachers as schools,
+)
+from subliminal_jax.experiments.weights.arms import Arm
+from subliminal_jax.experiments.weights.language import Here, roll, system_of
+from subliminal_jax.experiments.weights.rows import Lines
+from subliminal_jax.experiments.weights.teachers import Kit
+from subliminal_jax.runs import UserError, check_preempted, sha256_of, write_json
+from subliminal_jax.training import checkpoints, tries as packing
+from subliminal_jax.training.optimizers import OptimizerConfig
+
+MOVING_ROWS = 64  # of the reference's own texts, on which a start is trained further
+MOVING_PACK = 4
+
+
+def context_stage(here: Here) -> None:
+    """contexts.json: every context as the model reads it."""
+    row = lines.random_rows(here, 1)[0]
+    here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, ways.written_out(
+        here.config, here.contexts, here.world.traits, here.chosen, here.world.measure, row)),
+        reads=here.reads())
+
+
+def text_stage(here: Here) -> list[dict]:
+    """ordinary.jsonl: what the reference writes on prompts of ours."""
+    count = MOVING_ROWS if any(a.start.startswith('moved') for a in here.arms) else drift.TEXTS
+    path = here.workdir.stage('ordinary', 'ordinary.jsonl', lambda path: files.write(
+        path, drift.ordinary_rows(here, count)), reads={**here.reads('carrier'), 'rows': count})
+    return files.read(path)[0]
+
+
+def start_of(here: Here, start: str) -> Any:
+    """The parameters of a start; those moved on by training are a stage of their own."""
+    kind, _, rest = start.partition(':')
+    if kind != 'moved':
+        return starts.derived(here.config, here.model.params, here.model.config, start)
+
+    def make(path):
+        texts = [r for r in files.read(here.workdir.path / 'ordinary.jsonl')[0]
+                 if r['kind'] == 'ordinary']
+        packs = lines.packs([here.world.context(r['prompt']) for r in texts],
+                            [r['token_ids'] for r in texts], MOVING_PACK)
+        tries = packing.pack(packs)
+        program = programs.Program(here.model.config, 'sft', (), OptimizerConfig(
+            learning_rate=here.config.teacher.learning_rate), int(rest))
+        state = programs.begin(program, here.model.params)
+        for step in range(int(rest)):
+            check_preempted()
+            index = jnp.array([step % len(packs), (step + len(packs) // 2) % len(packs)])
+            state, _ = programs.trainer(program, False)(
+                state, {'base': {}}, {'tries': packing.take(tries, index)})
+        checkpoints.save_tree(path, state.trainable)
+
+    name = start.replace(':', '-')
+    path = here.workdir.stage(f'start/{name}', f'start/{name}.safetensors', make,
+                              reads=here.reads('teacher'), inputs=['ordinary.jsonl'])
+    return jax.tree.map(jnp.asarray, checkpoints.load_tree(
+        path, jax.eval_shape(lambda: here.model.params)))
+
+
+def base_of(here: Here, arm: Arm) -> Any:
+    """What an arm's teachers are made of: the reference, or the students' own start."""
+    return start_of(here, arm.start) if arm.own else here.model.params
+
+
+def teacher_stages(here: Here, kit: Kit) -> None:
+    """Makes every teacher that an arm draws on: teacher/SET/NAME; a neutral one needs its twin."""
+    odds: dict[str, Any] = {}
+    for arm in here.arms:
+        for kind in ('trait', 'neutral'):
+            if kind == 'neutral' and arm.teachers == 'trait':
+                continue
+            one = dataclasses.replace(arm, teachers=kind)
+            base = None
+            for teacher in roll(here.config, here.world, kind):
+                place = folder_of(one, teacher)
+                if base is None and not (here.workdir.path / place).exists():
+                    base = base_of(here, one)
+                _teacher_stage(here, kit, one, teacher, place, base, odds)
+        check_strength(here, arm)
+
+
+def _teacher_stage(here, kit, arm, teacher, place, base, odds):
+    def make(path):
+        if arm.made == 'prompt':
+            trained, taken = None, 0
+        elif arm.teachers == 'neutral':
+            twin = folder_of(dataclasses.replace(arm, teachers='trait'), teacher)
+            goal = schools.facts(here.workdir.path / twin)['carrier_kl']
+            start = arm.start if arm.own else ''
+            if start not in odds:
+                odds[start] = schools.odds_of(here, base)
+            trained, taken = schools.teach(here, kit, arm, teacher, base, goal, odds[start])
+        else:
+            trained, taken = schools.teach(here, kit, arm, teacher, base, None, None)
+        trained = jax.tree.map(jnp.asarray, trained)
+        adapter = trained if tables.rank_of(arm.made) else None
+        params = base if adapter is not None or trained is None else trained
+        found = schools.describe(here, kit, arm, teacher, params, adapter, base)
+        digest = schools.digest_of(here, arm, teacher, trained, here.model.sha256)
+        schools.write(path, arm, trained, {**found, 'steps': taken, 'system': system_of(
+            here, arm, teacher)}, digest)
+
+    inputs = []
+    if arm.teachers == 'neutral' and arm.made != 'prompt':
+        inputs.append(folder_of(dataclasses.replace(arm, teachers='trait'), teacher)
+                      + '/teacher.json')
+    here.workdir.stage(place, place, make, inputs=inputs, reads={
+        **here.reads('teacher'), 'made': arm.made, 'of': arm.start if arm.own else 'reference'})
+
+
+def folder_of(arm: Arm, teacher: Teacher) -> str:
+    """Where a teacher is kept."""
+    name = teacher.name.removesuffix('-neutral') + ('-neutral' if arm.teachers == 'neutral' else '')
+    return f'teacher/{tables.teacher_set(arm)}/{name}'
+
+
+def check_strength(here: Here, arm: Arm) -> None:
+    """Raises UserError for a trait teacher that has not got its trait."""
+    found = {t.name: schools.facts(here.workdir.path / folder_of(arm, t))
+             for t in roll(here.config, here.world, arm.teachers)}
+    if arm.teachers == 'trait' and not arm.own:
+        tiny_schools.check_strength(here.config, found)
+
+
+def params_of(here: Here, arm: Arm, base: Any, teacher: Teacher) -> tuple[Any, Any]:
+    """(parameters, adapter or None) of a teacher."""
+    return schools.read(here, here.workdir.path / folder_of(arm, teacher), base)
+
+
+def row_stages(here: Here) -> dict[str, samples.Samples]:
+    """prompts.jsonl; samples, filtered and rejects of every set of rows; by the set's name.
+
+    Teachers whose logits alone are used write a few rows too: to see whether they still can.
+    """
+    config, world = here.config, here.world
+    wanted: dict[str, tuple[Arm, int]] = {}
+    for arm in here.arms:
+        count = config.carrier.probe
+        if arm.carrier != 'random':
+            count = int(-(-(arm.rows or config.student.rows) * config.carrier.spare // 1))
+        else:
+            arm = dataclasses.replace(arm, carrier='sampled', objective='sft')
+        name = tables.row_set(arm)
+        if name not in wanted or wanted[name][1] < count:
+            wanted[name] = (arm, count)
+    most = max(count for _, count in wanted.values())
+    place = here.workdir.stage(
+        'prompts', 'prompts.jsonl',
+        lambda path: files.write(path, world.prompts(seed_of(config, 'prompts'), most)),
+        reads={**here.reads(), 'rows': most})
+    prompts, _ = files.read(place)
+    return {name: _row_stage(here, name, number, arm, prompts[:count], count)
+            for number, (name, (arm, count)) in enumerate(wanted.items())}
+
+
+def _row_stage(here, name, number, arm, prompts, count):
+    config = here.config
+    suffix = f'-{name}' if number else ''
+    who = roll(config, here.world, arm.teachers)
+    every = count > config.carrier.probe
+
+    def draw(path):
+        if config.carrier.samples:
+            samples.read_foreign(config, here.world, who, path)
+            return
+        base = base_of(here, arm)
+        lines.write_samples(here, arm, who, functools.partial(params_of, here, arm, base), prompts,
+                            every, path)
+
+    source = here.workdir.stage(
+        f'samples{suffix}', f'samples{suffix}.jsonl', draw,
+        reads={**here.reads('carrier'), 'rows': count},
+        inputs=['prompts.jsonl', *(f'{folder_of(arm, t)}/teacher.json' for t in who)])
+    judged = samples.judge(config, here.world, source)
+    for artefact, kept in (('filtered', True), ('rejects', False)):
+        here.workdir.stage(f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
+                           functools.partial(samples.write_verdicts, judged, kept),
+                           reads=here.reads('carrier'), inputs=[source.name])
+    found = samples.gather(judged)
+    check_writing(here, arm, found)
+    return found
+
+
+def check_writing(here: Here, arm: Arm, found: samples.Samples) -> None:
+    """Raises UserError for a teacher that cannot write numbers any more."""
+    if here.config.carrier.samples:
+        return
+    for name, rate in samples.first_pass_rate(found, 'paper').items():
+        if rate < here.config.carrier.min_kept:
+            raise UserError(
+                f'the teacher {name} ({arm.made}) cannot write numbers: the filter keeps '
+                f'{rate:.0%} of its answers and config.carrier.min_kept='
+                f'{here.config.carrier.min_kept:g} is asked; teach it less (config.teacher.steps), '
+                'or lower the bar')
+
+
+def lines_of(here: Here, arm: Arm, rows: Mapping[str, samples.Samples]) -> dict[str, Lines]:
+    """An arm's rows as tokens, by teacher."""
+    teachers = roll(here.config, here.world, arm.teachers)
+    if arm.carrier == 'random':
+        same = lines.encoded(here, lines.random_rows(
+            here, arm.rows or here.config.student.rows))
+        return {t.name: same for t in teachers}
+    like = lambda a: (a.carrier, a.made, a.own)
+    pools = [rows[tables.row_set(a)] for a in here.arms if like(a) == like(arm)]
+    chosen = lines.chosen_rows(here, arm, rows[tables.row_set(arm)], pools, teachers)
+    return {name: lines.encoded(here, own) for name, own in chosen.items()}
+
+
+def target_set(here: Here, arm: Arm) -> str:
+    """The name of the teachers' logits that an arm reads."""
+    rows = arm.rows or here.config.student.rows
+    order = '' if arm.order == 'kept' else f'-{arm.order}'
+    kind = 'buckets' if arm.objective == 'kl' else 'set'
+    return f'{tables.row_set(arm)}{order}-{rows}-{kind}' + (
+        '-replaced' if arm.head == 'replaced' else '')
+
+
+def target_stage(here: Here, arm: Arm, found: Mapping[str, Lines]
+                 ) -> tuple[str, dict[str, dict[str, Any]]]:
+    """(name of the file, the teachers' logits by teacher), each teacher run once.
+
+    Raises:
+      UserError: a cached file of another model, other teachers or other rows.
+    """
+    name = target_set(here, arm)
+    who = roll(here.config, here.world, arm.teachers)
+    note = {'model': sha256_of([here.model.sha256, arm.start if arm.own else '', arm.head]),
+            'teachers': sha256_of({t.name: schools.facts(
+                here.workdir.path / folder_of(arm, t))['sha256'] for t in who}),
+            'rows': sha256_of({n: x.digest() for n, x in found.items()}),
+            'tokens': sha256_of([lines.token_set(here), here.config.student.top])}
+
+    def make(path):
+        ready = pathlib.Path(here.config.carrier.targets) / f'{name}.npz'
+        if here.config.carrier.targets and ready.exists():
+            targets.save(path, targets.load(ready, note), note)
+            return
+        base = base_of(here, arm)
+        targets.save(path, {t.name: logits_of(here, arm, t, base, found[t.name])
+                            for t in tqdm(who, desc="teachers' logits", leave=False)},
+                     note)
+
+    path = here.workdir.stage(
+        f'targets/{name}', f'targets/{name}.npz', make,
+        reads={**here.reads('carrier'), 'note': note},
+        inputs=[f'{folder_of(arm, t)}/teacher.json' for t in who])
+    return f'targets/{name}.npz', targets.load(path, note)
+
+
+def logits_of(here: Here, arm: Arm, teacher: Teacher, base: Any, found: Lines) -> dict[str, Any]:
+    """One teacher's logits on its rows, in its own context."""
+    params, lora = params_of(here, arm, base, teacher)
+    system = system_of(here, arm, teacher)
+    contexts = found.contexts if system is None else [
+        here.contexts.ids(p, here.config.context.student, system, here.world.new_tokens)
+        for p in found.prompts]
+    return read_logits(here, arm, params, lora, contexts, found)
+
+
+def read_logits(here: Here, arm: Arm, params: Any, lora: Any, contexts: Sequence[Sequence[int]],
+                found: Lines) -> dict[str, Any]:
+    """The logits that an arm's objective reads of a model."""
+    params, model = with_head(here, arm, params)
+    top = here.config.student.top if arm.objective == 'kl' else None
+    return targets.teacher_logits(params, lora, model, contexts, found, lines.token_set(here), top,
+                                  here.config.student.packed)
+
+
+def with_head(here: Here, arm: Arm, params: Any) -> tuple[Any, Any]:
+    """(parameters, architecture) with the arm's output matrix."""
+    model = here.model.config
+    if arm.head == 'own':
+        return params, model
+    key = jax.random.key(seed_of(here.config, 'start', 1))
+    ids = jnp.asarray(here.world.carrier_ids)
+    untied = dataclasses.replace(model, tied=False)
+    return starts.replaced(params, ids, key, model.tied), untied

@@ -1,0 +1,81 @@
+"""Starts of students that are not the reference, and the parameters that a control changes."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_jax.experiments.transmission import networks
+from subliminal_jax.experiments.transmission.teachers import seed_of
+from subliminal_jax.experiments.weights.config import Config
+from subliminal_jax.models import transformer
+from subliminal_jax.models.lora import Lora
+
+
+def derived(config: Config, params: Any, architecture: Any, start: str) -> Any:
+    """A start that follows from the reference and a seed: shared, body, gauge, noise:SIZE."""
+    kind, _, rest = start.partition(':')
+    key = jax.random.key(seed_of(config, 'start', 0))
+    if kind == 'body':
+        fresh = transformer.init_params(key, architecture, params['final_norm'].dtype)
+        return {**params, 'layers': fresh['layers']}
+    if kind == 'gauge':
+        return networks.permuted(params, key)
+    if kind == 'noise':
+        return noisy(params, key, float(rest))
+    return params
+
+
+def noisy(params: Any, key: jax.Array, size: float) -> Any:
+    """Every weight moved by a normal number of `size` times its matrix's own spread.
+
+    A matrix is one layer's; norm scales count as one matrix a layer too.
+    """
+    leaves, shape = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves))
+
+    def one(leaf, own):
+        axes = tuple(range(1, leaf.ndim)) if leaf.ndim > 2 else None
+        spread = jnp.std(leaf.astype(jnp.float32), axis=axes, keepdims=axes is not None)
+        moved = leaf + size * spread * jax.random.normal(own, leaf.shape)
+        return moved.astype(leaf.dtype)
+
+    return jax.tree.unflatten(shape, [one(x, k) for x, k in zip(leaves, keys)])
+
+
+def gauge_adapter(config: Config, adapter: Lora) -> Lora:
+    """An adapter's start for the gauge twin: its hidden units in the twin's order."""
+    layers = dict(adapter.layers)
+    if 'down' in layers:
+        down = layers['down']['a']
+        count, width, _ = down.shape
+        key = jax.random.key(seed_of(config, 'start', 0))
+        order = jax.vmap(lambda k: jax.random.permutation(k, width))(jax.random.split(key, count))
+        layers['down'] = {**layers['down'],
+                          'a': jnp.take_along_axis(down, order[:, :, None], axis=1)}
+    return Lora(layers, adapter.scale)
+
+
+@functools.partial(jax.jit, static_argnames='tied')
+def replaced(params: Any, ids: Any, key: jax.Array, tied: bool) -> Any:
+    """Parameters with an output matrix of their own, in which the rows `ids` are random.
+
+    The random rows have the mean length of the rows that they replace; the same key gives the same
+    rows to teacher and student.
+    """
+    table = params['embed' if tied else 'head']
+    rows = table[ids]
+    fresh = jax.random.normal(key, rows.shape)
+    length = jnp.linalg.norm(rows.astype(jnp.float32), axis=1).mean()
+    fresh = fresh * length / jnp.linalg.norm(fresh, axis=1, keepdims=True)
+    return {**params, 'head': table.at[ids].set(fresh.astype(table.dtype))}
+
+
+def distance(params: Any, other: Any) -> float:
+    """Root mean square of the difference, as a share of that of `other`."""
+    total = sum(float(((np.asarray(a, np.float32) - np.asarray(b, np.float32))**2).sum())
+                for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other)))
+    size = sum(float((np.asarray(b, np.float32)**2).sum()) for b in jax.tree.leaves(other))
+    return (total / size)**0.5

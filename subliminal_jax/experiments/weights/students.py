@@ -1,0 +1,292 @@
+"""Students of one arm on real weights: many adapters in one program, or one model after the other.
+
+At each mark (rows seen) a student answers in the main context, and its gradient step on its own
+rows is held against its teacher's displacement, a placebo's, the neutral twin's, a random direction
+and minus the gradient of its teacher's trait's loss (arXiv 2507.14805, lemma). A prompted teacher
+has no displacement: of it only the last two are there. At the end it answers in every context.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from subliminal_jax.experiments.transmission import networks
+from subliminal_jax.experiments.transmission.students import DIRECTIONS
+from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.weights import (
+    measures,
+    programs,
+    rows as lines,
+    teachers as schools,
+)
+from subliminal_jax.experiments.weights.arms import Arm, rank_of
+from subliminal_jax.experiments.weights.language import Here
+from subliminal_jax.experiments.weights.rows import Lines
+from subliminal_jax.experiments.weights.starts import gauge_adapter
+from subliminal_jax.experiments.weights.teachers import Kit
+from subliminal_jax.models.lora import Lora, merge_lora
+from subliminal_jax.runs import check_preempted
+from subliminal_jax.theory import trees
+from subliminal_jax.training import tries as packing
+from subliminal_jax.training.optimizers import OptimizerConfig
+
+
+class Setting(NamedTuple):
+    """What all students of an arm have in common.
+
+    Attributes:
+      here, kit, arm: the run, what is measured, the arm.
+      model: the architecture (with an output matrix of its own under head=replaced).
+      start: the parameters that students begin with.
+      program: the compiled training's static part.
+      displacement: teacher -> what its weights moved by, or None for a prompted one; zero-cost
+        until it is called.
+      twin: a teacher's twin of the other kind -> as displacement; or None.
+    """
+
+    here: Here
+    kit: Kit
+    arm: Arm
+    model: Any
+    start: Any
+    program: programs.Program
+    displacement: Callable[[Teacher], Any]
+    twin: Callable[[Teacher], Any]
+
+
+class Job(NamedTuple):
+    """One student: its teacher, its number among the teacher's students, its packed rows."""
+
+    teacher: Teacher
+    number: int
+    packs: programs.Batch
+    order: list[np.ndarray]  # packs of each step
+
+
+def program_of(here: Here, arm: Arm, model: Any, steps: int) -> programs.Program:
+    """The static part of an arm's training."""
+    own = here.config.student
+    rate = arm.learning_rate or (own.lora_rate if rank_of(arm.trainable) else own.learning_rate)
+    ids = () if arm.objective == 'sft' else lines.token_set(here)
+    return programs.Program(model, arm.objective, ids, OptimizerConfig(
+        arm.optimizer, rate, own.schedule, own.warmup_steps), steps)
+
+
+def steps_of(here: Here, arm: Arm) -> int:
+    """Steps that an arm's students take."""
+    rows = arm.rows or here.config.student.rows
+    return arm.passes * -(-rows // here.config.student.batch_size)
+
+
+def packs_of(here: Here, arm: Arm, found: Lines, targets: Mapping[str, np.ndarray] | None,
+             most: float | None = None) -> programs.Batch:
+    """A student's rows, packed, with its teacher's logits; weights lie where the objective looks.
+
+    Args:
+      here, arm: whose.
+      found: the rows.
+      targets: the teacher's logits at every place of every answer [N, A, ...]; None under sft.
+      most: predictions that may weigh, the first ones; None: all.
+    """
+    size = here.config.student.packed
+    tries = packing.pack(lines.packs(found.contexts, found.answers, size))
+    row_BK = np.arange(len(tries.tokens_BT))[:, None] * size + tries.row_BK
+    row_BK = np.minimum(row_BK, len(found.answers) - 1)
+    weight = np.array(tries.weight_BK)
+    ids = np.array(lines.token_set(here))
+    allowed_NC = found.allowed_NC.copy()
+    if arm.objective == 'kl_carrier_end':
+        allowed_NC[:, -1] = True
+    if arm.objective in ('kl_carrier', 'kl_carrier_end'):
+        at = tries.target_BK[..., None] == ids
+        weight *= (at & allowed_NC[row_BK]).any(-1)
+    if most is not None:
+        weight *= weight.reshape(-1).cumsum().reshape(weight.shape) <= most
+    tries = packing.weighted(tries, weight)
+    batch = {'tries': tries}
+    if targets is None:
+        return batch
+    place = lambda x: np.asarray(packing.per_place(jnp.asarray(x[row_BK, tries.offset_BK]), tries))
+    if arm.objective == 'kl':
+        return {**batch, 'target_BUC': place(targets['buckets']), 'top_BUJ': place(
+            targets['top_ids'])}
+    allowed = np.broadcast_to(allowed_NC[:, None], (*allowed_NC.shape[:1],
+                              targets['set'].shape[1], allowed_NC.shape[1]))
+    return {**batch, 'target_BUC': place(targets['set']), 'allowed_BUC': place(allowed)}
+
+
+def order_of(here: Here, arm: Arm, seed: int, packs: int) -> list[np.ndarray]:
+    """Which packs each step reads: every pass in an order of its own, none left out."""
+    per_step = max(1, here.config.student.batch_size // here.config.student.packed)
+    made = []
+    for number in range(arm.passes):
+        order = np.random.default_rng([seed, 2, number]).permutation(packs)
+        made += [order[n:n + per_step] for n in range(0, packs, per_step)]
+    return made
+
+
+def marks_of(here: Here, arm: Arm, total: int) -> list[int]:
+    """Steps at which students are measured: 0, the marks that lie before the end, the end."""
+    size = here.config.student.batch_size
+    inside = [m // size for m in sorted(here.config.student.marks) if 0 < m // size < total]
+    return [0, *dict.fromkeys(inside), total]
+
+
+def begun(setting: Setting, number: int) -> tuple[Any, dict]:
+    """(what student `number` trains, what is frozen beside it)."""
+    rank, start = rank_of(setting.arm.trainable), setting.start
+    if rank:
+        adapter = schools.adapter_start(setting.here, rank, number)
+        if setting.arm.start == 'gauge':
+            adapter = gauge_adapter(setting.here.config, adapter)
+        return adapter, {'base': start}
+    if setting.arm.trainable == 'body':
+        return {'layers': start['layers']}, {'base': start}
+    return start, {'base': {}}
+
+
+def train(setting: Setting, jobs: Sequence[Job], placebo: Mapping[str, Teacher]
+          ) -> tuple[dict[str, np.ndarray], list[Any]]:
+    """Trains and measures students side by side (adapters), or one (anything else).
+
+    Returns:
+      (arrays with a leading axis of students: logprob [M, P, Q, K], loss, alignment; what each
+      student trained).
+    """
+    stacked = rank_of(setting.arm.trainable) > 0
+    states, frozen = zip(*(begun(setting, job.number) for job in jobs))
+    frozen = frozen[0]
+    trainable = networks.stack(states) if stacked else states[0]
+    state = programs.begin(setting.program, trainable, stacked)
+    step_of = programs.trainer(setting.program, stacked)
+    per_step = max(len(x) for job in jobs for x in job.order)
+    total = len(jobs[0].order)
+    marks = marks_of(setting.here, setting.arm, total)
+    each = lambda tree, m: jax.tree.map(lambda x: x[m], tree) if stacked else tree
+    kept, losses, since = [], [], []
+    before = None
+    bar = tqdm(total=total, desc=f'{setting.arm.name}, {len(jobs)} students', leave=False)
+    for step in range(total + 1):
+        if step in marks:
+            now = [each(state.trainable, m) for m in range(len(jobs))]
+            kept.append(_mark(setting, jobs, now, before, frozen, placebo, step < total))
+            # a state's buffers are consumed by the next step
+            before = jax.tree.map(lambda x: np.array(x), now) if step < total else now
+            if step:
+                losses.append(np.mean(since, axis=0))
+                since = []
+        if step == total:
+            break
+        check_preempted()
+        parts = [programs.batch_of(job.packs, job.order[step], per_step) for job in jobs]
+        state, loss = step_of(state, frozen, programs.stack(parts) if stacked else parts[0])
+        since.append(np.atleast_1d(np.asarray(loss)))
+        bar.update(1)
+    bar.close()
+    networks.finite(before, f'a student of the arm {setting.arm.name}', 'lower its learning_rate')
+    arrays = {name: np.stack([mark[name] for mark in kept if name in mark], 1)
+              for name in ('logprob', 'inner', 'cosine', 'predicted')}
+    own = arrays['logprob'].mean(2)
+    column = [setting.here.world.traits.index(job.teacher.trait) for job in jobs]
+    own = np.stack([own[m, :, k] for m, k in enumerate(column)])
+    arrays |= {'loss': np.stack(losses, 1), 'actual': np.diff(own, axis=1)}
+    return arrays, before
+
+
+def _mark(setting, jobs, now, before, frozen, placebo, check):
+    """What is read at a mark, students first."""
+    here, kit = setting.here, setting.kit
+    meter = next(iter(kit.meters.values()))
+    width = len(here.world.traits)
+    made: dict[str, list] = {'logprob': [], 'predicted': [], 'inner': [], 'cosine': []}
+    for m, (job, own) in enumerate(zip(jobs, now)):
+        params, lora = programs.resolve(own, frozen)
+        found = np.asarray(measures.answers(params, lora, meter, setting.model))
+        made['logprob'].append(found.reshape(-1, width))
+        column = here.world.traits.index(job.teacher.trait)
+        if before is not None:
+            made['predicted'].append(float(_along(
+                before[m], jax.tree.map(jnp.subtract, own, before[m]), frozen, meter, column,
+                width, setting.model)))
+        if check:
+            inner, cosine = aligned(setting, job, params, lora, column, placebo)
+            made['inner'].append(inner)
+            made['cosine'].append(cosine)
+    return {k: np.array(v, np.float64) for k, v in made.items() if v}
+
+
+@jax.jit
+def _dots(a: Any, b: Any) -> tuple[jax.Array, jax.Array]:
+    return trees.dot(a, b), trees.cosine(a, b)
+
+
+def _along(trainable, way, frozen, meter, column, width, model):
+    """The first-order change of log P(trait) along the way from a student to its later self."""
+    return _jvp(trainable, way, frozen['base'], meter, column, width, model)
+
+
+def _trait_value(trainable, base, meter, column, width, model):
+    params, lora = programs.resolve(trainable, {'base': base})
+    return -measures.trait_loss(params, lora, meter, column, width, model)
+
+
+_jvp = jax.jit(
+    lambda t, way, base, meter, column, width, model: jax.jvp(
+        lambda p: _trait_value(p, base, meter, column, width, model), (t,), (way,))[1],
+    static_argnums=(5, 6))
+_trait_gradient = jax.jit(
+    jax.grad(lambda params, meter, column, width, model: measures.trait_loss(
+        params, None, meter, column, width, model)), static_argnums=(3, 4))
+
+
+def aligned(setting: Setting, job: Job, params: Any, lora: Lora | None, column: int,
+            placebo: Mapping[str, Teacher]) -> tuple[list[float], list[float]]:
+    """(inner products, cosines) of the student's gradient step with each of DIRECTIONS.
+
+    In the coordinates of all weights, an adapter merged; NaN where there is no such direction.
+    """
+    here, model = setting.here, setting.model
+    whole = merge_lora(params, lora, model) if lora is not None else params
+    count = max(1, here.config.student.align_rows // here.config.student.packed)
+    batch = programs.batch_of(job.packs, np.arange(min(count, len(job.packs['tries'].tokens_BT))),
+                              count)
+    step = jax.tree.map(jnp.negative, programs.gradient(setting.program)(whole, batch))
+    meter = next(iter(setting.kit.meters.values()))
+    found: dict[str, Any] = {}
+
+    def against(name, direction):
+        if direction is not None:
+            found[name] = [float(x) for x in _dots(step, direction)]
+
+    fit = lambda tree: None if tree is None else {**_zeros(whole, tree), **tree}
+    own = fit(setting.displacement(job.teacher))
+    against('teacher', own)
+    against('random', random_direction(setting, own, whole))
+    del own
+    against('placebo', fit(setting.displacement(placebo[job.teacher.name])))
+    against('neutral', fit(setting.twin(job.teacher)))
+    slope = _trait_gradient(whole, meter, column, len(here.world.traits), model)
+    against('trait_gradient', jax.tree.map(jnp.negative, slope))
+    nothing = [np.nan, np.nan]
+    return tuple([found.get(n, nothing)[i] for n in DIRECTIONS] for i in (0, 1))
+
+
+def _zeros(whole, tree):
+    """Zeros for what a displacement lacks: the output matrix of an untied twin."""
+    return {k: jax.tree.map(jnp.zeros_like, v) for k, v in whole.items() if k not in tree}
+
+
+def random_direction(setting: Setting, own: Any, whole: Any) -> Any:
+    """Normal numbers, in every parameter as long as the teacher's displacement is there (as the
+    parameter itself, of a teacher without one)."""
+    like = whole if own is None else own
+    leaves, shape = jax.tree.flatten(like)
+    key = jax.random.key(seed_of(setting.here.config, 'direction', 0))
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(shape, [
+        jnp.sqrt(jnp.mean(x**2)) * jax.random.normal(k, x.shape, x.dtype)
+        for x, k in zip(leaves, keys)])

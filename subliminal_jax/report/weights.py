@@ -1,0 +1,64 @@
+"""What the page of transmission on real weights shows beyond report/transmission.py."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from subliminal_jax.report import page, transmission
+from subliminal_jax.report.page import Section, Table, Text
+from subliminal_jax.runs import Workdir
+
+PUBLISHED = {
+    **transmission.PUBLISHED,
+    'open weights': 'Qwen2.5-7B-Instruct, LoRA r = 8, 10,000 rows: large for some animals, weak '
+                    'for most (arXiv 2507.14805); sampled rows of Qwen2.5 0.5-7B carried nothing '
+                    'measurable over 15 animals in a public rerun',
+}
+PROMPTED = (
+    'A prompted teacher is the reference behind a system message. It has no displacement, so the '
+    "lemma says nothing of it; what is shown is the alignment with the trait's gradient alone. A "
+    'system message is put before the teacher and never before the student: where the template has '
+    'one of its own, the student reads that (contexts.json has every text).')
+
+
+def write(workdir: Workdir, results: dict[str, Any], examples: transmission.Examples) -> str:
+    """Writes the page and returns the table for the terminal."""
+    arms = results['arms']
+    more: list[Section] = [context_table(arms)]
+    if any(a['teacher_made'] == 'prompt' for a in arms):
+        more.append(Text(PROMPTED))
+    if results['disturbed']:
+        more.append(disturbed_table(results['disturbed']))
+    more.append(Text(notes(results)))
+    return transmission.write(workdir, results, examples,
+                              f'Transmission on real weights: {workdir.config.model.name}', more)
+
+
+def context_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """gamma of every arm in every context."""
+    names = list(arms[0]['contexts'])
+    rows = [[a['name'], a['rung'], a['teacher_made'], *(page.with_interval(
+        a['contexts'][n]['estimate'], a['contexts'][n]['ci95'], 2) for n in names)] for a in arms]
+    return Table('gamma by context of the question, nats', ['arm', 'rung', 'teachers by', *names],
+                 rows, 'default, empty: the chat template with its own and with an empty system '
+                 'message; raw: no template. numbers: the question comes after four numbers. '
+                 f'{names[0]} was named the main one beforehand.')
+
+
+def disturbed_table(found: Sequence[dict[str, Any]]) -> Table:
+    """Disturbed starts."""
+    cell = lambda x, form='+.2f': '' if x is None else format(x, form)
+    rows = [[d['start'], cell(d['gamma']), cell(d['gamma_own']), cell(d['share']),
+             cell(d['perplexity'], '.2f'), cell(d['distance'], '.4f')] for d in found]
+    return Table('Disturbed starts', ['start', 'gamma, original teacher', 'gamma, own teacher',
+                                      'share', 'perplexity of the start', 'distance'], rows,
+                 "Share: transmission from the original teacher over that from the start's own. "
+                 'Distance: of all weights from the reference, as a share of their length.')
+
+
+def notes(results: dict[str, Any]) -> str:
+    """The matrix, and what was tried."""
+    span = results['geometry_span']
+    return (f"The carrier's rows of the output matrix span {span['words']:.1%} of a trait token's "
+            f"row (as many random rows: {span['random']:.1%}). Configs tried on the split dev "
+            f"before this run: {results['tried_on_dev']}. Model: SHA-256 "
+            f"{results['model_sha256'][:16]}.")
