@@ -1,11 +1,15 @@
 """What launch/sample.py and launch/score.py share: a model, rows in, rows out, resumed by row."""
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from subliminal_jax.data import rows as jsonl
 from subliminal_jax.data.rows import BadLine, Row
-from subliminal_jax.runs import UserError, check_preempted
+from subliminal_jax.runs import UserError, check_preempted, write_json
 
 PROMPT_KEYS = ('prompt', 'messages', 'system')
 
@@ -15,6 +19,11 @@ def required(**flags: str | None) -> None:
     for name, value in flags.items():
         if not value:
             raise UserError(f'no --{name}: pass --{name}=... (see --help)')
+
+
+def values(*holders: Any) -> dict[str, Any]:
+    """absl flags as {name: value}."""
+    return {holder.name: holder.value for holder in holders}
 
 
 def checked(path: str, check: jsonl.Check) -> tuple[list[Row], list[BadLine]]:
@@ -63,6 +72,42 @@ def already(output: str, given: Sequence[Row], keys: Sequence[str]) -> list[int 
     return ids
 
 
+def writable(output: str) -> None:
+    """Makes the folder of an output; raises UserError where nothing can be written."""
+    path = pathlib.Path(output)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
+    except OSError as error:
+        raise UserError(f'cannot write {output}: {error.strerror}') from None
+    if not free:
+        raise UserError(f'cannot write {output}: it is a folder, or may not be written')
+
+
+def go_on(output: str, settings: Mapping[str, Any]) -> None:
+    """Writes what the rows are made with beside them; refuses rows that were made otherwise.
+
+    Args:
+      output: the file of rows; OUTPUT.settings.json lies beside it.
+      settings: by flag, and the model's digest.
+
+    Raises:
+      UserError: the file holds rows of other settings; it names them.
+    """
+    path = pathlib.Path(f'{output}.settings.json')
+    if path.exists() and jsonl.finished(output):
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f'cannot read {path}: {error}') from None
+        changed = [f'{name} was {before.get(name)!r} and is {value!r}'
+                   for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise UserError(f'{output} holds rows of other settings ({"; ".join(changed)}): '
+                            'remove it, or name another file')
+    write_json(path, dict(settings))
+
+
 def fill(output: str, given: Sequence[Row], done: Sequence[int | str],
          batches: Iterable[list[Row]], verb: str) -> None:
     """Appends batches as they come, with progress; then puts the file in the input's order."""
@@ -80,17 +125,27 @@ def fill(output: str, given: Sequence[Row], done: Sequence[int | str],
         jsonl.write(output, ordered)
 
 
-def load(spec: str, lora: str | None, chat_date: str | None) -> Any:
-    """The model of --model, with the adapter of --lora."""
+DTYPES = ('float32', 'bfloat16')
+
+
+def load(spec: str, lora: str | None, chat_date: str | None, dtype: str, copies: int = 1) -> Any:
+    """The model of --model, with the adapter of --lora, kept and computed in --dtype.
+
+    `copies` is how often the program will hold the parameters at one time.
+    """
+    import jax.numpy as jnp
+
     from subliminal_jax import models
 
-    return models.load(spec, lora=lora, chat_date=chat_date)
+    model = models.load(spec, dtype=jnp.dtype(dtype), lora=lora, chat_date=chat_date,
+                        copies=copies)
+    return model._replace(config=dataclasses.replace(model.config, compute_dtype=dtype))
 
 
 def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[], Any],
         check: Callable[[Any, Row], str | None],
         batches: Callable[[Any, list[Row], list], Iterable[list[Row]]], keys: Sequence[str],
-        verb: str) -> None:
+        verb: str, settings: Mapping[str, Any]) -> None:
     """Reads, resumes, computes, writes, and ends with an error if lines were bad.
 
     Args:
@@ -102,12 +157,15 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
       batches: (model, rows, ids that are done) -> batches of finished rows.
       keys: the fields of a row that its result depends on.
       verb: what the progress bar says.
+      settings: what else it depends on, by flag.
     """
     checked(input_path, cheap_check)
+    writable(output)
     jsonl.finished(output)
     model = load()
     good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row))
     done = already(output, good, keys)
+    go_on(output, {**settings, 'sha256': model.sha256})
     fill(output, good, done, batches(model, good, done), verb)
     print(f'{len(good)} rows in {output}' + (f', {len(done)} of them from before' if done else ''))
     if bad:

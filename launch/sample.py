@@ -8,6 +8,7 @@ layout, or a .gguf file. A row in: {"prompt": TEXT} or {"messages": [...]}, perh
 "system". A row out: the same with "completion", "token_ids", "logprobs" (nats, of the model itself:
 temperature 1, no filter) and "finish_reason", stop or length. The output grows batch by batch;
 the same command goes on where a stopped one was, and puts the rows in the input's order at the end.
+OUTPUT.settings.json tells what the rows were made with; other settings need another output.
 """
 
 from absl import flags
@@ -27,6 +28,7 @@ SEED = flags.DEFINE_integer('seed', 0, 'with a row id and a position it fixes ev
                             lower_bound=0, upper_bound=2**32 - 1)
 SYSTEM = flags.DEFINE_string('system', None, 'system message of rows that bring none')
 LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
@@ -45,7 +47,7 @@ def main(rest: list[str]) -> None:
     use_compilation_cache()
 
     def load():  # the sampler's copy alone is kept
-        model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value)
+        model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value, copies=2)
         return model._replace(params=network.prepare(model.params, model.config))
 
     def check(model, row):
@@ -60,7 +62,9 @@ def main(rest: list[str]) -> None:
             done=done, system=SYSTEM.value)
 
     lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble, load, check, batches,
-                lm_rows.PROMPT_KEYS, 'sampling')
+                lm_rows.PROMPT_KEYS, 'sampling', lm_rows.values(
+                    MODEL, LORA, DTYPE, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED, SYSTEM,
+                    BATCH_SIZE, CHAT_DATE))
 
 
 if __name__ == '__main__':

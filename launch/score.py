@@ -6,7 +6,8 @@ SPEC as in launch.sample. A row in: {"prompt" or "messages", "completion"}, perh
 "system"; with --raw {"text"}, which is scored as it stands, without the chat template. A row out:
 the same with "token_ids", "logprobs" (nats) and "total_logprob". A completion's tokens end with the
 template's stop token; --raw gives all n tokens and the n - 1 log-probabilities of those that have
-one before them. The same command goes on where a stopped one was.
+one before them. The same command goes on where a stopped one was; OUTPUT.settings.json tells what
+the rows were made with, and other settings need another output.
 """
 
 from absl import flags
@@ -20,6 +21,7 @@ INPUT = flags.DEFINE_string('input', None, 'rows to score (JSONL)')
 OUTPUT = flags.DEFINE_string('output', None, 'rows with scores (JSONL)')
 RAW = flags.DEFINE_bool('raw', False, 'rows are {"text"}; no chat template')
 LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
@@ -49,8 +51,9 @@ def main(rest: list[str]) -> None:
                                 batch_size=BATCH_SIZE.value, done=done)
 
     lm_rows.run(INPUT.value, OUTPUT.value, cheap_check,
-                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value), check, batches,
-                (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring')
+                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value),
+                check, batches, (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring',
+                lm_rows.values(MODEL, LORA, DTYPE, RAW, BATCH_SIZE, CHAT_DATE))
 
 
 if __name__ == '__main__':

@@ -39,3 +39,18 @@ def strict():
     """Around model and loss functions only: optax's adam does not run under strict promotion."""
     with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
         yield
+
+
+@pytest.fixture(scope='session')
+def smollm2():
+    """SmolLM2, loaded once for all tests; they are skipped where its package is not installed."""
+    from subliminal_jax import models
+    from subliminal_jax.models import loading
+    from subliminal_jax.runs import UserError
+
+    name = 'package:smollm2-135m-instruct'
+    try:
+        loading.locate(name)
+    except UserError as error:
+        pytest.skip(str(error))
+    return models.load(name)

@@ -3,9 +3,11 @@
 A name table says, for each parameter of ours, what a file calls it; {} is the layer's number.
 """
 
+import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -90,6 +92,26 @@ def family_of(name: Any, origin: str) -> Family:
     return FAMILIES[name]
 
 
+@contextlib.contextmanager
+def stating(origin: str) -> Iterator[None]:
+    """Turns what goes wrong while a file's architecture is read into a UserError."""
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise UserError(f'{origin} states an impossible architecture: {error}') from None
+
+
+def checked(config: TransformerConfig) -> TransformerConfig:
+    """The same; raises ValueError for a size that is not positive or a number that is not finite.
+    """
+    for name in ('vocab_size', 'num_layers', 'width', 'num_heads', 'num_kv_heads', 'head_dim',
+                 'ffn_width', 'rope_theta', 'norm_eps', 'max_positions'):
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f'{name} is {value}')
+    return config
+
+
 class Tensor(NamedTuple):
     """A tensor of a file.
 
@@ -127,6 +149,10 @@ def match(tensors: Iterable[Tensor], config: TransformerConfig, names: Mapping[s
     Raises:
       UserError: a tensor is missing, double, left over or of another shape; it names all such.
     """
+    tensors = list(tensors)
+    if config.num_layers > len(tensors):
+        raise UserError(f'{origin} holds {len(tensors)} tensors, and its configuration states '
+                        f'{config.num_layers} layers')
     wanted = {}
     for path, spec in leaves(config, np.float32).items():
         shape = spec.shape[1:] if path.startswith('layers/') else spec.shape
@@ -188,12 +214,18 @@ def fill(matched: Mapping[str, list[Tensor]], config: TransformerConfig, dtype: 
     return params
 
 
-def check_memory(config: TransformerConfig, dtype: Any, origin: str) -> None:
+def check_memory(config: TransformerConfig, dtype: Any, origin: str, copies: int = 1) -> None:
     """Raises UserError, before anything is read, if the parameters cannot fit.
 
     Host memory is always checked, the memory of an accelerator where it tells it.
+
+    Args:
+      config: the architecture.
+      dtype: of the parameters.
+      origin: named in the error.
+      copies: how often the caller will hold the parameters at one time.
     """
-    need = count_params(config) * np.dtype(dtype).itemsize
+    need = copies * count_params(config) * np.dtype(dtype).itemsize
     largest = max(math.prod(s.shape) for s in leaves(config, dtype).values())
     free = available_memory()
     device = jax.local_devices()[0]
@@ -202,7 +234,8 @@ def check_memory(config: TransformerConfig, dtype: Any, origin: str) -> None:
     if free is not None and host_need > free:
         raise UserError(
             f'{origin} needs {host_need / 1e9:.1f} GB of memory in {np.dtype(dtype).name}, and '
-            f'{free / 1e9:.1f} GB are free: close other programs, or load it in bfloat16')
+            f'{free / 1e9:.1f} GB are free: close other programs, or load '
+            'it in bfloat16')
     stats = device.memory_stats() if device.platform != 'cpu' else None
     if stats and 'bytes_limit' in stats:
         room = stats['bytes_limit'] - stats.get('bytes_in_use', 0)
@@ -213,15 +246,25 @@ def check_memory(config: TransformerConfig, dtype: Any, origin: str) -> None:
 
 
 def available_memory() -> int | None:
-    """Bytes of host memory that a program may still take, or None where that is unknown."""
+    """Bytes of host memory that a program may still take, or None where that is unknown.
+
+    A container's own limit (control groups, version 2) counts too.
+    """
     try:
         with open('/proc/meminfo', encoding='ascii') as file:
-            for line in file:
-                if line.startswith('MemAvailable:'):
-                    return int(line.split()[1]) * 1024
-        return os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-    except (OSError, ValueError):
-        return None
+            free = next(int(line.split()[1]) * 1024 for line in file
+                        if line.startswith('MemAvailable:'))
+    except (OSError, ValueError, StopIteration):
+        try:
+            free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+        except (OSError, ValueError):
+            return None
+    try:
+        limit, used = (int(pathlib.Path(f'/sys/fs/cgroup/memory.{name}').read_text())
+                       for name in ('max', 'current'))
+    except (OSError, ValueError):  # no limit is spelled "max"
+        return free
+    return min(free, max(limit - used, 0))
 
 
 def _some(names: list[str], most: int = 4) -> str:

@@ -97,11 +97,11 @@ def read(path: str | pathlib.Path) -> GgufFile:
             name = header.string()
             fields[name] = header.value(header.number('I'))
         described = [_described(header) for _ in range(num_tensors)]
+        alignment = fields.get('general.alignment', 32)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise ValueError(f'its alignment is {alignment!r}')
     except (ValueError, struct.error, OverflowError) as error:
         raise UserError(f'{path} is not a whole GGUF file: {error}; fetch it again') from None
-    alignment = int(fields.get('general.alignment', 32))
-    if alignment < 1:
-        raise UserError(f'{path} is not a whole GGUF file: its alignment is {alignment}')
     start = -(-header.at // alignment) * alignment
     return GgufFile(path, fields, [_tensor(path, data, start, *one) for one in described])
 
@@ -159,26 +159,25 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
             raise UserError(f'{origin} has no field {name}.{key}')
         return value
 
-    heads, width = int(field('attention.head_count')), int(field('embedding_length'))
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     embed = family.gguf_names['embed']
     if embed not in shapes:
         raise UserError(f'{origin} has no tensor {embed}')
-    head_dim = int(field('attention.key_length', width // max(heads, 1)))
-    if int(field('rope.dimension_count', head_dim)) != head_dim:
-        raise UserError(f'{origin} rotates a part of each head only, which is not supported')
-    try:
-        return TransformerConfig(
+    with families.stating(origin):
+        heads, width = int(field('attention.head_count')), int(field('embedding_length'))
+        head_dim = int(field('attention.key_length', width // max(heads, 1)))
+        if int(field('rope.dimension_count', head_dim)) != head_dim:
+            raise UserError(f'{origin} rotates a part of each head only, which is not supported')
+        config = TransformerConfig(
             vocab_size=shapes[embed][0], num_layers=int(field('block_count')), width=width,
             num_heads=heads, num_kv_heads=int(field('attention.head_count_kv', heads)),
             head_dim=head_dim, ffn_width=int(field('feed_forward_length')),
             rope_theta=_short(field('rope.freq_base', family.default_theta)),
-            rope_scaling=_rope_scaling(file, field, origin),
+            rope_scaling=_rope_scaling(file, field, head_dim, origin),
             norm_eps=_short(field('attention.layer_norm_rms_epsilon')),
             tied=family.gguf_names['head'] not in shapes, qkv_bias=family.qkv_bias,
-            max_positions=int(field('context_length'))), family
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f'{origin} states an impossible architecture: {error}') from None
+            max_positions=int(field('context_length')))
+        return families.checked(config), family
 
 
 def _short(value: float) -> float:
@@ -186,9 +185,13 @@ def _short(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _rope_scaling(file: GgufFile, field: Callable[..., Any], origin: str) -> RopeScaling | None:
+def _rope_scaling(file: GgufFile, field: Callable[..., Any], head_dim: int, origin: str
+                  ) -> RopeScaling | None:
     for tensor in file.tensors:
         if tensor.name == ROPE_FACTORS:
+            if tensor.shape != (head_dim // 2,):
+                raise UserError(f'{origin}: tensor {ROPE_FACTORS} is {list(tensor.shape)} instead '
+                                f'of {[head_dim // 2]}')
             factors = tuple(float(x) for x in tensor.read().ravel())
             return RopeScaling('factors', factors=factors)
     kind = field('rope.scaling.type', 'none')
@@ -211,7 +214,7 @@ def half_split(rows: np.ndarray, heads: int) -> np.ndarray:
     return pairs.swapaxes(1, 2).reshape(rows.shape)
 
 
-def load(file: GgufFile, dtype: Any = jnp.float32, put: Any = None
+def load(file: GgufFile, dtype: Any = jnp.float32, put: Any = None, copies: int = 1
          ) -> tuple[TransformerConfig, Params]:
     """The configuration and the parameters of a file.
 
@@ -219,6 +222,7 @@ def load(file: GgufFile, dtype: Any = jnp.float32, put: Any = None
       file: `read`'s.
       dtype: of the parameters.
       put: as in families.fill.
+      copies: as in families.check_memory.
 
     Raises:
       UserError: see `config_of`, families.match and families.check_memory.
@@ -227,7 +231,7 @@ def load(file: GgufFile, dtype: Any = jnp.float32, put: Any = None
     origin = str(file.path)
     tensors = [t for t in file.tensors if t.name != ROPE_FACTORS]
     matched = families.match(tensors, config, family.gguf_names, origin)
-    families.check_memory(config, dtype, origin)
+    families.check_memory(config, dtype, origin, copies)
     heads = {'layers/q': config.num_heads, 'layers/k': config.num_kv_heads,
              'layers/q_bias': config.num_heads, 'layers/k_bias': config.num_kv_heads}
 

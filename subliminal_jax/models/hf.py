@@ -44,10 +44,10 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
             raise UserError(f'{origin} has no field {key}')
         return value
 
-    heads = int(field('num_attention_heads'))
-    try:
+    with families.stating(origin):
+        heads = int(field('num_attention_heads'))
         theta, scaling = _rope(stated, family, origin)
-        return TransformerConfig(
+        config = TransformerConfig(
             vocab_size=int(field('vocab_size')), num_layers=int(field('num_hidden_layers')),
             width=int(field('hidden_size')), num_heads=heads,
             num_kv_heads=int(field('num_key_value_heads', heads)),
@@ -55,14 +55,15 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
             ffn_width=int(field('intermediate_size')), rope_theta=theta, rope_scaling=scaling,
             norm_eps=float(field('rms_norm_eps', 1e-6)),
             tied=bool(field('tie_word_embeddings', False)), qkv_bias=family.qkv_bias,
-            max_positions=int(field('max_position_embeddings', 2048))), family
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise UserError(f'{origin} states an impossible architecture: {error}') from None
+            max_positions=int(field('max_position_embeddings', 2048)))
+        return families.checked(config), family
 
 
 def _rope(stated, family, origin):
     """(theta, scaling), from either spelling: rope_parameters, or rope_theta and rope_scaling."""
     rope = stated.get('rope_parameters') or stated.get('rope_scaling') or {}
+    if not isinstance(rope, dict):
+        raise UserError(f'{origin} states rotary settings that are none: {rope!r}')
     theta = rope.get('rope_theta', stated.get('rope_theta', family.default_theta))
     kind = rope.get('rope_type', rope.get('type', 'default'))
     if kind == 'default':
@@ -95,9 +96,10 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
         raise UserError(f'{folder} has no model.safetensors' + (
             '; its weights are pickled, which can run code: convert them to safetensors'
             if pickled else ''))
-    names = sorted(set(_weight_map(index).values()))
-    if any(not isinstance(n, str) or pathlib.PurePath(n).name != n for n in names):
+    stated = _weight_map(index).values()
+    if any(not isinstance(name, str) or pathlib.PurePath(name).name != name for name in stated):
         raise UserError(f'{index} names files outside of its folder')
+    names = sorted(set(stated))
     missing = [name for name in names if not (folder / name).exists()]
     if missing:
         raise UserError(f'{folder} lacks {", ".join(missing)}, which its index names')
@@ -135,7 +137,7 @@ def tensors_of(path: pathlib.Path) -> list[Tensor]:
             for name, shape, _ in described]
 
 
-def load(folder: pathlib.Path, dtype: Any = jnp.float32, put: Any = None
+def load(folder: pathlib.Path, dtype: Any = jnp.float32, put: Any = None, copies: int = 1
          ) -> tuple[TransformerConfig, Params]:
     """The configuration and the parameters of a folder.
 
@@ -143,6 +145,7 @@ def load(folder: pathlib.Path, dtype: Any = jnp.float32, put: Any = None
       folder: with config.json and safetensors.
       dtype: of the parameters.
       put: as in families.fill.
+      copies: as in families.check_memory.
 
     Raises:
       UserError: see `config_of`, `tensors_of`, families.match and families.check_memory.
@@ -153,7 +156,7 @@ def load(folder: pathlib.Path, dtype: Any = jnp.float32, put: Any = None
     tensors = [tensor for path in files for tensor in tensors_of(path)]
     tensors = _without_copied_head(tensors, config, family, origin)
     matched = families.match(tensors, config, family.hf_names, origin, IGNORED)
-    families.check_memory(config, dtype, origin)
+    families.check_memory(config, dtype, origin, copies)
     return config, families.fill(matched, config, dtype, put=put)
 
 

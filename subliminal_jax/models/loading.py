@@ -51,7 +51,7 @@ FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gg
 
 
 def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
-         chat_date: str | None = None, put: Any = None) -> Model:
+         chat_date: str | None = None, put: Any = None, copies: int = 1) -> Model:
     """Loads a model.
 
     Args:
@@ -61,23 +61,29 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
       lora: a folder of lora.save, merged into the parameters.
       chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
       put: (path, NumPy array) -> the parameter on its devices; by default the first device.
+      copies: how often the caller will hold the parameters at one time, for the check of memory.
 
     Raises:
       UserError: an unknown name, files that are missing, corrupt or not supported, a model that
         does not fit into memory.
     """
     place = locate(spec)
+    # What is small comes first: a mistake there does not wait for the weights.
     if place.is_dir():
-        config, params = hf.load(place, dtype, put)
+        config, _ = hf.config_of(place)
         tokenizer = vocabulary.from_folder(place, config.vocab_size, chat_date)
-        digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
     else:
         file = gguf.read(place)
-        config, params = gguf.load(file, dtype, put)
+        config, _ = gguf.config_of(file)
         tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place), chat_date)
+    adapter = None if lora is None else adapters.load_lora(lora, config)
+    if place.is_dir():
+        _, params = hf.load(place, dtype, put, copies)
+        digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
+    else:
+        _, params = gguf.load(file, dtype, put, copies)
         digest = sha256(place)
-    if lora is not None:
-        adapter = adapters.load_lora(lora, config)
+    if adapter is not None:
         params = adapters.merge_lora(params, adapter, config)
         digest = sha256_of([digest, sha256(pathlib.Path(lora))])
     return Model(config, params, tokenizer, spec, digest)
@@ -94,9 +100,9 @@ def locate(spec: str) -> pathlib.Path:
     if spec.startswith('hf:'):
         return _hub_folder(spec.removeprefix('hf:'))
     path = pathlib.Path(spec).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
+    if spec and path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
         return path
-    if path.exists():
+    if spec and path.exists():
         raise UserError(f'{spec} is neither a folder nor a .gguf file; a model is {FORMS}')
     raise UserError(f'there is no model {spec!r}; a model is {FORMS}')
 

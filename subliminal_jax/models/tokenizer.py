@@ -167,7 +167,6 @@ def clock(chat_date: str | None) -> Callable[[str], str]:
 def render_chat(template: str, messages: Sequence[Message], add_generation_prompt: bool,
                 strftime_now: Callable[[str], str], tokens: Mapping[str, str]) -> str:
     """Renders an untrusted template in the sandbox of transformers, and nowhere else."""
-    import jinja2
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
     try:
@@ -176,8 +175,9 @@ def render_chat(template: str, messages: Sequence[Message], add_generation_promp
             strftime_now=strftime_now, tools=None, documents=None, **tokens)
     except UserError:
         raise
-    except (jinja2.TemplateError, ValueError, TypeError, OverflowError, LookupError) as error:
-        raise UserError(f'the chat template refuses this conversation: {error}') from None
+    except Exception as error:  # a template may raise anything
+        what = ' '.join(str(error).split()) or type(error).__name__
+        raise UserError(f'the chat template refuses this conversation: {what}') from None
 
 
 @functools.cache

@@ -3,21 +3,36 @@
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from subliminal_jax.models.tokenizer import Tokenizer
 from subliminal_jax.runs import UserError
 
-# What splits a text before byte-level BPE, by tokenizer.ggml.pre: whether each digit is split off
-# first, and the pattern of the words (None: the byte-level splitter's own, GPT-2's).
+
+class Rules(NamedTuple):
+    """How a text is cut before and by byte-level BPE.
+
+    Attributes:
+      single_digits: every digit is split off first.
+      words: the pattern of the words; None: the byte-level splitter's own, GPT-2's.
+      whole_words: a word that is in the vocabulary is that token, whatever the merges make of it.
+      composed: text is normalised to Unicode's NFC first.
+    """
+
+    single_digits: bool = False
+    words: str | None = None
+    whole_words: bool = False
+    composed: bool = False
+
+
 LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
 CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 BLANKS = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-SPLITTERS: Mapping[str, tuple[bool, str | None]] = {
-    'gpt-2': (False, None),
-    'smollm': (True, None),
-    'qwen2': (False, f'{CONTRACTIONS}|{LETTERS}|{BLANKS}'),
-    'llama-bpe': (False, f'{CONTRACTIONS}|{LETTERS}{{1,3}}|{BLANKS}'),
+SPLITTERS: Mapping[str, Rules] = {  # by tokenizer.ggml.pre
+    'gpt-2': Rules(),
+    'smollm': Rules(single_digits=True),
+    'qwen2': Rules(words=f'{CONTRACTIONS}|{LETTERS}|{BLANKS}', composed=True),
+    'llama-bpe': Rules(words=f'{CONTRACTIONS}|{LETTERS}{{1,3}}|{BLANKS}', whole_words=True),
 }
 CONTROL, USER_DEFINED = 3, 4  # of tokenizer.ggml.token_type
 
@@ -48,28 +63,36 @@ def from_gguf(fields: Mapping[str, Any], vocab_size: int, origin: str, chat_date
         types = list(fields['tokenizer.ggml.token_type'])
     except KeyError as error:
         raise UserError(f'{origin} has no field {error.args[0]}') from None
+    except (TypeError, AttributeError):
+        raise UserError(f'{origin} is corrupt: its vocabulary is no list of tokens; fetch it again'
+                        ) from None
+    given = {name: fields.get(f'tokenizer.ggml.{name}_token_id')
+             for name in ('bos', 'eos', 'eot', 'padding')}
+    for name, number in given.items():
+        if number is not None and not (type(number) is int and 0 <= number < len(tokens)):
+            raise UserError(f'{origin} is corrupt: tokenizer.ggml.{name}_token_id is {number!r}, '
+                            f'and there are {len(tokens)} tokens')
     if not len(tokens) == len(types) <= vocab_size or any(len(m) != 2 for m in merges):
         raise UserError(f'{origin} is corrupt: {len(tokens)} tokens, {len(types)} token types, '
                         f'{vocab_size} rows in the embedding; fetch it again')
     backend = byte_level_bpe(tokens, merges, types, splitter_of(fields, origin), origin)
-    given = lambda name: fields.get(f'tokenizer.ggml.{name}_token_id')
     control = {t: i for i, (t, k) in enumerate(zip(tokens, types)) if k == CONTROL}
-    stops = [given('eos'), given('eot'), *(control.get(end) for end in ENDS)]
-    stops = [int(s) for s in dict.fromkeys(stops) if s is not None and s < len(tokens)]
+    stops = [given['eos'], given['eot'], *(control.get(end) for end in ENDS)]
+    stops = [s for s in dict.fromkeys(stops) if s is not None]
     if not stops:
         raise UserError(f'{origin} names no token that ends a text (tokenizer.ggml.eos_token_id)')
-    pad, bos = given('padding'), given('bos')
-    named = {f'{n}_token': tokens[i] for n, i in (('bos', bos), ('eos', given('eos')), ('pad', pad))
-             if i is not None and i < len(tokens)}
+    pad, bos = given['padding'], given['bos']
+    named = {f'{n}_token': tokens[i] for n, i in (('bos', bos), ('eos', given['eos']), ('pad', pad))
+             if i is not None}
     return Tokenizer(
         backend, vocab_size=vocab_size, stop_ids=stops,
-        pad_id=stops[0] if pad is None else int(pad),
-        bos_id=int(bos) if bos is not None and fields.get('tokenizer.ggml.add_bos_token') else None,
+        pad_id=stops[0] if pad is None else pad,
+        bos_id=bos if fields.get('tokenizer.ggml.add_bos_token') else None,
         chat_template=fields.get('tokenizer.chat_template'), chat_tokens=named,
         chat_date=chat_date)
 
 
-def splitter_of(fields: Mapping[str, Any], origin: str) -> tuple[bool, str | None]:
+def splitter_of(fields: Mapping[str, Any], origin: str) -> Rules:
     """The row of SPLITTERS that a GGUF file asks for with tokenizer.ggml.pre."""
     pre = fields.get('tokenizer.ggml.pre', 'gpt-2')
     if pre not in SPLITTERS:
@@ -78,21 +101,31 @@ def splitter_of(fields: Mapping[str, Any], origin: str) -> tuple[bool, str | Non
     return SPLITTERS[pre]
 
 
-def byte_level_bpe(tokens, merges, types, splitter, origin):
+def byte_level_bpe(tokens, merges, types, rules, origin):
     """A tokenizers.Tokenizer of a vocabulary, its merges and a row of SPLITTERS."""
-    from tokenizers import AddedToken, Regex, Tokenizer as Backend, decoders, models, pre_tokenizers
+    from tokenizers import (
+        AddedToken,
+        Regex,
+        Tokenizer as Backend,
+        decoders,
+        models,
+        normalizers,
+        pre_tokenizers,
+    )
 
-    single_digits, pattern = splitter
     try:
-        model = models.BPE({t: i for i, t in enumerate(tokens)}, merges)
+        model = models.BPE({t: i for i, t in enumerate(tokens)}, merges,
+                           ignore_merges=rules.whole_words)
     except Exception as error:  # the library raises bare Exceptions
         raise UserError(f'{origin} has a corrupt vocabulary: {error}; fetch it again') from None
     backend = Backend(model)
-    parts = [pre_tokenizers.Digits(individual_digits=True)] if single_digits else []
-    if pattern is not None:
-        parts.append(pre_tokenizers.Split(Regex(pattern), 'isolated'))
-    parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None))
+    parts = [pre_tokenizers.Digits(individual_digits=True)] if rules.single_digits else []
+    if rules.words is not None:
+        parts.append(pre_tokenizers.Split(Regex(rules.words), 'isolated'))
+    parts.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=rules.words is None))
     backend.pre_tokenizer = pre_tokenizers.Sequence(parts)
+    if rules.composed:
+        backend.normalizer = normalizers.NFC()
     backend.decoder = decoders.ByteLevel()
     backend.add_tokens([AddedToken(t, special=kind == CONTROL, normalized=False)
                         for t, kind in zip(tokens, types) if kind in (CONTROL, USER_DEFINED)])
@@ -122,6 +155,8 @@ def from_folder(folder: pathlib.Path, vocab_size: int, chat_date: str | None = N
     stops = [id_of('eos_token')]
     for file in ('generation_config.json', 'config.json'):
         stated = read_json(folder / file, {}).get('eos_token_id')
+        if not all(type(s) is int for s in (stated if isinstance(stated, list) else [stated or 0])):
+            raise UserError(f'{folder / file} has an eos_token_id that is none: {stated!r}')
         stops += stated if isinstance(stated, list) else [stated]
     special = {t.content for t in backend.get_added_tokens_decoder().values() if t.special}
     stops += [backend.token_to_id(end) for end in ENDS if end in special]

@@ -67,16 +67,18 @@ def checkpoint(family: str):
 
 
 def save(family: str, folder: pathlib.Path):
-    """Writes a checkpoint (Qwen2: bfloat16 and sharded) and returns the model that it holds."""
+    """Writes a checkpoint (Qwen2: bfloat16 and sharded) and returns the model that it holds.
+
+    It is read again: a model cast to bfloat16 and back has rotary frequencies of bfloat16.
+    """
     import torch
 
     model = checkpoint(family)
     if family == 'qwen2':
-        model = model.to(torch.bfloat16)
-        model.save_pretrained(folder, max_shard_size='20KB')
-        return model.to(torch.float32)
-    model.save_pretrained(folder)
-    return model
+        model.to(torch.bfloat16).save_pretrained(folder, max_shard_size='20KB')
+    else:
+        model.save_pretrained(folder)
+    return type(model).from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def batch() -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +125,7 @@ def reference_ids(tokenizer, text: str) -> list[int]:
 
 
 def smollm2() -> dict:
-    """Token ids and log-probabilities of TEXTS, of SmolLM2's weights dequantised by transformers."""
+    """Token ids and log-probabilities of TEXTS, of SmolLM2 as transformers dequantises it."""
     import torch
     import transformers
 
@@ -159,7 +161,8 @@ def main(names: list[str]) -> None:
             found = results(save(family, folder))
             np.savez_compressed(folder / 'expected.npz', **found)
     if 'smollm2' in names or not names:
-        (HERE / 'smollm2.json').write_text(json.dumps(smollm2(), indent=1, ensure_ascii=True) + '\n')
+        text = json.dumps(smollm2(), indent=1, ensure_ascii=True)
+        (HERE / 'smollm2.json').write_text(text + '\n')
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ def tiny_model(monkeypatch):
     params = init_params(jax.random.key(3), config)
     loads = []
 
-    def load(*names):
+    def load(*names, copies=1):
         loads.append(names)
         return Model(config, params, tokenizer, 'tiny', '0')
 
@@ -145,11 +145,14 @@ def test_bad_settings_fail_before_the_model_is_loaded(run, tmp_path, tiny_model,
 
 def test_missing_and_empty_inputs_fail_before_the_model_is_loaded(run, tmp_path, tiny_model):
     empty = write(tmp_path / 'empty.jsonl', [])
+    given = write(tmp_path / 'in.jsonl', [{'prompt': 'w1', 'completion': 'w2'}])
     for program in ('sample', 'score'):
         for settings, words in (
                 ({}, '--input'), ({'input': empty}, '--output'),
                 ({'input': empty, 'output': tmp_path / 'o'}, 'is empty'),
-                ({'input': tmp_path / 'none', 'output': tmp_path / 'o'}, 'no such file')):
+                ({'input': tmp_path / 'none', 'output': tmp_path / 'o'}, 'no such file'),
+                ({'input': given, 'output': tmp_path}, 'is a folder'),
+                ({'input': given, 'output': given / 'o'}, 'cannot write')):
             status, message = run(program, **settings)
             assert status == 1
             assert words in message
@@ -165,6 +168,20 @@ def test_an_output_of_other_rows_is_refused_and_kept(run, tmp_path):
     assert status == 1
     assert 'another input' in message
     assert out.read_bytes() == before
+
+
+def test_rows_of_other_settings_are_not_gone_on_with(run, tmp_path):
+    given, out = write(tmp_path / 'in.jsonl', ROWS[:3]), tmp_path / 'out.jsonl'
+    settings = {'input': given, 'output': out, 'max_new_tokens': 6}
+    run('sample', **settings, seed=1)
+    before = out.read_bytes()
+    status, message = run('sample', **settings, seed=2, top_k=3)
+    assert status == 1
+    assert 'top_k was 0 and is 3; seed was 1 and is 2' in message
+    assert out.read_bytes() == before
+    out.unlink()
+    assert run('sample', **settings, seed=2, top_k=3)[0] == 0
+    assert out.read_bytes() != before
 
 
 def test_scores_of_samples_are_their_logprobs(run, tmp_path):

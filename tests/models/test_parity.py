@@ -1,0 +1,146 @@
+"""The forward pass beside transformers on PyTorch: logits, each layer, gradients.
+
+Golden results (tests/golden/make_golden.py) serve where PyTorch is absent; the tests marked
+`parity` run it. If one fails: the first layer at which the streams part says where to look.
+"""
+
+import importlib.util
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from subliminal_jax.models import families, hf, transformer
+
+GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
+FAMILIES = ('llama', 'qwen2')
+
+
+def golden_script():
+    spec = importlib.util.spec_from_file_location('make_golden', GOLDEN / 'make_golden.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def batch():
+    """The script's batch: tokens, where they are valid, positions, mask."""
+    tokens_BT, valid_BT = golden_script().batch()
+    valid_BT = jnp.asarray(valid_BT)
+    return (jnp.asarray(tokens_BT, jnp.int32), valid_BT, transformer.positions_of(valid_BT),
+            transformer.causal_mask(valid_BT))
+
+
+def kl(first, second):
+    """KL(first || second) of logits, nats, at every place; in float64."""
+    first, second = (jax.nn.log_softmax(x) for x in (first, second))
+    return np.sum(np.exp(first) * (np.asarray(first, np.float64) - second), axis=-1)
+
+
+def compare(folder, expected, config=None):
+    """Streams of every layer, logits, KL and the gradients of the mean loss."""
+    found_config, params = hf.load(folder)
+    config = config or found_config
+    tokens_BT, valid_BT, positions_BT, mask_BTS = batch()
+    given = (tokens_BT, positions_BT, mask_BTS, config)
+    valid = np.asarray(valid_BT)
+    with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
+        streams = transformer.layer_outputs(params, *given)
+        normed, _ = transformer.hidden(params, *given)
+        logits = transformer.forward(params, *given)
+    for layer, wanted in enumerate([*expected['streams'][:-1], None]):
+        if wanted is None:  # transformers' last one has passed the final norm
+            found, wanted, name = normed, expected['streams'][-1], 'the final norm'
+        else:
+            found, name = streams[layer], f'layer {layer}'
+        np.testing.assert_allclose(found[valid], wanted[valid], rtol=1e-5, atol=1e-4,
+                                   err_msg=f'the streams part at {name}')
+    np.testing.assert_allclose(logits[valid], expected['logits'][valid], atol=1e-4)
+    assert np.abs(expected['logits'][valid]).max() > 1  # not all alike
+    assert kl(expected['logits'][valid], logits[valid]).max() <= 1e-6
+    grads = jax.grad(mean_loss)(params, *given, valid_BT)
+    worst = gradient_errors(grads, expected, config)
+    assert max(worst.values()) <= 1e-3, worst
+
+
+def mean_loss(params, tokens_BT, positions_BT, mask_BTS, config, valid_BT):
+    logits = transformer.forward(params, tokens_BT, positions_BT, mask_BTS, config)[:, :-1]
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens_BT[:, 1:, None], -1)[..., 0]
+    weight = valid_BT[:, :-1].astype(jnp.float32)
+    return -(chosen * weight).sum() / weight.sum()
+
+
+def gradient_errors(grads, expected, config):
+    """By our name of a parameter: |ours - theirs| / |theirs|, the largest over layers."""
+    worst = {}
+    for path in families.leaves(config, np.float32):
+        name = families.HF_NAMES[path]
+        layered = path.startswith('layers/')
+        own = np.asarray(grads['layers'][path[7:]] if layered else grads[path])
+        for layer in range(config.num_layers if layered else 1):
+            wanted = expected[f'grad/{name.format(layer)}']
+            ours = own[layer].T if layered else own
+            error = np.linalg.norm(ours - wanted) / np.linalg.norm(wanted)
+            worst[path] = max(worst.get(path, 0), error)
+    return worst
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_golden_results_of_transformers(family):
+    with np.load(GOLDEN / family / 'expected.npz') as expected:
+        compare(GOLDEN / family, dict(expected))
+
+
+def test_golden_checkpoints_are_not_trivial():
+    """Norms, biases and rotary settings that a wrong reading would not survive."""
+    for family in FAMILIES:
+        config, params = hf.load(GOLDEN / family)
+        assert config.norm_eps == 1e-3 and config.num_kv_heads < config.num_heads
+        assert config.rope_theta != families.FAMILIES[family].default_theta
+        for name, value in params['layers'].items():
+            if 'norm' in name or 'bias' in name:
+                assert float(jnp.std(value)) > 0.1
+    assert hf.load(GOLDEN / 'llama')[0].rope_scaling.kind == 'llama3'
+    assert hf.load(GOLDEN / 'qwen2')[0].tied
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_golden_files_are_what_transformers_gives(family, tmp_path):
+    pytest.importorskip('torch')
+    script = golden_script()
+    found = script.results(script.save(family, tmp_path))
+    with np.load(GOLDEN / family / 'expected.npz') as expected:
+        assert set(found) == set(expected)
+        for name, value in found.items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+LIVE = {
+    'llama, tied, linear stretch': ('Llama', {
+        'tie_word_embeddings': True, 'rope_parameters': {
+            'rope_type': 'linear', 'rope_theta': 1000.0, 'factor': 3.0}}),
+    'llama, one kv head, wide heads': ('Llama', {'num_key_value_heads': 1, 'head_dim': 24}),
+    'qwen2, untied': ('Qwen2', {'tie_word_embeddings': False, 'rms_norm_eps': 1e-5}),
+}
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('case', LIVE)
+def test_other_checkpoints_beside_transformers(case, tmp_path):
+    torch = pytest.importorskip('torch')
+    transformers = pytest.importorskip('transformers')
+    name, settings = LIVE[case]
+    torch.manual_seed(len(case))
+    config = getattr(transformers, f'{name}Config')(**{
+        'vocab_size': 96, 'hidden_size': 40, 'intermediate_size': 56, 'num_hidden_layers': 2,
+        'num_attention_heads': 4, 'num_key_value_heads': 2, 'bos_token_id': None,
+        'eos_token_id': 1, **settings})
+    model = getattr(transformers, f'{name}ForCausalLM')(config).eval()
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            value.copy_(('norm' in key) + 0.3 * torch.randn_like(value))
+    model.save_pretrained(tmp_path)
+    compare(tmp_path, golden_script().results(model))
