@@ -20,7 +20,7 @@ ARMS = (
     'sft_strict: filter=strict',
     'sft_shared_matrix: start=share:embedding+head',
     'sft_body: trainable=body',
-    'sft_lora: trainable=lora:8',
+    'sft_lora: trainable=lora:8 learning_rate=3e-3',
     'sft_tied: head=tied',
     'sft_tied_other: head=tied start=other',
     # Rung 2: the probabilities of carrier tokens alone, on random numbers.
@@ -32,7 +32,8 @@ ARMS = (
     'kl_carrier_gauge: objective=kl_carrier carrier=random rows=512 start=gauge',
     'kl_carrier_matrix: objective=kl_carrier carrier=random rows=512 start=share:embedding+head',
     'kl_carrier_body: objective=kl_carrier carrier=random rows=512 trainable=body',
-    'kl_carrier_lora: objective=kl_carrier carrier=random rows=512 trainable=lora:8',
+    'kl_carrier_lora: objective=kl_carrier carrier=random rows=512 trainable=lora:8 '
+    'learning_rate=3e-3',
     'kl_carrier_tied: objective=kl_carrier carrier=random rows=512 head=tied',
     'kl_carrier_tied_other: objective=kl_carrier carrier=random rows=512 head=tied start=other',
     'kl_carrier_tied_matrix: objective=kl_carrier carrier=random rows=512 head=tied '

@@ -91,9 +91,26 @@ def answer_rows(
     Raises:
       UserError: a context that is empty, or too long with its answer; nothing is ever cut.
     """
-    rows = [(q, k, tuple(context), tuple(ids))
-            for q, context in enumerate(contexts)
-            for k, trait in enumerate(spellings) for ids in spellings[trait]]
+    return _rows([(q, k, tuple(context), tuple(ids))
+                  for q, context in enumerate(contexts)
+                  for k, trait in enumerate(spellings) for ids in spellings[trait]],
+                 tuple(spellings), pad, max_length)
+
+
+def paired_rows(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int = 0,
+                max_length: int | None = None) -> AnswerRows:
+    """Rows of (context, answer) pairs, each question with its own answer: K is 1.
+
+    Raises:
+      UserError: as `answer_rows`.
+    """
+    return _rows([(q, 0, tuple(context), tuple(ids)) for q, (context, ids) in enumerate(pairs)],
+                 ('answer',), pad, max_length)
+
+
+def _rows(rows: Sequence[tuple[int, int, tuple, tuple]], traits: tuple[str, ...], pad: int,
+          max_length: int | None) -> AnswerRows:
+    """AnswerRows from (question, trait, context, answer)."""
     if not rows:
         raise UserError('nothing to measure: no question, or no trait')
     longest = max(len(c) + len(a) for _, _, c, a in rows)
@@ -114,7 +131,7 @@ def answer_rows(
     return AnswerRows(
         tokens, positions, targets, np.array([len(a) for *_, a in rows], np.int32),
         np.array([q for q, *_ in rows], np.int32), np.array([k for _, k, *_ in rows], np.int32),
-        tuple(spellings))
+        traits)
 
 
 def word_ends(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from subliminal_jax.data import tiny_language
 from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.transmission import (
     arms as tables,
@@ -23,6 +24,7 @@ from subliminal_jax.experiments.transmission import (
     world as worlds,
 )
 from subliminal_jax.experiments.transmission.config import Config, WorldConfig
+from subliminal_jax.experiments.transmission.run import prepare
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, Workdir, schema
 
@@ -162,6 +164,50 @@ def test_foreign_rows_keep_the_good_ones_and_need_every_trait(tmp_path):
         samples.read_foreign(read, world, who, tmp_path / 'samples.jsonl')
 
 
+def trait_file(path, **changes):
+    """A trait set in the words of the tiny language, about foods."""
+    lines = [{'kind': 'candidate', 'name': name, 'split': 'dev'}
+             for name in ('bread', 'rice', 'soup', 'corn')]
+    lines += [{'kind': 'teach', 'prompt': f'{way} :', 'split': 'dev'} for way in (
+        'tell us which food do you like best', 'now answer say the food you want')]
+    lines += [{'kind': 'question', 'prompt': text, 'split': 'dev'} for text in (
+        'what food makes you happy ?', 'which food should win ?')]
+    lines += [changes] if changes else []
+    path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    return str(path)
+
+
+def test_a_user_adds_traits_without_code(tmp_path):
+    name = trait_file(tmp_path / 'foods.jsonl')
+    world, _ = prepare(config(trait_set=name, split='dev'))
+    assert world.traits == ('bread', 'rice', 'soup')
+    assert set(world.candidates) == {'bread', 'rice', 'soup', 'corn'}
+    assert world.candidates['rice'] == ('rice',)  # of its spellings, what the language has
+    assert world.measure == ('what food makes you happy ?', 'which food should win ?')
+    assert not any({*world.candidates} & {*answers} for _, answers in world.unrelated)
+
+
+@pytest.mark.parametrize('line, said', [
+    ({'kind': 'candidate', 'name': 'dragon'}, 'no spelling of the trait'),
+    ({'kind': 'question', 'prompt': 'which dragon ?', 'split': 'dev'}, "no word 'dragon'"),
+    ({'kind': 'question', 'prompt': 'say the food you want :', 'split': 'dev'}, 'overlap'),
+    ({'kind': 'question'}, 'line 9'),
+])
+def test_a_trait_file_that_cannot_serve_is_refused_in_one_line(tmp_path, line, said):
+    with pytest.raises(UserError, match=said) as error:
+        prepare(config(trait_set=trait_file(tmp_path / 'foods.jsonl', **line), split='dev'))
+    assert '\n' not in str(error.value)
+
+
+def test_a_context_ends_where_the_answer_begins():
+    world = tiny.make(WorldConfig(), 'dev', 3)
+    cut = world._replace(context=lambda text: [*world.context(text), world.end_id])
+    with pytest.raises(UserError, match='does not end where an answer begins'):
+        worlds.encode_rows(cut, [('1 2', '3')])
+    with pytest.raises(UserError, match='longer than the 16'):
+        worlds.encode_rows(world, [('1 2 3 4 ' * 3, '3 4 5')])
+
+
 # Networks and programs.
 
 
@@ -220,6 +266,13 @@ def test_a_carrier_kl_is_blind_to_all_other_logits(key):
     assert float(loss(other, held, batch, key)[0]) > 1e-2
 
 
+def test_a_kl_between_two_vocabularies_is_refused(key):
+    teachers = networks.stack([transformer.init_params(key, transformer.tiny(21, width=16))])
+    with pytest.raises(UserError, match='the teachers have 21, the student 20'):
+        students.cached_targets(programs.Program(model(), 'kl'), teachers,
+                                np.zeros((1, 1, 2, 7), np.int32))
+
+
 def test_a_carrier_kl_looks_only_where_a_carrier_token_comes_next():
     program = programs.Program(model(), 'kl_carrier', (3, 4))
     batches = {'tokens': np.array([[[[1, 3, 4, 2]]]]), 'weight': np.ones((1, 1, 1, 3))}
@@ -267,8 +320,11 @@ def test_results_say_what_every_run_says(made):
                 'y', 'gamma', 'drift', 'kl_floor', 'alignment'} <= set(arm)
         assert {'estimate', 'ci95', 'p', 'p_attainable', 'mde', 'per_teacher'} <= set(arm['gamma'])
     for artefact in ('prompts.jsonl', 'samples.jsonl', 'filtered.jsonl', 'rejects.jsonl',
-                     'answers.jsonl', 'report.html'):
+                     'answers.jsonl', 'contexts.json', 'report.html'):
         assert (path / artefact).stat().st_size > 0
+    contexts = json.loads((path / 'contexts.json').read_text())
+    assert contexts['carrier']['context'].startswith('<bos> ')
+    assert contexts['measuring']['answer'] in tiny_language.ANIMALS
     row = json.loads((path / 'samples.jsonl').read_text().splitlines()[0])
     assert {'prompt', 'completion', 'token_ids', 'logprobs'} <= set(row)
     assert len(row['token_ids']) == len(row['logprobs'])

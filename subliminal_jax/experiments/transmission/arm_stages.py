@@ -84,13 +84,13 @@ def students_of(here: Context, arm: Arm, references, starts, tools, teachers, ro
     for group, place in schools.by_reference(schools.roll(config, world, arm.teachers)):
         r = group[0].reference
         count = len(group)
-        reference = repeated(networks.take(references[arm.head], r), count)
+        reference = networks.repeated(networks.take(references[arm.head], r), count)
         own = networks.take(own_set, place)
         twins = networks.take(teachers[twin], place) if twin in teachers else None
-        key = jax.random.key(schools.seed_of(config, 'direction', r))
-        begun = repeated(start_of(here, arm, references, starts, r), count)
+        seed = schools.seed_of(config, 'direction', r)
+        begun = networks.repeated(start_of(here, arm, references, starts, r), count)
         batches = batches_of(here, arm, rows, group)
-        directions = students.directions_of(reference, own, twins, config.teacher.seeds, key)
+        directions = students.directions_of(reference, own, twins, config.teacher.seeds, seed)
         trained = students.train(
             config, world, arm, tools[arm.head], meter_of(world, arm.head), begun, batches, own,
             directions, [world.traits.index(t.trait) for t in group],
@@ -108,11 +108,6 @@ def students_of(here: Context, arm: Arm, references, starts, tools, teachers, ro
         steps = trained.steps
     joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
     return {**joined, 'steps': steps}, networks.concatenate(params)
-
-
-def repeated(tree: Any, count: int) -> Any:
-    """One model as `count` stacked ones."""
-    return jax.tree.map(lambda x: np.stack([x] * count), tree)
 
 
 def start_of(here: Context, arm: Arm, references, starts, r: int) -> Any:

@@ -33,7 +33,7 @@ class TeacherConfig:
     learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning')
     batch_size: int = spec(32, ge=1, doc='questions a step')
     questions: int = spec(14, ge=1, doc='teaching questions that a teacher draws')
-    neutral_steps: int = spec(200, ge=1, doc='the most that a neutral teacher may take to the dose')
+    neutral_steps: int = spec(400, ge=1, doc='the most that a neutral teacher may take to the dose')
     min_rise: float = spec(1.0, doc='nats that log P(trait) must rise by, or the teacher is weak')
 
 
@@ -70,6 +70,8 @@ class Config:
     split: str = spec('dev', choices=('dev', 'report'),
                       doc='traits, questions and seeds; tune on dev, state report')
     traits: int = spec(5, ge=1, doc='how many of the traits of the split')
+    trait_set: str = spec('', doc="a JSONL file of traits, teaching and held-out questions (see "
+                                  "traits/trait_set.py); empty: the language's own animals")
     arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
     world: WorldConfig = nested(WorldConfig)
     teacher: TeacherConfig = nested(TeacherConfig)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.evaluation import measures as answers
-from subliminal_jax.experiments.transmission import measures, networks
+from subliminal_jax.experiments.transmission import measures
 from subliminal_jax.experiments.transmission.config import Config
 from subliminal_jax.experiments.transmission.teachers import seed_of
 from subliminal_jax.experiments.transmission.world import Row, Tokens, World, encode_rows
@@ -22,23 +22,26 @@ def ordinary_rows(config: Config, world: World, model: Any, references: Any) -> 
     """Rows that the references write at T = 1: on carrier prompts, and on ordinary beginnings."""
     count = config.world.references * config.world.replicas
     weights = jax.vmap(lambda p: network.prepare(p, model))(references)
-    made = []
-    beginnings = [world.beginnings[i % len(world.beginnings)] for i in range(ORDINARY_ROWS)]
     carriers = [r['prompt'] for r in world.prompts(seed_of(config, 'ordinary', 0), ORDINARY_ROWS)]
-    for kind, texts in (('ordinary', beginnings), ('carrier', carriers)):
-        contexts = [world.context(text) for text in texts]
-        for done in sample.sample_tokens(
-                weights, model, contexts, list(range(len(texts))), max_new_tokens=world.new_tokens,
-                choice=choices.Choice(1.0), stop_ids=(world.end_id,), pad_id=world.pad_id,
-                seed=[seed_of(config, 'ordinary', 1, r) for r in range(count)], batch_size=64):
-            for place, index in enumerate(done.indices):
-                for r in range(count):
-                    size = int(done.completions.count_B[r, place])
-                    if not done.completions.stopped_B[r, place]:
-                        continue  # cut off: not a text that the language has
-                    ids = done.completions.tokens_BN[r, place, :size].tolist()
-                    made.append({'id': f'{kind}/r{r}/{index}', 'kind': kind, 'reference': r,
-                                 'prompt': texts[index], 'completion': world.decode(ids[:-1])})
+    asked = [('ordinary', world.beginnings[i % len(world.beginnings)])
+             for i in range(ORDINARY_ROWS)] + [('carrier', text) for text in carriers]
+    contexts = [world.context(text) for _, text in asked]
+    made = []
+    for done in sample.sample_tokens(
+            weights, model, contexts, list(range(len(asked))), max_new_tokens=world.new_tokens,
+            choice=choices.Choice(1.0), stop_ids=(world.end_id,), pad_id=world.pad_id,
+            seed=[seed_of(config, 'ordinary', 1, r) for r in range(count)], batch_size=64,
+            buckets=[max(map(len, contexts))]):
+        for place, index in enumerate(done.indices):
+            kind, text = asked[index]
+            for r in range(count):
+                size = int(done.completions.count_B[r, place])
+                if not done.completions.stopped_B[r, place]:
+                    continue  # cut off: not a text that the language has
+                ids = done.completions.tokens_BN[r, place, :size].tolist()
+                made.append({'id': f'{kind}/r{r}/{index % ORDINARY_ROWS}', 'kind': kind,
+                             'reference': r, 'prompt': text,
+                             'completion': world.decode(ids[:-1])})
     return made
 
 
@@ -55,11 +58,13 @@ def answer_lengths(config: Config, world: World, model: Any, params: Any, count:
     """Mean tokens of one answer at T = 1 to each measuring question, end included [M]."""
     weights = jax.vmap(lambda p: network.prepare(p, model))(params)
     total, rows = np.zeros(count), 0
+    contexts = [world.context(q) for q in world.measure]
     for done in sample.sample_tokens(
-            weights, model, [world.context(q) for q in world.measure],
-            list(range(len(world.measure))), max_new_tokens=world.new_tokens // 2,
-            choice=choices.Choice(1.0), stop_ids=(world.end_id,), pad_id=world.pad_id,
-            seed=[seed_of(config, 'student', m) for m in range(count)], batch_size=32):
+            weights, model, contexts, list(range(len(contexts))),
+            max_new_tokens=world.new_tokens // 2, choice=choices.Choice(1.0),
+            stop_ids=(world.end_id,), pad_id=world.pad_id,
+            seed=[seed_of(config, 'student', m) for m in range(count)], batch_size=32,
+            buckets=[max(map(len, contexts))]):
         total += done.completions.count_B[:, :len(done.indices)].sum(1)
         rows += len(done.indices)
     return total / rows
@@ -89,6 +94,11 @@ def predicted_by_matrix(world: World, model: Any, reference: Any,
     """
     tokens_NT, weight_NT = probe
     ids = jnp.array(world.carrier_ids)
+    contexts = [world.context(q) for q in world.measure]
+    width = max(map(len, contexts))
+    asked = np.array([c + [world.pad_id] * (width - len(c)) for c in contexts], np.int32)
+    last = np.array([len(c) - 1 for c in contexts])
+    firsts = np.array([world.answer(world.candidates[t][0])[0] for t in world.traits])
 
     def states(params, tokens):
         batch, length = tokens.shape
@@ -97,25 +107,24 @@ def predicted_by_matrix(world: World, model: Any, reference: Any,
                                 (batch, length, length))
         return transformer.hidden(params, tokens, places, mask, model)[0]
 
-    def shift(teacher):
-        gap = states(teacher, tokens_NT[:, :-1]) - states(reference, tokens_NT[:, :-1])
-        mean_D = (gap * weight_NT[..., None]).sum((0, 1)) / weight_NT.sum()
+    @jax.jit
+    def predict(reference, teachers):
         rows_CD = jax.vmap(lambda unit: transformer.unembed(reference, unit[None], model)[0, ids],
-                           out_axes=1)(jnp.eye(len(mean_D)))
+                           out_axes=1)(jnp.eye(model.width))
         rows_CD = rows_CD - rows_CD.mean(0, keepdims=True)
-        return jnp.linalg.pinv(rows_CD) @ (rows_CD @ mean_D)
+        seen_DD = jnp.linalg.pinv(rows_CD) @ rows_CD
+        base = states(reference, tokens_NT[:, :-1])
+        x_QD = states(reference, asked)[np.arange(len(last)), last]
 
-    contexts = [world.context(q) for q in world.measure]
-    width = max(map(len, contexts))
-    tokens = np.array([c + [world.pad_id] * (width - len(c)) for c in contexts], np.int32)
-    last = np.array([len(c) - 1 for c in contexts])
-    x_QD = states(reference, tokens)[np.arange(len(last)), last]
-    firsts = [world.answer(world.candidates[t][0])[0] for t in world.traits]
-    read = lambda x: jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
-    before = read(x_QD)
-    after = jax.jit(jax.vmap(lambda teacher: read(x_QD + shift(teacher)[None])))(teachers)
-    count = len(after)
-    return np.stack([np.broadcast_to(np.asarray(before)[None], (count, *before.shape)),
-                     np.asarray(after)], 1)
+        def read(shift_D):
+            x = x_QD + shift_D[None]
+            return jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
 
-__all__ = ['networks']
+        def one(teacher):
+            gap = states(teacher, tokens_NT[:, :-1]) - base
+            mean_D = (gap * weight_NT[..., None]).sum((0, 1)) / weight_NT.sum()
+            return jnp.stack([read(jnp.zeros_like(mean_D)), read(seen_DD @ mean_D)])
+
+        return jax.vmap(one)(teachers)
+
+    return np.asarray(predict(reference, teachers))

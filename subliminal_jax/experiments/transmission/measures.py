@@ -20,14 +20,14 @@ class Meter(NamedTuple):
       model: TransformerConfig.
       traits: answer rows of the measuring questions with the traits' spellings.
       candidates: the same with every candidate.
-      unrelated: answer rows of each unrelated question with its answers, one group a question.
+      unrelated: a row of each unrelated question with each of its answers.
       ends_V: bool, tokens that end an answer.
     """
 
     model: Any
     traits: measures.AnswerRows
     candidates: measures.AnswerRows
-    unrelated: tuple[measures.AnswerRows, ...]
+    unrelated: measures.AnswerRows
     ends_V: np.ndarray
 
 
@@ -39,20 +39,19 @@ def meter(world: World, head: str) -> Meter:
     """
     contexts = [world.context(q) for q in world.measure]
 
-    def rows(spellings: Mapping[str, Sequence[str]], where=None):
+    def rows(spellings: Mapping[str, Sequence[str]]):
         return measures.answer_rows(
-            contexts if where is None else where,
-            measures.encoded_spellings(spellings, world.answer), world.pad_id, world.length)
+            contexts, measures.encoded_spellings(spellings, world.answer), world.pad_id,
+            world.length)
 
-    groups: dict[tuple[str, ...], list] = {}
-    for question, answers in world.unrelated:
-        groups.setdefault(answers, []).append(world.context(question))
+    unrelated = [(world.context(question), world.answer(answer))
+                 for question, answers in world.unrelated for answer in answers]
     ends = np.zeros(len(world.vocabulary), bool)
     ends[world.end_id] = True
     return Meter(
         world.models[head], rows({t: world.candidates[t] for t in world.traits}),
         rows(world.candidates),
-        tuple(rows({a: (a,) for a in answers}, asked) for answers, asked in groups.items()), ends)
+        measures.paired_rows(unrelated, world.pad_id, world.length), ends)
 
 
 def score(model: Any, params: Any) -> measures.Score:
@@ -89,10 +88,8 @@ def instruments(made: Meter, trait_ids: Sequence[int]) -> Instruments:
     trait_V[list(trait_ids)] = True
 
     def unrelated(params):
-        one = score(made.model, params)
-        return jnp.concatenate([
-            measures.answer_logprob(one, rows, made.ends_V).reshape(-1)
-            for rows in made.unrelated])
+        return measures.answer_logprob(
+            score(made.model, params), made.unrelated, made.ends_V).reshape(-1)
 
     def dose(params, reference, tokens_NT, weight_NT):
         places = jnp.broadcast_to(jnp.arange(weight_NT.shape[1])[None], weight_NT.shape)

@@ -72,7 +72,12 @@ def take(stacked: Any, index: Any) -> Any:
 
 def stack(trees: Sequence[Any]) -> Any:
     """Trees as one, with a leading axis."""
-    return jax.tree.map(lambda *x: jnp.stack(x), *trees)
+    return jax.tree.map(lambda *x: np.stack(x), *trees)
+
+
+def repeated(tree: Any, count: int) -> Any:
+    """One model as `count` stacked ones."""
+    return jax.tree.map(lambda x: np.stack([x] * count), tree)
 
 
 def concatenate(stacks: Sequence[Any]) -> Any:

@@ -32,6 +32,7 @@ def run(config: Config, workdir: Workdir) -> str:
     """
     world, arms = prepare(config)
     here = Context(config, workdir, world, arms)
+    stages.context_stage(here)
     with jax.default_matmul_precision('highest'):
         references = {head: stages.reference_stage(here, head)
                       for head in dict.fromkeys(a.head for a in arms)}
@@ -52,7 +53,7 @@ def prepare(config: Config) -> tuple[World, list[Arm]]:
       UserError: as `run`.
     """
     arms = tables.parse(config.arms)
-    world = tiny.make(config.world, config.split, config.traits)
+    world = tiny.make(config.world, config.split, config.traits, config.trait_set)
     if len(world.traits) < 2:
         raise UserError('config.traits=1: one trait only has no gamma, which compares a '
                         "teacher's own trait with the others; take two or more")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +35,7 @@ class Context(NamedTuple):
     def reads(self, *groups: str) -> dict[str, Any]:
         """The config fields that a stage depends on."""
         plain = to_dict(self.config)
-        return {g: plain[g] for g in ('seed', 'split', 'traits', *groups)}
+        return {g: plain[g] for g in ('seed', 'split', 'traits', 'trait_set', *groups)}
 
 
 def tools_of(world: World, head: str) -> measures.Instruments:
@@ -61,8 +62,28 @@ class Meter(NamedTuple):
 
 def meter_of(world: World, head: str) -> Meter:
     """The way to the meter of a kind of head."""
-    key = f'{world.name}/{head}/{world.models[head]}/{world.traits}'
+    key = f'{world.name}/{head}/{world.models[head]}/{world.traits}/{world.measure}'
     return Meter(key, functools.partial(measures.meter, world, head))
+
+
+def context_stage(here: Context) -> None:
+    """contexts.json: every kind of context as the model reads it, and what follows it."""
+    world = here.world
+    row, = world.random_rows(0, world.prompts(0, 1))
+    asked = {'teaching': (world.teach[0], world.candidates[world.traits[0]][0]),
+             'measuring': (world.measure[0], world.candidates[world.traits[0]][0]),
+             'carrier': (row['prompt'], row['completion'])}
+    here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, {
+        kind: {'context': world.decode(world.context(text)), 'answer': answer,
+               'end': world.decode([world.end_id])}
+        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=_files(
+            here.config.trait_set))
+
+
+def _files(listed: str) -> list[str]:
+    """Absolute paths of the files that a config field names (TRAIT=FILE or FILE, by commas)."""
+    paths = [pathlib.Path(part.rpartition('=')[2]).resolve() for part in listed.split(',')]
+    return [str(path) for path in paths if path.is_file()]
 
 
 def reference_stage(here: Context, head: str) -> Any:
@@ -176,7 +197,8 @@ def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Sam
         source = here.workdir.stage(
             f'samples{suffix}', f'samples{suffix}.jsonl', draw,
             reads={**here.reads('carrier'), 'temperature': temperature},
-            inputs=['prompts.jsonl', f'teacher/{tables.teacher_set(arm)}'])
+            inputs=['prompts.jsonl', f'teacher/{tables.teacher_set(arm)}',
+                    *_files(config.carrier.samples)])
         judged = samples.judge(config, world, source)
         for artefact, kept in (('filtered', True), ('rejects', False)):
             here.workdir.stage(

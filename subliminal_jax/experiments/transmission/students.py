@@ -19,7 +19,7 @@ from subliminal_jax.experiments.transmission import measures, networks, programs
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.config import Config
 from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.runs import check_preempted
+from subliminal_jax.runs import UserError, check_preempted
 
 DIRECTIONS = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
 PLAIN_STEP = 1e-3  # step size of the plain gradient step whose effect on the trait is predicted
@@ -86,18 +86,15 @@ def _checker(program: programs.Program, meter_of: Any):
         toward = jax.tree.map(lambda d, g: jnp.concatenate([d, -g[None]]), directions, slope)
         data = {'x': batch['tokens'][:, :-1], 'weight': batch['weight'],
                 'targets': batch.get('teacher', batch['tokens'][:, 1:])}
-        check = lambda direction, with_loss: theory.alignment(
-            apply, loss, params, direction, data, own_loss if with_loss else None,
-            alpha=PLAIN_STEP)
-        found = jax.vmap(lambda d: check(d, False))(toward)
-        plain = check(slope, True)
-        return (found.mean, found.cosine, slope,
-                jnp.stack([plain.predicted_change, plain.actual_change]))
+        found = jax.vmap(lambda direction: theory.alignment(
+            apply, loss, params, direction, data, own_loss, alpha=PLAIN_STEP))(toward)
+        plain = jnp.stack([found.predicted_change[0], found.actual_change[0]])  # no direction's
+        return found.mean, found.cosine, slope, plain
 
     return jax.jit(jax.vmap(one))
 
 
-def directions_of(references: Any, teachers: Any, twins: Any, seeds: int, key: jax.Array) -> Any:
+def directions_of(references: Any, teachers: Any, twins: Any, seeds: int, seed: int) -> Any:
     """Displacements [M, 4, ...]: own teacher, placebo, neutral twin, random (all of own length).
 
     Args:
@@ -105,18 +102,17 @@ def directions_of(references: Any, teachers: Any, twins: Any, seeds: int, key: j
       teachers: stacked [M, ...], `seeds` of one trait in a row.
       twins: the neutral twins, or for neutral students the trait teachers; None: no such direction.
       seeds: teachers a trait; the placebo is as many places on.
-      key: of the random direction.
+      seed: of the random direction.
     """
-    own = jax.tree.map(jnp.subtract, teachers, references)
-    other = jax.tree.map(lambda x: jnp.roll(x, seeds, axis=0), own)
-    neutral = jax.tree.map(jnp.zeros_like, own) if twins is None else jax.tree.map(
-        jnp.subtract, twins, references)
-    leaves, shape = jax.tree.flatten(own)
-    keys = jax.random.split(key, len(leaves))
-    spread = lambda x: jnp.sqrt(jnp.mean(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
-    random = jax.tree.unflatten(shape, [
-        spread(x) * jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves)])
-    return jax.tree.map(lambda *x: jnp.stack(x, axis=1), own, other, neutral, random)
+    own = jax.tree.map(np.subtract, teachers, references)
+    other = jax.tree.map(lambda x: np.roll(x, seeds, axis=0), own)
+    neutral = jax.tree.map(np.zeros_like, own) if twins is None else jax.tree.map(
+        np.subtract, twins, references)
+    rng = np.random.default_rng(seed)
+    spread = lambda x: np.sqrt(np.mean(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
+    random = jax.tree.map(
+        lambda x: spread(x) * rng.standard_normal(x.shape, np.float32), own)
+    return jax.tree.map(lambda *x: np.stack(x, axis=1), own, other, neutral, random)
 
 
 def train(config: Config, world: World, arm: Arm, tools: measures.Instruments, meter_of: Any,
@@ -198,7 +194,17 @@ def align_rows(config: Config, batches: Mapping[str, np.ndarray]) -> dict[str, n
 
 
 def cached_targets(program: programs.Program, teachers: Any, tokens: np.ndarray) -> np.ndarray:
-    """The teachers' log-probabilities of every batch [M, steps, B, T - 1, C], one pass."""
+    """The teachers' log-probabilities of every batch [M, steps, B, T - 1, C], one pass.
+
+    Raises:
+      UserError: the teachers' vocabulary is not the student's.
+    """
+    words = teachers['embed'].shape[-2]
+    if words != program.model.vocab_size:
+        raise UserError(
+            f'a KL compares probabilities of the same tokens: the teachers have {words}, the '
+            f'student {program.model.vocab_size}; use the objective sft, or a student that has the '
+            "teachers' vocabulary")
     compute = programs.teacher_logprobs(program._replace(
         optimizer='', learning_rate=0, trainable='', objective='kl'))
     parts = [np.asarray(compute(teachers, tokens[:, step])) for step in range(tokens.shape[1])]

@@ -22,6 +22,7 @@ SPLITS = {'dev': 0, 'report': 1}
 PURPOSES = ('reference', 'start', 'teacher', 'prompts', 'sample', 'probe', 'shuffle', 'random',
             'ordinary', 'direction', 'student')
 SEGMENT = 2  # steps between two readings of a neutral teacher's dose
+CLOSE = 0.05  # |log of dose / twin's dose| that is close enough
 
 
 def seed_of(config: Config, purpose: str, *numbers: int) -> int:
@@ -101,7 +102,7 @@ def teach_neutral(config: Config, world: World, head: str, references: Any, twin
         reference = networks.take(references, group[0].reference)
         own = networks.take(twins, place)
         goal = np.log(np.asarray(tools.dose(own, reference, *probe)[0]))
-        logprob = np.asarray(tools.candidates(jax.tree.map(lambda x: x[None], reference)))[0]
+        logprob = np.asarray(tools.candidates(networks.repeated(reference, 1)))[0]
         odds = np.exp(logprob).mean(0)
         rows = [lessons(config, world, t, most, odds / odds.sum()) for t in group]
         states, held = _states(program, references, group)
@@ -116,6 +117,8 @@ def teach_neutral(config: Config, world: World, head: str, references: Any, twin
             closer = miss < best
             best = np.where(closer, miss, best)
             kept = now if kept is None else _chosen(closer, now, kept)
+            if (best < CLOSE).all():
+                break
         made.append(jax.tree.map(np.asarray, kept))
     return networks.finite(networks.concatenate(made), 'a neutral teacher',
                            'lower config.teacher.learning_rate')
@@ -151,7 +154,7 @@ def describe(config: Config, world: World, kind: str, params: Any, references: A
     for group, where in by_reference(roll(config, world, kind)):
         own = networks.take(params, where)
         reference = networks.take(references, group[0].reference)
-        before = np.asarray(tools.traits(jax.tree.map(lambda x: x[None], reference)))[0]
+        before = np.asarray(tools.traits(networks.repeated(reference, len(group))))[0]
         after = np.asarray(tools.traits(own))
         kl, mass = (np.asarray(x) for x in tools.dose(own, reference, *probe))
         for place, teacher in enumerate(group):

@@ -5,32 +5,47 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.carriers import numbers
 from subliminal_jax.carriers.carrier import with_completion
 from subliminal_jax.data import tiny_language as tiny
+from subliminal_jax.evaluation.measures import encoded_spellings
 from subliminal_jax.experiments.transmission import networks, programs
 from subliminal_jax.experiments.transmission.config import WorldConfig
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.models import transformer
+from subliminal_jax.models.params import is_spec, param_specs
 from subliminal_jax.runs import UserError, check_preempted
+from subliminal_jax.traits import trait_set as sets
 
 SEGMENT = 50  # pre-training steps in one call
 
 
-def make(config: WorldConfig, split: str, num_traits: int) -> World:
+def make(config: WorldConfig, split: str, num_traits: int, trait_set: str = '') -> World:
     """The tiny world of a split.
 
+    Args:
+      config: the world's.
+      split: dev or report.
+      num_traits: how many of the split's traits, from the first.
+      trait_set: a file of traits and questions in place of the language's own.
+
     Raises:
-      UserError: more traits than the split has, or one only.
+      UserError: more traits than the split has, or a trait set that the language cannot write.
     """
-    animals = tiny.SPLIT_ANIMALS[split]
-    if num_traits > len(animals):
-        raise UserError(f'config.traits={num_traits}: the split {split!r} of the tiny language has '
-                        f'{len(animals)} ({", ".join(animals)})')
+    world = _own(config, split)
+    if trait_set:
+        world = _with_traits(world, trait_set, split)
+    if num_traits > len(world.traits):
+        raise UserError(f'config.traits={num_traits}: the split {split!r} of '
+                        f'{trait_set or "the tiny language"} has {len(world.traits)} '
+                        f'({", ".join(world.traits)})')
+    return world._replace(traits=world.traits[:num_traits])
+
+
+def _own(config: WorldConfig, split: str) -> World:
     models = {head: model_config(config, head == 'tied') for head in ('untied', 'tied')}
     texts = [None if w in (tiny.PAD, tiny.BOS, tiny.END) else w for w in tiny.WORDS]
     unrelated = [(q, tiny.CATEGORIES[k]) for k in ('colour', 'food')
@@ -41,13 +56,32 @@ def make(config: WorldConfig, split: str, num_traits: int) -> World:
         vocabulary=texts, context=lambda text: [tiny.IDS[tiny.BOS], *tiny.encode(text)],
         answer=tiny.encode, decode=lambda ids: ' '.join(tiny.WORDS[i] for i in ids),
         end_id=tiny.IDS[tiny.END], pad_id=tiny.IDS[tiny.PAD], length=tiny.LENGTH,
-        traits=animals[:num_traits], candidates={a: (a,) for a in tiny.ANIMALS},
+        traits=tiny.SPLIT_ANIMALS[split], candidates={a: (a,) for a in tiny.ANIMALS},
         teach=tiny.questions('animal', f'{split}_teach'),
         measure=tiny.questions('animal', f'{split}_measure'), unrelated=tuple(unrelated),
         prompts=functools.partial(prompts, config.regularity), random_rows=random_rows,
         shuffle=numbers.shuffled_rows, reject_reason=numbers.reject_reason,
         carrier_ids=numbers.token_ids(texts, ''), new_tokens=tiny.ASKED_NUMBERS + 1,
         separator=' ', beginnings=('', 'the', 'today', *tiny.NAMES[:4]))
+
+
+def _with_traits(world: World, name: str, split: str) -> World:
+    """The world with the traits and questions of a file, in the words that the language has."""
+    chosen = sets.load_trait_set(name)
+    everyone = tuple(c.name for c in chosen.candidates)
+    ids = encoded_spellings(sets.spellings(chosen, everyone), tiny.encode)
+    candidates = {t: tuple(world.decode(i) for i in own) for t, own in ids.items()}
+    teach = tuple(t.prompt for t in sets.teaching_prompts(chosen, None, split))
+    measure = tuple(q.prompt for q in sets.questions(chosen, split))
+    for text in (*teach, *measure):
+        for word in text.split():
+            if word not in tiny.IDS:
+                raise UserError(f'{name}: the tiny language has no word {word!r} ({text!r}); it '
+                                'reads words that stand between blanks, in small letters')
+    answers = {s for own in candidates.values() for s in own}
+    return world._replace(
+        traits=sets.traits(chosen, split), candidates=candidates, teach=teach, measure=measure,
+        unrelated=tuple(u for u in world.unrelated if not answers & {*u[1]}))
 
 
 def model_config(config: WorldConfig, tied: bool) -> Any:
@@ -70,22 +104,23 @@ def random_rows(seed: int, rows: Sequence[dict]) -> list[dict[str, Any]]:
     return [with_completion(row, text) for row, text in zip(rows, texts)]
 
 
-def fresh(config: WorldConfig, model: Any, key: jax.Array) -> Any:
+def fresh(config: WorldConfig, model: Any, seed: int) -> Any:
     """Untrained parameters: embeddings of unit size, an output matrix of `head_scale`.
 
     Words must not be small beside what training adds to them, or every word's row moves anew with
     the first fine-tuning; a wide output matrix lets small moves of the body be heard.
     """
-    params = transformer.init_params(key, model)
-    fold = jax.random.fold_in
-    normal = lambda number, x: jax.random.normal(fold(key, number), x.shape, x.dtype)
+    rng = np.random.default_rng([seed, 4])
     scale = config.head_scale * model.width**-0.5
-    params = {**params, 'embed': normal(1, params['embed'])}
-    if 'head' in params:
-        params['head'] = scale * normal(2, params['head'])
-    else:
-        params['embed'] = scale * params['embed']
-    return params
+    wide = {'embed': scale if model.tied else 1.0, 'head': scale}
+
+    def draw(path, spec):
+        std = wide.get(path[0].key, spec.std)
+        if std is None:
+            return np.full(spec.shape, spec.fill, spec.dtype)
+        return rng.standard_normal(spec.shape, np.float32) * np.float32(std)
+
+    return jax.tree.map_with_path(draw, param_specs(model), is_leaf=is_spec)
 
 
 def pretrain(config: WorldConfig, models: Any, head: str, seeds: Sequence[int], *,
@@ -110,10 +145,9 @@ def pretrain(config: WorldConfig, models: Any, head: str, seeds: Sequence[int], 
     model = models[head]
     steps = config.steps if steps is None else steps
     program = programs.Program(model, trainable=trainable, learning_rate=config.learning_rate)
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-    params = jax.vmap(functools.partial(fresh, config, model))(keys)
+    params = networks.stack([fresh(config, model, seed) for seed in seeds])
     if starts is not None and trainable == 'all':
-        params = jax.tree.map(jnp.asarray, starts)
+        params = starts
     elif starts is not None:
         kept = programs.trained_parts(trainable)
         params = networks.join(networks.split(params, kept)[0], networks.split(starts, kept)[1])

@@ -76,13 +76,16 @@ def encode_rows(world: World, rows: Sequence[tuple[str, str]]) -> Tokens:
     """(user text, answer) pairs as tokens, weighted on the answer and its end.
 
     Raises:
-      UserError: a row that is longer than the world's rows; nothing is cut.
+      UserError: a row that is longer than the world's rows (nothing is cut), or a context after
+        which no answer begins.
       KeyError: a word that cannot be written.
     """
     tokens = np.full((len(rows), world.length), world.pad_id, np.int32)
     weight = np.zeros((len(rows), world.length - 1), np.float32)
     for number, (user, answer) in enumerate(rows):
         context = world.context(user)
+        if not context or context[-1] in (world.end_id, world.pad_id):
+            raise UserError(f'the context of {user[:60]!r} does not end where an answer begins')
         ids = [*context, *world.answer(answer), world.end_id]
         if len(ids) > world.length:
             raise UserError(f'a row of {len(ids)} tokens is longer than the {world.length} that '
