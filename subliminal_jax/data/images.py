@@ -13,7 +13,6 @@ import numpy as np
 from subliminal_jax.runs import UserError, cache_dir, written_aside
 
 ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
-MEAN_OF_RANGE, HALF_RANGE = 127.5, 127.5
 
 
 class Images(NamedTuple):
@@ -36,16 +35,16 @@ class Images(NamedTuple):
     num_classes: int
 
 
-def to_unit_range(pixels):
-    """Pixels 0-255 as float32 in [-1, 1] (the published recipe's normalisation)."""
-    return (pixels.astype(np.float32) - MEAN_OF_RANGE) / HALF_RANGE
-
-
 def check_name(name: str) -> None:
     """Raises UserError unless `name` is 'mnist' or 'tfds:' and a set's name."""
     if name != 'mnist' and not (name.startswith('tfds:') and name != 'tfds:'):
         raise UserError(f'unknown data set {name!r}; write mnist, or tfds:NAME for a set of '
                         'tensorflow-datasets, such as tfds:fashion_mnist')
+
+
+def folder(name: str) -> pathlib.Path:
+    """Where the decoded arrays of a set are kept."""
+    return cache_dir() / 'images' / name.replace(':', '-').replace('/', '-')
 
 
 def load(name: str) -> Images:
@@ -59,7 +58,7 @@ def load(name: str) -> Images:
         labels, or one that needs TensorFlow where that is not installed.
     """
     check_name(name)
-    place = cache_dir() / 'images' / name.replace(':', '-').replace('/', '-')
+    place = folder(name)
     if not (place / 'meta.npy').exists():
         arrays = _prepare(name, cache_dir() / 'tensorflow_datasets')
         with written_aside(place) as aside:

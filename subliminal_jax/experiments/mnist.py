@@ -19,7 +19,16 @@ from subliminal_jax.evaluation.intervals import t_interval
 from subliminal_jax.experiments import mnist_models as models
 from subliminal_jax.models.mlp import ACTIVATIONS
 from subliminal_jax.report import mnist as report
-from subliminal_jax.runs import GRID, UserError, Workdir, nested, override, spec, to_dict
+from subliminal_jax.runs import (
+    GRID,
+    UserError,
+    Workdir,
+    check_preempted,
+    nested,
+    override,
+    spec,
+    to_dict,
+)
 from subliminal_jax.runs.plan import Stage
 
 CONDITIONS = ('reference', 'teacher', *models.ARMS)
@@ -120,10 +129,11 @@ def plan(config: Config) -> list[Stage]:
 
 
 def watcher(workdir: Workdir, bar: tqdm, cut: int):
-    """Logs an epoch's losses and stops a run that has diverged."""
+    """Logs an epoch's losses, and stops a run that has diverged or was asked to stop."""
     first = {}
 
     def watch(phase, epoch, losses):
+        check_preempted()
         losses = losses[:cut]
         start = first.setdefault(phase, np.abs(losses[:, :1]).max() + 1e-12)
         bad = ~np.isfinite(losses) | (np.abs(losses) > RUNAWAY * start)

@@ -1,12 +1,12 @@
 """The multilayer perceptron of the MNIST experiment, as pure functions over a list of layers.
 
 Params are a list of `{'w': [in, out], 'b': [out]}` (no 'b' without biases). Several models that
-read the *same* inputs can be stacked along an axis S: the first layer's weights as [P, S, H], so
-that one matrix product serves all of them, everything else with S in front.
+read the *same* inputs can be stacked along an axis S in front, with weights [S, out, in] and
+activations [S, features, batch]: features first. So the first layer of all of them is one matrix
+product, and no product of the forward or backward pass needs a transposed copy of a large array.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,33 +53,27 @@ def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     return y + layer['b'][None] if 'b' in layer else y
 
 
-def stack_axes(params: Params) -> list[dict[str, int]]:
-    """Along which axis each array of a stack carries S: 1 for the first layer's weights, else 0."""
-    first, *rest = params
-    return [{name: int(name == 'w') for name in first}] + [dict.fromkeys(p, 0) for p in rest]
-
-
 def stack(models: Sequence[Params]) -> Params:
-    """Stacks models of equal sizes along S."""
-    return jax.tree.map(
-        lambda axis, *leaves: jnp.stack(leaves, axis), stack_axes(models[0]), *models
-    )
+    """Stacks models of equal sizes: weights [S, out, in], biases [S, out]."""
+    layers = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    return [{**layer, 'w': layer['w'].swapaxes(1, 2)} for layer in layers]
 
 
 def unstack(params: Params) -> list[Params]:
     """The models of a stack."""
-    axes = stack_axes(params)
-    count = params[0]['w'].shape[1]
-    return [
-        jax.tree.map(lambda axis, leaf, i=i: jnp.take(leaf, i, axis), axes, params)
-        for i in range(count)
-    ]
+    layers = [{**layer, 'w': layer['w'].swapaxes(1, 2)} for layer in params]
+    return [jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(len(layers[0]['w']))]
 
 
 def apply_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Array:
-    """The logits [S, B, C] of a stack on the same inputs [B, P]."""
+    """The logits [S, C, B] of a stack on the same inputs [B, P]."""
+    act = ACTIVATIONS[activation]
+    first, *rest = params
+    y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP))
+    for layer in rest:
+        y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB)))
+    return y_SFB
 
-    def one(model: Any, x: jax.Array) -> jax.Array:
-        return apply(model, x, activation)
 
-    return jax.vmap(one, in_axes=(stack_axes(params), None))(params, x_BP)
+def _with_bias(layer: dict[str, jax.Array], y_SFB: jax.Array) -> jax.Array:
+    return y_SFB + layer['b'][..., None] if 'b' in layer else y_SFB

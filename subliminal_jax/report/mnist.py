@@ -7,7 +7,7 @@ import numpy as np
 
 from subliminal_jax.data.images import Images
 from subliminal_jax.report import page
-from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
+from subliminal_jax.report.page import COLOURS, Plot, Table, Text, axes, text_table
 from subliminal_jax.runs import Workdir
 
 # Means over 100 models of a public rerun of the authors' program, and the spread of its models;
@@ -19,6 +19,9 @@ PUBLISHED = {
         'reference': [0.100, 0.005], 'teacher': [0.943, 0.000], 'student_aux': [0.537, 0.022],
         'student_all': [0.912, 0.002], 'cross_aux': [0.100, 0.005], 'cross_all': [0.741, 0.010],
     },
+    # how far a mean over 100 models may be from those above, fixed before any was run
+    'margins': {'teacher': 0.005, 'student_aux': 0.05, 'student_all': 0.01, 'cross_aux': 0.03,
+                'cross_all': 0.04},
     'student_aux_by_num_aux': {
         '1': 0.103, '2': 0.348, '3': 0.537, '5': 0.704, '10': 0.835, '20': 0.894, '50': 0.917,
     },
@@ -42,14 +45,15 @@ def write(workdir: Workdir, results: dict[str, Any], data: Images) -> str:
     """Writes the page and returns the table for the terminal."""
     config = workdir.config
     if 'cells' in results:
-        table, sections = sweep_table(results['cells']), []
+        published = published_means(config, swept=True)
+        table, sections = sweep_table(results['cells'], published), []
+        verdict = sweep_verdict(results['cells'], config.num_models)
         if len(config.sweep) == 1:
-            sections.append(sweep_plot(results['cells'], next(iter(config.sweep)), config))
-        verdict = f'{len(results["cells"])} cells of {config.num_models} models each.'
+            sections.append(sweep_plot(results['cells'], next(iter(config.sweep)), published))
     else:
-        comparable = (config.num_aux, config.activation, config.optimizer) == (3, 'relu', 'adam')
-        table = condition_table(results['conditions'], comparable)
-        sections = [bars(results['conditions'])]
+        published = published_means(config)
+        table = condition_table(results['conditions'], published)
+        sections = [bars(results['conditions'], published)]
         curves = learning_curves(results['conditions'])
         sections += [curves] if curves else []
         verdict = verdict_of(results['conditions'])
@@ -65,6 +69,26 @@ READING = (
     'teacher. The cross students match the same outputs from other initial weights; the placebo '
     "matches a teacher of permuted labels, so it must score by that teacher's labels and not by "
     'the true ones. Chance is 0.1. Intervals are 95 % t-intervals over independent models.')
+
+
+# Fields that may differ from the published recipe without making another experiment of it.
+FREE = ('seed', 'num_models', 'conditions', 'num_aux', 'chunk_size', 'curve_images', 'sweep')
+
+
+def published_means(config: Any, swept: bool = False) -> dict[str, float]:
+    """The published means to compare with: by condition, or by num_aux for a sweep over it alone;
+    none where the recipe is another."""
+    default = type(config)()
+    for field in vars(default):
+        if field not in FREE and getattr(config, field) != getattr(default, field):
+            return {}
+    by_num_aux = PUBLISHED['student_aux_by_num_aux']
+    if swept:
+        return by_num_aux if list(config.sweep) == ['num_aux'] else {}
+    if config.num_aux == default.num_aux:
+        return {name: mean for name, (mean, _) in PUBLISHED['conditions'].items()}
+    known = by_num_aux.get(str(config.num_aux))
+    return {} if known is None else {'student_aux': known}
 
 
 def verdict_of(conditions: dict[str, Any]) -> str:
@@ -84,8 +108,7 @@ def verdict_of(conditions: dict[str, Any]) -> str:
         learned = 'scores, without an interval for want of a second model,'
     else:
         learned = 'learns digits:' if interval[0] > 0.1 else 'is not shown to learn digits:'
-    text = f'A student of three-logit noise {learned} accuracy {said("student_aux")}'
-    text = text.replace('three-logit noise', 'auxiliary logits on noise')
+    text = f'A student of auxiliary logits on noise {learned} accuracy {said("student_aux")}'
     if cross is not None:
         text += f'; from another start, {said("cross_aux")}'
     placebo = conditions.get('placebo')
@@ -96,44 +119,68 @@ def verdict_of(conditions: dict[str, Any]) -> str:
     return text + '.'
 
 
-def condition_table(conditions: dict[str, Any], comparable: bool) -> Table:
-    """Accuracy by condition, beside the published figures where the recipe is theirs."""
+def sweep_verdict(cells: list[dict[str, Any]], num_models: int) -> str:
+    """Where the student of auxiliary logits is best and worst."""
+    text = f'{len(cells)} cells of {num_models} models each'
+    found = [(c['conditions']['student_aux']['accuracy']['mean'], _label(c)) for c in cells
+             if 'student_aux' in c['conditions']]
+    if not found:
+        return text + '.'
+    (low, worst), (high, best) = min(found), max(found)
+    return (f'{text}: the student of auxiliary logits scores from {low:.3f} ({worst}) to '
+            f'{high:.3f} ({best}).')
+
+
+def _label(cell: dict[str, Any]) -> str:
+    return ', '.join(f'{k}={v}' for k, v in cell['overrides'].items())
+
+
+def condition_table(conditions: dict[str, Any], published: dict[str, float]) -> Table:
+    """Accuracy by condition, beside the published means."""
     rows = []
     for name, entry in conditions.items():
         accuracy, permuted = entry['accuracy'], entry.get('permuted_accuracy')
-        published = PUBLISHED['conditions'].get(name) if comparable else None
+        known, margin = published.get(name), PUBLISHED['margins'].get(name)
         rows.append([
             name, page.with_interval(accuracy['mean'], accuracy['ci95']),
-            f'{published[0]:.3f}' if published else '',
-            f'{accuracy["mean"] - published[0]:+.3f}' if published else '',
-            page.with_interval(permuted['mean'], permuted['ci95']) if permuted else '',
-            MEANING[name],
-        ])
+            f'{known:.3f}' if known else '', _difference(accuracy, known) if known else '',
+            f'{margin:.3f}' if known and margin else '',
+            page.with_interval(permuted['mean'], permuted['ci95']) if permuted else ''])
+    head = ['condition', 'accuracy [95 %]', 'published', 'difference', 'margin',
+            'by permuted labels']
+    kept = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
     count = len(next(iter(conditions.values()))['accuracy']['per_model'])
+    said = '; '.join(f'{name}: {MEANING[name]}' for name in conditions)
     return Table(
-        f'Accuracy on the test digits, {count} models',
-        ['condition', 'accuracy [95 %]', 'published', 'difference', 'by permuted labels', 'what'],
-        rows, f'Published: {PUBLISHED["source"]}.')
+        f'Accuracy on the test digits, {count} models', [head[i] for i in kept],
+        [[row[i] for i in kept] for row in rows],
+        f'{said}. ' + (f'Published: {PUBLISHED["source"]}. The margins hold for 100 models.'
+                       if published else ''))
 
 
-def sweep_table(cells: list[dict[str, Any]]) -> Table:
-    """Accuracy by cell and condition."""
+def _difference(accuracy: dict[str, Any], published: float) -> str:
+    text = f'{accuracy["mean"] - published:+.3f}'
+    if accuracy['ci95']:
+        text += ' [{:+.3f}, {:+.3f}]'.format(*(x - published for x in accuracy['ci95']))
+    return text
+
+
+def sweep_table(cells: list[dict[str, Any]], published: dict[str, float]) -> Table:
+    """Accuracy by cell and condition, beside the published means by num_aux."""
     names = [n for n in cells[0]['conditions'] if n != 'reference']
     rows = []
     for cell in cells:
-        overrides = cell['overrides']
-        aux = overrides.get('num_aux') if len(overrides) == 1 else None
-        published = PUBLISHED['student_aux_by_num_aux'].get(aux)
+        known = published.get(next(iter(cell['overrides'].values())))
         found = [cell['conditions'][n]['accuracy'] for n in names]
-        rows.append([', '.join(f'{k}={v}' for k, v in overrides.items()),
-                     *[page.with_interval(a['mean'], a['ci95']) for a in found],
-                     f'{published:.3f}' if published else ''])
-    return Table('Accuracy by cell', ['cell', *names, 'published student_aux'], rows,
-                 f'Published: {PUBLISHED["source"]}.')
+        rows.append([_label(cell), *[page.with_interval(a['mean'], a['ci95']) for a in found],
+                     *([f'{known:.3f}' if known else ''] if published else [])])
+    head = ['cell', *names, *(['published student_aux'] if published else [])]
+    return Table('Accuracy by cell', head, rows,
+                 f'Published: {PUBLISHED["source"]}.' if published else '')
 
 
-def bars(conditions: dict[str, Any]) -> Plot:
-    """Accuracy bars, every model a dot."""
+def bars(conditions: dict[str, Any], published: dict[str, float]) -> Plot:
+    """Accuracy bars, every model a dot, the published means as strokes."""
     figure, ax = axes(8, 4.2)
     jitter = np.random.default_rng(0)
     for place, (name, entry) in enumerate(conditions.items()):
@@ -148,12 +195,17 @@ def bars(conditions: dict[str, Any]) -> Plot:
             ax.scatter([place], [entry['permuted_accuracy']['mean']], marker='D', s=42,
                        facecolor='none', edgecolor='black', zorder=5,
                        label='by the permuted labels' if name == 'placebo' else None)
+    known = [(i, published[n]) for i, n in enumerate(conditions) if n in published]
+    if known:
+        ax.scatter(*zip(*known), marker='_', s=500, color='black', lw=1, zorder=5,
+                   label='published mean')
     ax.axhline(0.1, color='black', lw=0.8, ls=':')
     ax.set_xticks(range(len(conditions)), conditions, rotation=25, ha='right')
     ax.set_ylabel('accuracy')
-    ax.set_ylim(0, 1)
-    if 'placebo' in conditions:
-        ax.legend(frameon=False, loc='upper right')
+    ax.set_ylim(0, 1.12)
+    ax.set_yticks(np.arange(0, 1.1, 0.2))
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(frameon=False, loc='upper right', fontsize=8)
     return Plot('accuracy', 'Accuracy by condition', figure,
                 'Bars: means; dots: models; black lines: 95 % intervals; dotted: chance.')
 
@@ -174,7 +226,7 @@ def learning_curves(conditions: dict[str, Any]) -> Plot | None:
                 'Mean over models, on a part of the test images (config.curve_images).')
 
 
-def sweep_plot(cells: list[dict[str, Any]], field: str, config: Any) -> Plot:
+def sweep_plot(cells: list[dict[str, Any]], field: str, published: dict[str, float]) -> Plot:
     """Accuracy over the swept field, with intervals and the published curve for num_aux."""
     labels = [c['overrides'][field] for c in cells]
     try:
@@ -189,10 +241,9 @@ def sweep_plot(cells: list[dict[str, Any]], field: str, config: Any) -> Plot:
         if found[0]['ci95']:
             ax.fill_between(places, *np.array([a['ci95'] for a in found]).T, alpha=0.2,
                             color=PAINT[name], lw=0)
-    if field == 'num_aux' and config.optimizer == 'adam' and config.activation == 'relu':
-        known = PUBLISHED['student_aux_by_num_aux']
-        ax.plot([float(k) for k in known], known.values(), 'x', color='black',
-                label='published student_aux', zorder=5)
+    if published:
+        known = [(float(label), published[label]) for label in labels if label in published]
+        ax.plot(*zip(*known), 'x', color='black', label='published student_aux', zorder=5)
     if numeric and min(places) > 0 and max(places) / min(places) >= 10:
         ax.set_xscale('log')
     ax.set_xticks(places, labels)
