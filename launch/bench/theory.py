@@ -66,8 +66,11 @@ def costs(inputs: int, repeats: int) -> dict[str, float]:
 
     def cell(params, x):
         alphas = {'sgd': 1.0, 'adam': 3e-4, 'sign': 3e-4}
-        return theory_cells.one_seed(apply, lambda p: trait_loss(p, x), loss, params, params, x,
-                                     eps_E, alphas, 1e-3)
+        own = lambda p: trait_loss(p, x)
+        made = theory_cells.one_seed(apply, own, loss, params, params, x, eps_E, alphas)
+        far = theory_cells.reach_of_seed(
+            apply, own, loss, params, x, eps_E, made['sgd/inner'], 1e-3)
+        return {**made, **far}
 
     parts = {
         'gradient': jax.jit(lambda p, d, x: theory.student_step(apply, loss, p, batch)),

@@ -47,10 +47,10 @@ class Tracks:
 
     num_models: int = spec(1, ge=0, doc='independent models; 0 leaves the tracks out')
     epochs: int = spec(5, ge=1, doc='of teachers and students')
-    every: int = spec(15, ge=2, doc='steps between probes')
+    every: int = spec(10, ge=2, doc='steps between probes')
     batch_size: int = spec(1024, ge=1, doc='the last, partial batch is kept')
     learning_rate: float = spec(3e-4, gt=0, doc="Adam's, of teachers and students")
-    sgd_learning_rate: float = spec(1.0, gt=0, doc='of the SGD students')
+    sgd_learning_rate: float = spec(0.3, gt=0, doc='of the SGD students')
     optimizers: tuple[str, ...] = spec(
         ('adam', 'sgd'), choices=('adam', 'sgd'), min_len=1, doc="the students'")
     random_directions: int = spec(8, ge=2, doc='covariance-matched random directions')
@@ -148,7 +148,7 @@ def _mults(config: Config, model: str) -> int:
 
 def compute_program(config: Config, family: theory_models.Family, program, cells, tick) -> dict:
     """All groups of a program: {'GROUP/name': array}, and the linear model's certificates."""
-    run = theory_cells.compiled(
+    run, far = theory_cells.compiled(
         family.apply, family.trait_loss_of, tuple(alphas_of(config).items()), config.alpha_eps)
     dtype = program[2]
     eps_E = jnp.asarray(config.eps, dtype)
@@ -158,8 +158,12 @@ def compute_program(config: Config, family: theory_models.Family, program, cells
         mask = jnp.asarray(family.mask(cell.logits))
         teachers, students = family.starts(cell.init)
         x = family.inputs(cell.inputs)
-        made = run(teachers, students, jnp.asarray(cell.loss == 'cross_entropy'), mask, x,
-                   family.taught, eps_E)
+        shown = (jnp.asarray(cell.loss == 'cross_entropy'), mask, x, family.taught, eps_E)
+        made = run(teachers, students, *shown)
+        if cell.init == 'shared':
+            made = {**made, **far(teachers, *shown, made['sgd/inner'])}
+            if family.kinks:
+                made['kinks'] = family.kinks(teachers, x, family.taught, eps_E)
         made = {k: np.asarray(v) for k, v in made.items()}
         if cell.model == 'linear':
             made['certified_eps'] = certificates(

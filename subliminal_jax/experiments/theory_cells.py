@@ -31,9 +31,9 @@ def either_loss(is_entropy: jax.Array, mask_C: jax.Array) -> StudentLoss:
 
 def one_seed(
     apply: Callable, trait_loss: Callable, loss: StudentLoss, teacher: Any, student: Any,
-    x: Any, eps_E: jax.Array, alphas: dict[str, float], alpha_eps: float,
+    x: Any, eps_E: jax.Array, alphas: dict[str, float],
 ) -> dict[str, jax.Array]:
-    """Everything about one seed of a group of cells.
+    """Everything about one seed of a group of cells but how far the signs hold.
 
     Args:
       apply: the model.
@@ -43,7 +43,6 @@ def one_seed(
       x: the student's inputs.
       eps_E: the teacher's step sizes; Adam's and sign descent's cells take every fourth one.
       alphas: the student's step size by optimizer.
-      alpha_eps: the eps at which the largest alpha is sought.
 
     Returns:
       Scalars and [E] arrays by name; those of an optimizer are named 'sgd/inner' and so on.
@@ -80,8 +79,6 @@ def one_seed(
         'sgd/inner': curve.total, 'sgd/predicted': eps_E * found.first,
         'sgd/change': jax.lax.map(lambda link: change(step_of(link), 'sgd'), links_E),
         **jax.lax.map(coordinatewise, (eps_E[::SPARSE], links_E[::SPARSE])),
-        **_reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, curve.total,
-                 step_of, alpha_eps),
         'eps_second': reach.second_order_eps(found.first, found.second),
         'change_second': theory.loss_second_order(trait_loss, teacher, found, alphas['sgd']),
         'first': found.first, 'second': found.second, 'trait': curve.trait,
@@ -90,30 +87,42 @@ def one_seed(
         'step_norm': trees.norm(found.step), 'direction_norm': trees.norm(direction)}
 
 
-def _reach(apply, loss, trait_loss, teacher, student, direction, x, eps_E, known, step_of,
-           alpha_eps):
-    """How far the signs hold for a gradient step: eps by search, alpha by both ways."""
-    outputs, v = jax.jvp(lambda p: apply(p, x), (student,), (direction,))
+def reach_of_seed(
+    apply: Callable, trait_loss: Callable, loss: StudentLoss, start: Any, x: Any,
+    eps_E: jax.Array, known_E: jax.Array, alpha_eps: float,
+) -> dict[str, jax.Array]:
+    """How far the signs hold for a gradient step from a shared start: eps and alpha, both ways.
+
+    Args:
+      apply, trait_loss, loss, x, eps_E: as for `one_seed`.
+      start: of both.
+      known_E: the inner product at eps_E; the search goes on from there.
+      alpha_eps: the eps at which the largest alpha is sought.
+    """
+    direction = theory.teacher_step(trait_loss, start)
+    outputs, v = jax.jvp(lambda p: apply(p, x), (start,), (direction,))
     base = loss.link(outputs)
 
     def link_at(eps):
-        return loss.link(apply(trees.add(teacher, direction, eps), x))
+        return loss.link(apply(trees.add(start, direction, eps), x))
 
     def inner(eps):
         return jnp.mean(jnp.sum(v * (link_at(eps) - base), axis=-1))
 
-    step = step_of(link_at(jnp.asarray(alpha_eps, eps_E.dtype)))
-    before = trait_loss(student)
+    _, pull = jax.vjp(lambda p: apply(p, x), start)
+    items = outputs.size // outputs.shape[-1]
+    step = pull((link_at(jnp.asarray(alpha_eps, eps_E.dtype)) - base) / items)[0]
+    before = trait_loss(start)
 
     def fall(size):
-        return before - trait_loss(trees.add(student, step, size))
+        return before - trait_loss(trees.add(start, step, size))
 
     beyond = eps_E[-1] * 10.0 ** jnp.arange(1, BEYOND + 1)
     sizes = 10.0 ** jnp.arange(-3, 7)
-    bend = theory.curvature(trait_loss, student, step)
+    bend = theory.curvature(trait_loss, start, step)
     return {
         'eps_search': reach.search(
-            inner, jnp.concatenate([eps_E, beyond.astype(eps_E.dtype)]), known=known),
+            inner, jnp.concatenate([eps_E, beyond.astype(eps_E.dtype)]), known=known_E),
         'alpha_search': reach.search(fall, sizes.astype(eps_E.dtype)),
         'alpha_second': reach.second_order_alpha(trees.dot(step, direction), bend),
     }
@@ -124,21 +133,27 @@ def compiled(
     apply: Callable, trait_loss_of: Callable, alphas: tuple[tuple[str, float], ...],
     alpha_eps: float,
 ):
-    """`one_seed` over seeds; families of the same functions share a program.
+    """`one_seed` and `reach_of_seed` over seeds; families of the same functions share programs.
 
     Args:
       apply: the model.
       trait_loss_of: (a seed's taught examples) -> L_T.
       alphas: (optimizer, step size) pairs.
-      alpha_eps: as for `one_seed`.
+      alpha_eps: as for `reach_of_seed`.
 
     Returns:
-      (teachers [M], students [M], is_entropy, mask [C], x [M], taught [M], eps [E]) -> arrays
-      [M, ...] by name.
+      Two functions to arrays [M, ...] by name:
+      (teachers [M], students [M], is_entropy, mask [C], x [M], taught [M], eps [E]), and
+      (starts [M], is_entropy, mask [C], x [M], taught [M], eps [E], inner products [M, E]).
     """
 
     def run(teacher, student, is_entropy, mask_C, x, taught, eps_E):
         return one_seed(apply, trait_loss_of(taught), either_loss(is_entropy, mask_C), teacher,
-                        student, x, eps_E, dict(alphas), alpha_eps)
+                        student, x, eps_E, dict(alphas))
 
-    return jax.jit(jax.vmap(run, in_axes=(0, 0, None, None, 0, 0, None)))
+    def far(start, is_entropy, mask_C, x, taught, eps_E, known_E):
+        return reach_of_seed(apply, trait_loss_of(taught), either_loss(is_entropy, mask_C), start,
+                             x, eps_E, known_E, alpha_eps)
+
+    return (jax.jit(jax.vmap(run, in_axes=(0, 0, None, None, 0, 0, None))),
+            jax.jit(jax.vmap(far, in_axes=(0, None, None, 0, 0, None, 0))))

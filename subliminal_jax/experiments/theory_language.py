@@ -125,7 +125,7 @@ def _transformer(keys_M, dtype, taught_M):
                           for n in (START, OTHER_START))
             return own, _mixed(own, other, share_of(start))
 
-        return jax.vmap(one)(keys_M)
+        return jax.jit(jax.vmap(one))(keys_M)
 
     return logits_of, _transformer_loss_of, starts, None
 
@@ -145,7 +145,7 @@ def _adapters(keys_M, dtype, taught_M, moved):
     def base_of(key):
         return transformer.init_params(jax.random.fold_in(key, BASE), shape(), dtype)
 
-    frozen_M = jax.vmap(base_of)(keys_M)
+    frozen_M = jax.jit(jax.vmap(base_of))(keys_M)
 
     def starts(start):
         def one(key, frozen, rows):

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax import theory
 from subliminal_jax.data import images
 from subliminal_jax.models import conv, mlp
 from subliminal_jax.runs import UserError
+from subliminal_jax.theory import trees
 from subliminal_jax.theory.losses import ids_mask
 
 CLASSES = 10
@@ -42,6 +44,8 @@ class Family(NamedTuple):
       taught: the teachers' own examples, stacked over M.
       outputs: C.
       mask: name of logits -> bool [C].
+      kinks: (starts [M], x [M], taught [M], eps [E]) -> how many kinks of ReLU the teacher crosses
+        on its way to each eps, [M, E]; None for a smooth model.
     """
 
     apply: Callable[[Any, Any], jax.Array]
@@ -51,6 +55,7 @@ class Family(NamedTuple):
     taught: Any
     outputs: int
     mask: Callable[[str], np.ndarray]
+    kinks: Callable[..., jax.Array] | None = None
 
 
 def image_family(
@@ -68,15 +73,37 @@ def image_family(
     outputs = CLASSES + config.num_aux
     made = model_of(model, activation, config.hidden_sizes, outputs)
     keys_M = seed_keys(config.seed, config.num_seeds)
+    trait_loss_of = lambda taught: class_loss(made.apply, *taught, CLASSES)
     return Family(
         made.apply,
-        lambda taught: class_loss(made.apply, *taught, CLASSES),
+        trait_loss_of,
         functools.cache(lambda start: starts(made, keys_M, start, dtype)),
         functools.cache(lambda name: student_inputs(
             name, keys_M, data, other, config.num_inputs, dtype)),
         taught(keys_M, data, config.num_images, dtype),
         outputs,
-        lambda logits: logit_mask(logits, outputs))
+        lambda logits: logit_mask(logits, outputs),
+        kink_counter(trait_loss_of) if (model, activation) == ('mlp', 'relu') else None)
+
+
+def kink_counter(trait_loss_of: Callable) -> Callable[..., jax.Array]:
+    """`Family.kinks` of an MLP: pairs of an input and a hidden unit whose sign has changed."""
+
+    def signs(params, x_BP):
+        found = []
+        for layer in params[:-1]:
+            before = x_BP @ layer['w'] + layer['b'][None]
+            found.append(before > 0)
+            x_BP = jax.nn.relu(before)
+        return jnp.concatenate(found, axis=1)
+
+    def one(start, x_BP, taught, eps_E):
+        direction = theory.teacher_step(trait_loss_of(taught), start)
+        own = signs(start, x_BP)
+        return jax.lax.map(
+            lambda e: jnp.sum(signs(trees.add(start, direction, e), x_BP) != own), eps_E)
+
+    return jax.jit(jax.vmap(one, in_axes=(0, 0, 0, None)))
 
 
 def class_loss(apply: Callable, images_BP: jax.Array, labels_B: jax.Array, classes: int):
@@ -121,7 +148,7 @@ def starts(model: Model, keys_M: jax.Array, start: str, dtype: Any) -> tuple[Any
         mixed = jax.tree.map(lambda a, b: (1 - share) * a + share * b, own, other)
         return own, mixed if share else own
 
-    return jax.vmap(one)(keys_M)
+    return jax.jit(jax.vmap(one))(keys_M)
 
 
 def share_of(start: str) -> float:
@@ -197,7 +224,7 @@ def student_inputs(
         pool = data.train_images if name == 'images' else other
         rows = np.asarray(_rows(keys_M, INPUTS, count, len(pool)))
         return jnp.asarray(_unit(pool[rows]), dtype)
-    return jax.vmap(noise)(keys_M)
+    return jax.jit(jax.vmap(noise))(keys_M)
 
 
 def _rows(keys_M, purpose, count, total):

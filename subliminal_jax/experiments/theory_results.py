@@ -18,6 +18,7 @@ STUDENT_KINDS = {
     'independent': {'init': 'independent', 'teacher': 'trait'},
     'placebo': {'init': 'shared', 'teacher': 'placebo'},
 }
+LEAST_FALL = 1e-3  # of L_T over the probed steps, in nats: less is no fall to explain
 ORIENTATION = 1e-4  # the eps at which cells are compared
 
 
@@ -75,14 +76,12 @@ def _gradient_entries(cell, arrays, eps_E, live, alpha):
     two = one - second[:, None] * eps_E**2
     entry = {
         'remainder': rms(one), 'remainder_second_order': rms(two), 'rounding_floor': floor,
-        'estimated_eps': float(arrays['eps_search'].min()),
-        'estimated_eps_second_order': _finite(np.min(arrays['eps_second'])),
-        'estimated_alpha': float(arrays['alpha_search'].min()),
-        'estimated_alpha_second_order': _finite(np.min(np.where(
-            arrays['alpha_second'] > 0, arrays['alpha_second'], 0))),
         'second_order_change': arrays['change_second'].mean(),
         'error_coefficient': _error_coefficient(inner, first, second, eps_E, live),
     }
+    if 'kinks' in arrays:
+        entry['kinks_crossed'] = arrays['kinks'].mean(0)
+        entry['slope_before_kinks'] = _slope_before(arrays['kinks'], one, arrays['floor'], eps_E)
     if live.any():
         entry['remainder_slope'] = reach.remainder_slope(eps_E, rms(one), floor)
         entry['remainder_slope_second_order'] = reach.remainder_slope(eps_E, rms(two), floor)
@@ -90,7 +89,12 @@ def _gradient_entries(cell, arrays, eps_E, live, alpha):
         loss_floor = np.full(len(eps_E), rms(arrays['loss']) * np.finfo(cell.dtype).eps)
         bend = arrays['change_second'][:, None] * eps_E**2
         change_one = arrays['sgd/change'] + alpha * first[:, None] * eps_E
+        alpha_second = np.where(arrays['alpha_second'] > 0, arrays['alpha_second'], 0)
         entry.update(
+            estimated_eps=float(arrays['eps_search'].min()),
+            estimated_eps_second_order=_finite(np.min(arrays['eps_second'])),
+            estimated_alpha=float(arrays['alpha_search'].min()),
+            estimated_alpha_second_order=_finite(np.min(alpha_second)),
             loss_floor=loss_floor[0], change_remainder=rms(change_one),
             change_remainder_second_order=rms(change_one - bend))
         if live.any():
@@ -105,6 +109,18 @@ def _gradient_entries(cell, arrays, eps_E, live, alpha):
             per_seed_trait_part=_short(arrays['trait']),
             per_seed_imitation=_short(arrays['imitation']))
     return entry
+
+
+def _slope_before(kinks, remainder, floor, eps_E):
+    """The mean local slope where a seed's teacher has crossed no kink yet, and over how many pairs
+    of neighbouring eps it is taken; None without any."""
+    usable = (kinks == 0) & (np.abs(remainder) > reach.FLOOR_MARGIN * floor)
+    pairs = usable[:, 1:] & usable[:, :-1]
+    if not pairs.any():
+        return {'slope': None, 'pairs': 0}
+    with np.errstate(divide='ignore', invalid='ignore'):
+        slopes = np.diff(np.log(np.abs(remainder)), axis=1) / np.diff(np.log(eps_E))
+    return {'slope': slopes[pairs].mean(), 'pairs': int(pairs.sum())}
 
 
 def _error_coefficient(inner, first, second, eps_E, live):
@@ -187,19 +203,25 @@ def pooled_signs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             continue
         at = int(np.argmin(np.abs(np.log(np.asarray(chosen[0]['eps'], float) / ORIENTATION))))
         signs = np.array([np.asarray(e['per_seed']['inner_product'])[:, at] > 0 for e in chosen])
-        found[start] = {'cells': len(chosen), 'eps': ORIENTATION, **_over_seeds(signs)}
+        logits = [e['logits'] for e in chosen]
+        found[start] = {'cells': len(chosen), 'eps': ORIENTATION, **_by_logits(signs, logits)}
         if start != 'shared':
             trait = np.array([np.asarray(e['per_seed_trait_part'])[:, at] > 0 for e in chosen])
-            found[start]['trait_part'] = _over_seeds(trait)
-            found[start]['trait_part_by_logits'] = {
-                which: _over_seeds(trait[[e['logits'] == which for e in chosen]])
-                for which in dict.fromkeys(e['logits'] for e in chosen)}
+            found[start]['trait_part'] = _by_logits(trait, logits)
     return found
+
+
+def _by_logits(signs: np.ndarray, logits: Sequence[str]) -> dict[str, Any]:
+    """Over all cells, and over those of each kind of logits; signs [cells, M]."""
+    kinds = dict.fromkeys(logits)
+    return {**_over_seeds(signs), 'by_logits': {
+        kind: _over_seeds(signs[[name == kind for name in logits]]) for kind in kinds}}
 
 
 def _over_seeds(signs: np.ndarray) -> dict[str, Any]:
     mean, interval = t_interval(signs.mean(axis=0))
-    return {'positive_fraction': mean, 'ci95': interval}
+    return {'positive_fraction': mean,
+            'ci95': None if interval is None else np.clip(interval, 0, 1)}
 
 
 def track_summary(
@@ -215,8 +237,8 @@ def track_summary(
     Returns:
       {'steps', 'num_models', 'tracks': [{'optimizer', 'init', 'teacher', curves..., 'share'}]}:
       curves are means over models; `cosine_random` is the random directions' standard deviation;
-      `share` is the share of the change of L_T over the probed steps that the first order gives,
-      None where L_T does not fall.
+      `share` is the share of the fall of L_T over the probed steps that the first order gives,
+      None where a model's probed steps lower L_T by less than LEAST_FALL.
     """
     tracks = []
     for name in optimizers:
@@ -232,8 +254,7 @@ def track_summary(
             track['cosine_random'] = random.std(axis=-1)
             first = sum(m[f'{name}/inner_descent'][:, column].sum() for m in models)
             actual = sum(m[f'{name}/trait_loss_change'][:, column].sum() for m in models)
-            fell = track['trait_loss'][-1] < track['trait_loss'][0]
-            track['share'] = float(-first / actual) if fell and actual < 0 else None
+            track['share'] = float(-first / actual) if actual < -len(models) * LEAST_FALL else None
             track['final_accuracy_per_model'] = [m[f'{name}/accuracy'][-1, column] for m in models]
             tracks.append(track)
     count = len(tracks[0]['accuracy'])

@@ -26,7 +26,8 @@ def write(workdir: Workdir, results: dict[str, Any]) -> str:
     names = [n for n in dict.fromkeys(map(name_of, cells)) if n != 'linear none']
     sections: list[Section | None] = [
         Text(INTRODUCTION), table, figures.agreement(cells), Text(AGREEMENT),
-        figures.remainders(cells), Text(REMAINDERS), figures.coefficients(cells),
+        figures.remainders(cells), Text(REMAINDERS), _text(kinks_text(cells)),
+        figures.coefficients(cells), Text(COEFFICIENTS),
         *[figures.sign_map(cells, name) for name in sorted(names)], Text(signs_text(results)),
         figures.losses(cells), Text(LOSSES), figures.trait_parts(cells), Text(trait_text(results)),
         figures.reach(cells), Text(REACH),
@@ -40,6 +41,10 @@ def write(workdir: Workdir, results: dict[str, Any]) -> str:
     return text_table(table) + '\n\n' + verdict_of(results)
 
 
+def _text(body: str | None) -> Text | None:
+    return Text(body) if body else None
+
+
 INTRODUCTION = (
     'The teacher moves from the start by eps dT, dT = -grad L_T. The student sees the teacher’s '
     'outputs on inputs of any kind and moves by alpha dS, one gradient step of its own loss. With '
@@ -51,25 +56,55 @@ AGREEMENT = (
     'From a shared start the two sides agree over many decades, for noise, constants and '
     'photographs as for digits: nothing in the inputs needs to be about the trait. From another '
     'start the inner product neither follows eps A nor keeps its sign: most of it is the student’s '
-    'wish to imitate the untrained teacher, which is there at any eps.')
+    'wish to imitate the untrained teacher, which is there at any eps. The exception proves the '
+    'rule: LoRA’s first step from another A (pink) starts from the same function, since B = 0, so '
+    'there is nothing to imitate and the dots run along the diagonal; only the sign is free.')
 REMAINDERS = (
     'What the first order leaves falls as eps², and what the second order (one nested '
     'Jacobian-vector product, exact) leaves falls as eps³, down to the floor where two nearly '
-    'equal outputs are subtracted. ReLU’s derivative jumps at kinks: below the first kink that the '
-    'teacher’s step crosses the slopes are those of a smooth function, beyond it every crossed '
-    'kink adds a term of the order of eps², so the second-order term of one side no longer '
-    'describes it. float32 reaches its floor some nine decades earlier: there eps = 1e-4 is '
-    'already noise for auxiliary logits.')
+    'equal outputs are subtracted. float32 reaches its floor some nine decades earlier: there '
+    'eps = 1e-4 is already noise for auxiliary logits on noise.')
 LOSSES = (
     'The theorem’s own claim: the teacher’s loss, which the student never sees, falls by alpha '
     'eps A as long as the step is small. Where eps and alpha are large the curvature of L_T takes '
     'over and the dots leave the diagonal upwards, as rises. Adam’s first step and sign descent '
     'are not covered; they mostly fall too, since a sign keeps the direction of each coordinate.')
+COEFFICIENTS = (
+    'How wrong is the first order, and does the theory know? For smooth activations the relative '
+    'error per unit of eps is B / A, seed by seed, over three decades and both signs; the few dots '
+    'beside the line are those whose third order already shows at this eps. For ReLU the dots '
+    'scatter: the formula does not see the kinks between the start and the teacher.')
 REACH = (
     'The second-order term predicts the reach in alpha well (it is the curvature of L_T along the '
     'student’s step). In eps it says only where a parabola would turn back: real curves saturate '
     'and often never change sign. A certificate needs Lipschitz constants and exists here for the '
     'linear model alone; it is far smaller than what is found by search.')
+
+
+def kinks_text(cells: Sequence[Entry]) -> str | None:
+    """Why ReLU's remainders bend, with this run's numbers; None without such cells."""
+    own = [e for e in live(chosen(cells, promise='theorem')) if 'kinks_crossed' in e]
+    if not own:
+        return None
+    crossed = np.array([floats(e['kinks_crossed']) for e in own])
+    eps = floats(own[0]['eps'])
+    clear = [e['slope_before_kinks'] for e in own if e['slope_before_kinks']['pairs']]
+    weights = [c['pairs'] for c in clear]
+    at = int(np.argmin(np.abs(np.log(eps / AT))))
+    text = (f'ReLU’s slope jumps where a hidden unit changes its sign. On its way to eps = '
+            f'{eps[0]:.0e} a teacher crosses {crossed[:, 0].mean():.2g} such kinks in the mean '
+            f'over cells, to {eps[at]:.0e} {crossed[:, at].mean():.2g}, to {eps[-1]:g} '
+            f'{crossed[:, -1].mean():.0f}. What one adds grows with eps, and so does their number: '
+            'together a term of the order of eps² that no derivative at the start knows. So beyond '
+            'the first kink the remainder keeps no clean slope, with or without the second-order '
+            'term.')
+    if clear:
+        mean = np.average([c['slope'] for c in clear], weights=weights)
+        text += (f' Before the first kink the function is smooth and the slope is {mean:.2f} (mean '
+                 f'over {sum(weights)} pairs of neighbouring eps).')
+    return text
+
+
 def _at(entry: Entry, field: str) -> float:
     place = int(np.argmin(np.abs(np.log(floats(entry['eps']) / AT))))
     return float(floats(entry[field])[place])
@@ -130,43 +165,44 @@ def verdict_of(results: dict[str, Any]) -> str:
     other = results['signs'].get('independent')
     if other:
         shown = page.with_interval(other['positive_fraction'], other['ci95'], 2)
-        text += f' From independent starts the sign is positive in {shown} of seeds and cells.'
+        text += (f' From independent starts, where nothing is promised, the sign is positive in '
+                 f'{shown} of seeds and cells.')
     return text
+
+
+def _fractions(found: dict[str, Any]) -> str:
+    """'0.50 [0.34, 0.66] (all .., class .., aux ..)'."""
+    shown = lambda f: page.with_interval(f['positive_fraction'], f['ci95'], 2)
+    kinds = ', '.join(f'{name} {shown(f)}' for name, f in found['by_logits'].items())
+    return f'{shown(found)} ({kinds})'
 
 
 def signs_text(results: dict[str, Any]) -> str:
     """The fractions of positive signs by start, with intervals over seeds."""
-    parts = []
-    for start, found in results['signs'].items():
-        shown = page.with_interval(found['positive_fraction'], found['ci95'], 2)
-        part = f'{start}: {shown} over {found["cells"]} cells'
-        if 'trait_part' in found:
-            trait = found['trait_part']
-            shown = page.with_interval(trait['positive_fraction'], trait['ci95'], 2)
-            part += f' (the trait part alone: {shown})'
-        parts.append(part)
-    return ('Fraction of positive inner products for gradient steps of the image models at eps = '
-            f'1e-4, with a 95 % interval over seeds, by start. {"; ".join(parts)}. Half is what a '
-            'coin gives. Cells share their seeds’ weights, so the interval treats a seed as one '
-            'unit.')
+    parts = [f'{start}: {_fractions(found)}' for start, found in results['signs'].items()]
+    return ('How to read the maps: the first block is the theorem’s, and it is blue from edge to '
+            'edge but for the largest eps, where the step is no longer small. Adam’s first step '
+            'and sign descent mostly follow it without a promise. Rows of other starts are blue '
+            'or red as a whole, because the sign is that of an imitation that eps does not touch. '
+            'Fraction of positive inner products for gradient steps of the image models at eps = '
+            f'1e-4, with a 95 % interval over seeds, by start, and by the logits that the student '
+            f'sees: {"; ".join(parts)}. Half is what a coin gives. Cells share their seeds’ '
+            'weights, so the interval treats a seed as one unit.')
 
 
 def trait_text(results: dict[str, Any]) -> str:
-    """What an independent start leaves of the trait, by logits."""
+    """What another start leaves of the trait, by logits."""
     text = ('From another start the trait is in the student’s gradient as well, as the small blue '
             'part: proportional to eps, with a sign that the theorem does not fix, under an '
             'imitation that is orders of magnitude larger for small eps.')
-    found = results['signs'].get('independent', {}).get('trait_part_by_logits')
+    found = results['signs'].get('independent', {}).get('trait_part')
     if not found:
         return text
-    shares = '; '.join(
-        f'{which} {page.with_interval(f["positive_fraction"], f["ci95"], 2)}'
-        for which, f in found.items())
-    return (f'{text} The sign of that part at eps = 1e-4 is positive in these fractions, by the '
-            f'logits that the student sees: {shares}. Where they include the class logits, on '
-            f'which '
+    return (f'{text} The sign of that part at eps = 1e-4 is positive in {_fractions(found)} of '
+            'independent starts. Where the student’s logits include the class logits, on which '
             'L_T acts, any two networks share the output’s biases and the meaning of each output, '
-            'and that alone points the same way; auxiliary logits mean nothing of their own.')
+            'and that alone points the same way; auxiliary logits mean nothing of their own, and '
+            'there it is a coin’s.')
 
 
 def training_text(tracks: dict[str, Any]) -> str:
@@ -178,14 +214,16 @@ def training_text(tracks: dict[str, Any]) -> str:
         told = [floats(t[f]).mean() for t, f in (
             (own, 'cosine_teacher'), (own, 'cosine_placebo'), (placebo, 'cosine_teacher'),
             (placebo, 'cosine_placebo'), (other, 'cosine_teacher'))]
-        share = 'does not fall' if own['share'] is None else (
-            f'falls, and the first order gives {own["share"]:.0%} of it at the probed steps')
+        fall = own['trait_loss'][0] - own['trait_loss'][-1]
+        share = f'falls by {fall:.3f}' + ('' if own['share'] is None else (
+            f', and of its fall over the probed steps the first order gives {own["share"]:.0%}'))
         parts.append(
             f'{optimizer}: the student of the teacher has a mean cosine of {told[0]:+.3f} with the '
             f'teacher’s displacement and {told[1]:+.3f} with the placebo’s; the student of the '
             f'placebo {told[2]:+.3f} and {told[3]:+.3f}; from another start {told[4]:+.4f} (random '
             f'directions: {floats(own["cosine_random"]).mean():.3f}). For the first of them L_T '
-            f'{share}.')
+            f'{share}, while the accuracy goes from {own["accuracy"][0]:.3f} to '
+            f'{own["accuracy"][-1]:.3f}.')
     return (' '.join(parts) + ' Random directions are drawn from the covariance of the teacher’s '
             'own updates, so they hold pieces of its way: a strict null. The theorem is about one '
             'step; here every step is small, and what is no longer promised is that each of them '

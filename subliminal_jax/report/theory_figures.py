@@ -23,6 +23,11 @@ STUDENT_NAMES = {'shared': "shared start, teacher's outputs",
                  'placebo': "shared start, placebo's outputs"}
 
 
+def promised(kind: str) -> str:
+    """The opening of a caption: what is promised of all that a figure shows."""
+    return PROMISE[kind].capitalize() + '. '
+
+
 def name_of(entry: Entry) -> str:
     """The model of a cell, as shown."""
     return f'{entry["model"]} {entry["activation"]}'
@@ -36,6 +41,11 @@ def label_of(entry: Entry) -> str:
 def floats(values: Sequence[Any]) -> np.ndarray:
     """A list with nulls as an array with NaN."""
     return np.array([np.nan if v is None else v for v in values], float)
+
+
+def promise_line(figure: Any, kind: str, rest: str = '') -> None:
+    """Writes above a figure what is promised of all that it shows."""
+    figure.suptitle(PROMISE[kind] + rest, fontsize=9, color='#555555')
 
 
 def chosen(entries: Sequence[Entry], **wanted: str) -> list[Entry]:
@@ -116,15 +126,22 @@ def remainders(entries: Sequence[Entry]) -> Plot | None:
             ax.plot(eps, floats(entry[field]), 'o-', ms=3, color=colour, label=shown)
         ax.plot(eps, floats(entry['rounding_floor']), '--', color=COLOURS['grey'],
                 label='rounding floor')
+        crossed = floats(entry.get('kinks_crossed', []))
+        if crossed.any():
+            ax.axvline(eps[np.argmax(crossed > 0)], color=COLOURS['pink'], ls=':',
+                       label='first kink crossed')
         ax.set_xscale('log')
         ax.set_yscale('log')
         ax.set_title(f'{name_of(entry)}, {entry["dtype"]}\n{label_of(entry)}', fontsize=8)
         ax.legend(frameon=False, fontsize=6.5)
         ax.set_xlabel('eps')
-    grid[0][0].set_ylabel('|remainder| of dS . dT')
+    for row in grid:
+        row[0].set_ylabel('|remainder| of dS . dT')
+    promise_line(figure, 'theorem')
     return Plot('remainders', 'What is left after the first and the second order', figure, (
-        f'Shared start, gradient step ({PROMISE["theorem"]}). Root mean squares over seeds; slopes '
-        'are fitted to the five smallest eps that stand clear of rounding.'))
+        f'{promised("theorem")}Root mean squares over seeds; slopes are fitted to the five '
+        'smallest eps that stand clear of rounding. Dotted: the smallest eps of the grid at which '
+        'a hidden unit of some seed has changed its sign on some input.'))
 
 
 def coefficients(entries: Sequence[Entry]) -> Plot | None:
@@ -150,9 +167,10 @@ def coefficients(entries: Sequence[Entry]) -> Plot | None:
             ax.legend(frameon=False, fontsize=7)
     grid[0].set_ylabel('(actual / predicted - 1) / eps')
     at = own[0]['error_coefficient']['eps']
+    promise_line(figure, 'theorem')
     return Plot('coefficients', 'The coefficient of the relative error', figure, (
-        f'Each dot a seed of a cell, at eps = {at:g}, shared start ({PROMISE["theorem"]}). On the '
-        'line the second-order term is the whole of the error.'))
+        f'{promised("theorem")}Each dot a seed of a cell, at eps = {at:g}. On the line the '
+        'exact second-order term is the whole of the error.'))
 
 
 def sign_map(entries: Sequence[Entry], name: str) -> Plot:
@@ -162,7 +180,8 @@ def sign_map(entries: Sequence[Entry], name: str) -> Plot:
         own, key=lambda e: (e['loss'], e['logits'], e['inputs'])))))
     blocks = sorted({(e['init'], e['optimizer']) for e in own},
                     key=lambda b: (b[0] != 'shared', b[0], b[1] != 'sgd', b[1]))
-    figure, grid = axes(8.6, 1.6 + 0.17 * len(rows), ncols=len(blocks), squeeze=False, sharey=True)
+    height = max(2.9, 1.6 + 0.17 * len(rows))
+    figure, grid = axes(8.6, height, ncols=len(blocks), squeeze=False, sharey=True)
     for ax, (start, optimizer) in zip(grid[0], blocks):
         cells = {label_of(e): e for e in chosen(own, init=start, optimizer=optimizer)}
         width = max(len(e['eps']) for e in cells.values())
@@ -180,12 +199,13 @@ def sign_map(entries: Sequence[Entry], name: str) -> Plot:
         ax.set_xticks([0, width - 1], [f'{eps[0]:.0e}', f'{eps[-1]:g}'], fontsize=6)
         ax.grid(False)
     grid[0][0].set_yticks(range(len(rows)), rows, fontsize=6.5)
-    figure.colorbar(image, ax=grid[0].tolist(), label='fraction of seeds with dS . dT > 0',
-                    pad=0.01, aspect=40)
+    bar = figure.colorbar(image, ax=grid[0].tolist(), pad=0.01, aspect=40)
+    bar.set_label('fraction of seeds with dS . dT > 0', fontsize=8)
     return Plot(f'signs_{name.replace(" ", "_")}', f'Where the sign holds: {name}', figure, (
-        'Rows: loss, logits, inputs. Columns: start and the student’s step, eps rising to the '
-        'right; in brackets what is promised there. Blue: positive for every seed; red: for none; '
-        'white: for half; grey: A = 0, nothing is learned, or not in the grid.'))
+        'Rows: loss (CE cross-entropy, SE squared error), logits, inputs. Columns: start and the '
+        'student’s step, eps rising to the right; in brackets what is promised there. Blue: '
+        'positive for every seed; red: for none; white: for half; grey: A = 0, nothing is learned, '
+        'or not in the grid.'))
 
 
 def losses(entries: Sequence[Entry]) -> Plot:
@@ -194,11 +214,15 @@ def losses(entries: Sequence[Entry]) -> Plot:
     names = [o for o in ('sgd', 'adam', 'sign') if chosen(shared, optimizer=o)]
     figure, grid = axes(8, 3.7, ncols=len(names), squeeze=False, sharex=False, sharey=False)
     for ax, optimizer in zip(grid[0], names):
+        seen = set()
         for entry in chosen(shared, optimizer=optimizer):
             told, actual = -floats(entry['predicted_change']), -floats(entry['teacher_loss_change'])
             colour = PAINT.get(name_of(entry))
             down = actual > 0
-            ax.scatter(told[down], actual[down], s=7, color=colour)
+            name = name_of(entry)
+            ax.scatter(told[down], actual[down], s=7, color=colour,
+                       label=None if name in seen else name)
+            seen.add(name)
             ax.scatter(told[~down], -actual[~down], s=9, facecolor='none', edgecolor=colour, lw=0.6)
         ax.axline((1e-6, 1e-6), (1e-3, 1e-3), color='black', lw=0.8)
         ax.set_xscale('log')
@@ -207,19 +231,19 @@ def losses(entries: Sequence[Entry]) -> Plot:
         ax.set_title(f"{optimizer}, shared start\n{promise}", fontsize=9)
         ax.set_xlabel('predicted fall')
     grid[0][0].set_ylabel('|change| of L_T')
+    grid[0][0].legend(frameon=False, fontsize=7)
     return Plot('losses', "The teacher's loss after one step of the student", figure, (
         'Filled: L_T falls; hollow: it rises. Predicted: alpha eps A for a gradient step (alpha = '
-        '1 '
-        "by default); for Adam's first step and sign descent, alpha times the inner product of "
-        'their step for the linearised gradient. Colours as above.'))
+        "1 by default); for Adam's first step and sign descent, alpha times the inner product of "
+        'their step for the linearised gradient.'))
 
 
 def trait_parts(entries: Sequence[Entry]) -> Plot | None:
     """Independent starts: imitation of the untrained teacher, and what the trait adds."""
     own = [e for e in chosen(entries, optimizer='sgd', init='independent', dtype='float64')
            if e['ratio'][0] is not None]
-    wanted = [('mlp gelu', 'CE, all, uniform'), ('mlp gelu', 'CE, all, images'),
-              ('conv gelu', 'CE, all, uniform')]
+    wanted = [('mlp gelu', 'CE, all, uniform'), ('mlp gelu', 'CE, aux, uniform'),
+              ('conv gelu', 'CE, all, images')]
     picked = [e for w in wanted for e in own if (name_of(e), label_of(e)) == w] or own[:3]
     if not picked:
         return None
@@ -237,12 +261,12 @@ def trait_parts(entries: Sequence[Entry]) -> Plot | None:
         ax.set_title(f'{name_of(entry)}\n{label_of(entry)}', fontsize=8)
         ax.set_xlabel('eps')
     grid[0][0].set_ylabel('|inner product|')
+    promise_line(figure, 'nothing')
     return Plot('trait_parts', 'Independent start: imitation, and the trait alone', figure, (
-        f'{PROMISE["nothing"].capitalize()}. A line a seed. Red: dS . dT; it does not shrink with '
-        f'eps, because '
-        'it is the imitation of the untrained teacher. Blue: dS(trained teacher) - dS(untrained '
-        'teacher), along dT; solid where positive, dotted where negative. Black: eps A, what a '
-        'shared start would give.'))
+        f'{promised("nothing")}A line a seed. Red: dS . dT; it does not shrink with eps, because '
+        'it is the imitation of '
+        'the untrained teacher. Blue: dS(trained teacher) - dS(untrained teacher), along dT; solid '
+        'where positive, dotted where negative. Black: eps A, what a shared start would give.'))
 
 
 def reach(entries: Sequence[Entry]) -> Plot | None:
@@ -264,8 +288,8 @@ def reach(entries: Sequence[Entry]) -> Plot | None:
         ax.set_xlabel('by the second-order term')
         ax.set_ylabel('by search')
         ax.set_title(title, fontsize=9)
-    grid[0].legend(frameon=False, fontsize=7)
+    grid[0].legend(frameon=False, fontsize=7, loc='upper left', bbox_to_anchor=(0, 0.93))
+    promise_line(figure, 'theorem', ', for small enough steps: how small?')
     return Plot('reach', 'How far the first order reaches', figure, (
-        f'Shared start, gradient step ({PROMISE["theorem"].split(" (")[0]}, but for small steps '
-        'only): the smallest value over seeds. The search ends at 10,000 for eps; cells whose '
-        'second-order term never turns the sign have no dot on the left.'))
+        f'{promised("theorem")}The smallest value over seeds. The search ends at 10,000 for eps; '
+        'cells whose second-order term never turns the sign have no dot on the left.'))

@@ -25,7 +25,7 @@ def training(tracks: dict[str, Any]) -> Plot:
                 grid[row][column].fill_between(steps, -band, band, color=colour, alpha=0.12, lw=0)
             change = floats(track['trait_loss_change']).cumsum()
             first = -floats(track['inner_descent']).cumsum()
-            grid[4][column].plot(steps, change, color=colour)
+            grid[4][column].plot(steps, change, color=colour, lw=2.2, alpha=0.5)
             grid[4][column].plot(steps, first, '--', color=colour)
         for row in range(1, 5):
             grid[row][column].axhline(0, color='black', lw=0.6)
@@ -39,10 +39,9 @@ def training(tracks: dict[str, Any]) -> Plot:
     grid[0][0].legend(frameon=False, fontsize=7)
     return Plot('training', 'Along the training of real students', figure, (
         'Each student matches auxiliary logits on noise, and nothing else. Shaded: twice the '
-        "standard deviation of the cosine with random directions of the covariance of the "
-        "teacher's "
-        'own updates. Lowest row: L_T at the probed steps, solid as it changed, dashed as the '
-        'first order says. Dotted: chance.'))
+        'standard deviation of the cosine with random directions of the covariance of the '
+        "teacher's own updates. Lowest row: the changes of L_T over the probed steps alone, added "
+        'up; solid as it changed, dashed as the first order says. Dotted: chance.'))
 
 
 def table(tracks: dict[str, Any]) -> Table:
@@ -59,6 +58,4 @@ def table(tracks: dict[str, Any]) -> Table:
         'student', 'cos teacher', 'cos placebo', 'random sd', 'cos -grad L_T', 'share',
         'accuracy', 'by placebo labels'], rows,
         'Share: of the fall of L_T over the probed steps, how much the first-order term gives; '
-        'empty where L_T does not fall.')
-
-
+        'empty where the probed steps lower L_T by less than 0.001.')

@@ -28,20 +28,22 @@ def search(
       The value: zero if the quantity fails at the first, the last value if it never fails.
     """
     begin = 0 if known is None else len(known)
-    values_E = jax.lax.map(quantity, grid_E[begin:])
-    holds_E = (values_E if known is None else jnp.concatenate([known, values_E])) > 0
-    bad = jnp.argmin(holds_E)  # the first False; 0 also if there is none
-    low, high = grid_E[jnp.maximum(bad - 1, 0)], grid_E[bad]
+    padded = jnp.concatenate([jnp.zeros(1, grid_E.dtype), grid_E])
+    held = jnp.asarray(0) if known is None else jnp.sum(jnp.cumprod(known > 0))
+    low = padded[held]
+    high = jnp.where(held < begin, padded[held + 1], jnp.inf)
 
-    def halve(_, ends):
+    # one loop for the walk and the bisection, so that the quantity is compiled once
+    def advance(step, ends):
         low, high = ends
-        middle = jnp.sqrt(low * high)
-        good = quantity(middle) > 0
-        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+        walking = jnp.isinf(high)
+        next_E = grid_E[jnp.minimum(begin + step, len(grid_E) - 1)]
+        trial = jnp.where(walking, next_E, jnp.sqrt(low * high))
+        good = quantity(trial) > 0
+        return jnp.where(good, trial, low), jnp.where(good, high, trial)
 
-    found, _ = jax.lax.fori_loop(0, halvings, halve, (low, high))
-    found = jnp.where(bad == 0, jnp.zeros_like(found), found)
-    return jnp.where(jnp.all(holds_E), grid_E[-1], found)
+    low, _ = jax.lax.fori_loop(0, len(grid_E) - begin + halvings, advance, (low, high))
+    return low
 
 
 def second_order_eps(first: jax.Array, second: jax.Array) -> jax.Array:

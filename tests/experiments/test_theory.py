@@ -21,7 +21,7 @@ from subliminal_jax.models import conv, mlp
 from subliminal_jax.runs import UserError, Workdir, override
 
 SMALL = {
-    'num_seeds': '2', 'num_inputs': '6', 'num_images': '6', 'hidden_sizes': '9,7',
+    'num_seeds': '2', 'num_inputs': '6', 'num_images': '6', 'hidden_sizes': '9',
     'models': 'mlp-gelu,linear', 'inputs': 'uniform,other', 'starts': 'shared,independent',
     'logits': 'aux,class', 'eps': '1e-6,3e-6,1e-5,3e-5,1e-4,3e-4,1e-3,3e-3,1e-2',
     'training.num_models': '0', 'float32': 'false',

@@ -1,5 +1,7 @@
 """The alignment check against dense algebra, per-example gradients and finite differences."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,13 +64,20 @@ def test_step_follows_the_form(tiny, name, logits):
     assert _relative_error(loss_of(name, logits), tiny) < 1e-3
 
 
-def test_a_wrong_metric_is_caught(tiny):
-    """The identity in place of diag(p) - p p': the check above must not pass with it."""
-    wrong = theory.cross_entropy()._replace(metric=lambda z, v: v)
-    assert _relative_error(wrong, tiny) > 0.1
+@pytest.mark.parametrize('check', [
+    test_form_is_the_dense_one, test_metric_is_the_links_derivative_and_positive,
+    test_step_follows_the_form])
+@pytest.mark.parametrize('wrong', [lambda z, v: v, lambda z, v: jax.nn.softmax(z) * v])
+def test_a_wrong_metric_is_caught(check, wrong, tiny, key, monkeypatch):
+    """The identity, or diag(p) without - p p', for cross-entropy: the checks above must fail."""
+    right = theory.cross_entropy
+    monkeypatch.setattr(theory, 'cross_entropy', lambda ids: right(ids)._replace(metric=wrong))
+    given = {'tiny': tiny, 'key': key, 'name': 'cross_entropy', 'logits': 'all'}
+    wanted = inspect.signature(check).parameters
     with pytest.raises(AssertionError):
-        z, v = jnp.ones((2, 3, 4))
-        np.testing.assert_allclose(wrong.metric(z, v), jax.jvp(wrong.link, (z,), (v,))[1])
+        check(**{name: given[name] for name in wanted})
+    monkeypatch.undo()
+    check(**{name: given[name] for name in wanted})
 
 
 @pytest.mark.parametrize('chunk_size', [None, 1, 4, 6, 9])
