@@ -28,6 +28,7 @@ from subliminal_jax.training.logits import make_kl_loss, soft_targets
 from subliminal_jax.training.step import TrainState, init_state, make_step
 
 STUDENTS = ('shared', 'independent', 'placebo')
+CHUNK = 10_000  # inputs of a teacher's pass
 # What each fold of a model's key is for; never renumber.
 START, OTHER_START, TEACHER_ORDER, STUDENT_ORDER, NOISE, RANDOM = range(6)
 
@@ -72,10 +73,8 @@ def apply_each(plan: Plan) -> Callable:
     """(params [S, ...], x [B, P]) -> logits [S, B, C]."""
 
     def apply(params, x_BP):
-        first, *rest = params
-        # models/mlp.py: a stack's first layer is one matrix product for all S
-        first = {**first, 'w': jnp.moveaxis(first['w'], 0, 1)}
-        return mlp.apply_stack([first, *rest], x_BP, plan.activation)
+        stacked = [{**layer, 'w': layer['w'].swapaxes(1, 2)} for layer in params]
+        return mlp.apply_stack(stacked, x_BP, plan.activation).swapaxes(1, 2)
 
     return apply
 
@@ -159,9 +158,8 @@ def _student_window(plan: Plan, optimizer: str, rate: float):
     teacher_of = np.array([int(name == 'placebo') for name in STUDENTS])
 
     def batch_of(fixed, rows, w):
-        x = fixed['inputs'][rows]
-        logits = forward(fixed['teachers'].trained, x)[teacher_of]
-        return {'x': x, 'targets': soft_targets(logits, jnp.asarray(mask)[:, None]), 'weight': w}
+        told = soft_targets(fixed['told'][:, rows][teacher_of], jnp.asarray(mask)[:, None])
+        return {'x': fixed['inputs'][rows], 'targets': told, 'weight': w}
 
     def advance(state, fixed, row):
         return step(state, {'mask': jnp.asarray(mask)}, batch_of(fixed, *row), None)
@@ -221,9 +219,12 @@ def train_students(
     few = plan.probe_images
     moved = [jax.tree.map(lambda a, b, i=i: a[i] - b, teachers.trained, teachers.start)
              for i in range(2)]
+    inputs = jax.random.uniform(fold(NOISE), (count, pixels), minval=-1)
+    forward = jax.jit(apply_each(plan))
+    told = [forward(teachers.trained, inputs[i:i + CHUNK]) for i in range(0, count, CHUNK)]
     fixed = {
-        'starts': starts, 'teachers': teachers, 'directions': (*moved, teachers.random),
-        'inputs': jax.random.uniform(fold(NOISE), (count, pixels), minval=-1),
+        'starts': starts, 'directions': (*moved, teachers.random), 'inputs': inputs,
+        'told': jnp.concatenate(told, axis=1),
         'images': unit(data.train_images[:few]), 'labels': jnp.asarray(data.train_labels[:few]),
         'test_images': unit(data.test_images[:few]),
         'test_labels': jnp.asarray(data.test_labels[:few]),
