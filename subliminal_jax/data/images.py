@@ -5,6 +5,7 @@ image classification set that tensorflow-datasets itself can prepare. The first 
 decodes the set once (tens of seconds); later ones map the decoded arrays from the user's cache.
 """
 
+import hashlib
 import pathlib
 from typing import NamedTuple
 
@@ -68,6 +69,14 @@ def load(name: str) -> Images:
     arrays = {field: np.load(place / f'{field}.npy', mmap_mode='r') for field in ARRAYS}
     height, width, channels, classes = np.load(place / 'meta.npy').tolist()
     return Images(**arrays, image_shape=(height, width, channels), num_classes=classes)
+
+
+def digest(data: Images) -> str:
+    """The SHA-256 of a set's images and labels."""
+    total = hashlib.sha256()
+    for field in ARRAYS:
+        total.update(np.ascontiguousarray(getattr(data, field)))
+    return total.hexdigest()
 
 
 def _prepare(name: str, folder: pathlib.Path) -> dict[str, np.ndarray]:

@@ -8,9 +8,11 @@ its other, auxiliary logits on noise, and classify digits; students that start e
 import dataclasses
 import itertools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -122,10 +124,42 @@ def plan(config: Config) -> list[Stage]:
         passes = (len(recipe.teachers) * (cell.teacher.epochs * train + forward)
                   + len(recipe.arms) * cell.student.epochs * train)
         state = 4 * 4 * sum(mults) * (len(recipe.arms) + len(recipe.teachers))
-        memory = cell.chunk_size * (60_000 * 784 * 4 + state) + 6e8
+        memory = cell.chunk_size * (60_000 * 784 * 4 + state) + 1e9
         label = ', '.join(f'{k}={v}' for k, v in overrides.items()) or 'all models'
         stages.append(Stage(label, cell.num_models * 60_000 * passes, memory))
     return stages
+
+
+def steps(config: Config, count: int) -> Callable[[], Any]:
+    """`count` training steps of a chunk's students (teachers, where there are none), to trace."""
+    _, cell = cells(config)[0]
+    data = images.load(cell.data)
+    recipe = recipe_of(cell, data.train_images.shape[1])
+    if not recipe.teachers:
+        raise UserError('nothing is trained: name a condition other than reference')
+    shown = jnp.asarray(data.train_images[: count * cell.batch_size])
+    labels = jnp.asarray(data.train_labels[: count * cell.batch_size])
+    run, maps = models.programs(recipe, models.devices_mesh()), label_maps(cell.seed)
+    keys = models.model_keys(cell.seed, np.arange(cell.chunk_size * jax.device_count()))
+    told = jnp.asarray(maps[: len(recipe.teachers)])
+    with jax.default_matmul_precision('highest'):
+        _, teachers = run.begin(keys, keys[::-1])
+        students, x, logits = run.student_begin(teachers.trainable, keys, keys[::-1], shown) \
+            if recipe.arms else (None, None, None)
+
+    def work():
+        with jax.default_matmul_precision('highest'):
+            if students is None:
+                state = jax.tree.map(jnp.copy, teachers)  # the program takes its argument's memory
+                return run.teacher_epoch(state, keys, 0, shown, labels, told)
+            return run.student_epoch(jax.tree.map(jnp.copy, students), keys, x, logits, 0)
+
+    return work
+
+
+def label_maps(seed: int) -> np.ndarray:
+    """What the teacher, and the placebo's teacher, are told a label is: [2, 10]."""
+    return np.stack([np.arange(models.CLASSES), models.placebo_labels(seed)])
 
 
 def watcher(workdir: Workdir, bar: tqdm, cut: int):
@@ -153,14 +187,16 @@ def watcher(workdir: Workdir, bar: tqdm, cut: int):
 def train_cell(workdir: Workdir, name: str, cell: Config, data: images.Images, bar: tqdm):
     """Trains a cell's models chunk by chunk, each a stage, and joins what they left."""
     recipe = recipe_of(cell, data.train_images.shape[1])
-    inputs = data.train_images
+    inputs, read = data.train_images, {f'the data set {cell.data}': images.digest(data)}
     if cell.student_inputs not in ('noise', 'images'):
-        inputs = images.load(cell.student_inputs).train_images
+        shown = images.load(cell.student_inputs)
+        inputs = shown.train_images
+        read[f'the data set {cell.student_inputs}'] = images.digest(shown)
         if inputs.shape[1] != data.train_images.shape[1]:
             raise UserError(f'{cell.student_inputs} has {inputs.shape[1]} pixels and {cell.data} '
                             f'has {data.train_images.shape[1]}: choose a set of the same size')
     other = models.derangement(cell.seed, max(cell.num_models, 2))
-    maps = np.stack([np.arange(models.CLASSES), models.placebo_labels(cell.seed)])
+    maps = label_maps(cell.seed)
     size = cell.chunk_size * jax.device_count()
     reads = {k: v for k, v in to_dict(cell).items() if k != 'sweep'}
     parts = []
@@ -176,12 +212,12 @@ def train_cell(workdir: Workdir, name: str, cell: Config, data: images.Images, b
                 watcher(workdir, bar, len(numbers)))
             save(path, trained, len(numbers))
 
-        epochs = cell.teacher.epochs * bool(recipe.teachers)
-        epochs += cell.student.epochs * bool(recipe.arms)
-        bar.n = bar.n // 1  # a skipped chunk counts as done
         before = bar.n
         parts.append(load(workdir.stage(
-            f'{name}/models{begin:04d}', f'{name}/models{begin:04d}.npz', make, reads=reads)))
+            f'{name}/models{begin:04d}', f'{name}/models{begin:04d}.npz', make, reads=reads,
+            inputs=read)))
+        # what a skipped chunk, or a phase without models, did not report counts as done
+        epochs = cell.teacher.epochs + cell.student.epochs
         bar.update(len(numbers) * epochs - (bar.n - before))
     return join(parts)
 

@@ -248,8 +248,8 @@ def by_model(mesh: Mesh) -> NamedSharding:
 def programs(recipe: Recipe, mesh: Mesh) -> Programs:
     """Builds the programs: each is a per-model function under vmap, within a device's shard.
 
-    shard_map gives every device the same program over its own models, so that the numbers do not
-    depend on how many devices there are (at an equal chunk per device).
+    shard_map gives every device the same program over its own models; the number of devices
+    changes the rounding of sums alone.
     """
     models, same = PartitionSpec('models'), PartitionSpec()
     options = CPU_OPTIONS if mesh.devices.flat[0].platform == 'cpu' else None

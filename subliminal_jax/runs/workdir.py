@@ -69,7 +69,7 @@ class Workdir:
         make: Callable[[pathlib.Path], None],
         *,
         reads: Mapping[str, Any] | None = None,
-        inputs: Sequence[str | pathlib.Path] = (),
+        inputs: Sequence[str | pathlib.Path] | Mapping[str, str] = (),
     ) -> pathlib.Path:
         """Runs a stage unless it is complete.
 
@@ -79,7 +79,8 @@ class Workdir:
           make: called with the path to write it to; the result is renamed into place.
           reads: the config fields (dotted names to values) that it depends on.
           inputs: the files and folders it reads: artefacts of earlier stages, relative to the
-            run's folder, or absolute.
+            run's folder, or absolute; or a mapping of what it reads to SHA-256 sums, for what is
+            in memory.
 
         Returns:
           The artefact's path.
@@ -91,7 +92,8 @@ class Workdir:
         place = self.path / artefact
         manifest_path = self.path / 'manifests' / f'{name.replace("/", "_")}.json'
         reads = json.loads(json.dumps(files.finite(dict(reads or {}))))
-        hashes = {str(p): files.sha256(self.path / p) for p in inputs}
+        hashes = dict(inputs) if isinstance(inputs, Mapping) else {
+            str(p): files.sha256(self.path / p) for p in inputs}
         if manifest_path.exists():
             manifest = json.loads(manifest_path.read_text())
             self._check_unchanged(name, manifest, reads, hashes, place)
