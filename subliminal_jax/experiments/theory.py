@@ -118,19 +118,22 @@ def plan(config: Config) -> list[Stage]:
     check(config)
     stages = []
     for program, cells in theory_grid.programs(theory_grid.grid(config)).items():
-        groups = len({c.group for c in cells})
         mults = _mults(config, program[0])
-        # forward passes of an example, counted in theory_cells.one_seed; a vjp counts two
-        passes = (3.5 * len(config.eps) + 28) * config.num_inputs + (
-            1.5 * len(config.eps) + 25) * config.num_images
+        # forward passes of an example, counted in theory_cells.py; a vjp counts two
+        passes = (3.5 * len(config.eps) + 18) * config.num_inputs + (
+            1.5 * len(config.eps) + 9) * config.num_images
+        far = 12 * config.num_inputs + 20 * config.num_images
+        inits = [init for *_, init in {c.group for c in cells}]
+        passes = len(inits) * passes + inits.count('shared') * far
         memory = 6e8 + config.num_seeds * 8 * (40 * mults + 1e4 * config.num_inputs)
         stages.append(Stage('-'.join(program) + f' ({len(cells)} cells)',
-                            4 * groups * config.num_seeds * passes * 2 * mults, memory))
+                            4 * config.num_seeds * passes * 2 * mults, memory))
     tracks = config.training
     if tracks.num_models:
         mults = _mults(config, 'mlp')
         probes = tracks.epochs * 60_000 / tracks.batch_size / tracks.every
-        one = tracks.epochs * 60_000 * (2 * 6 + len(tracks.optimizers) * (3 * 6 + 2 * 2)) * mults
+        one = tracks.epochs * 60_000 * (2 * 6 + len(tracks.optimizers) * 3 * 6) * mults
+        one += len(tracks.optimizers) * 60_000 * 2 * 2 * mults
         one += len(tracks.optimizers) * 3 * probes * tracks.probe_images * 12 * mults
         stages.append(Stage('training tracks', tracks.num_models * one, 1.5e9))
     return stages

@@ -130,7 +130,8 @@ def _error_coefficient(inner, first, second, eps_E, live):
         seen = (inner[:, at] / (eps_E[at] * first) - 1) / eps_E[at]
         told = second / first
     return {'eps': eps_E[at], 'measured': np.where(live, seen, np.nan),
-            'second_order': np.where(live, told, np.nan)}
+            'second_order': np.where(live, told, np.nan),
+            'largest': np.abs(told[live]).max() if live.any() else None}
 
 
 def rms(x: np.ndarray) -> np.ndarray:

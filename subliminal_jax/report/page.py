@@ -34,6 +34,7 @@ th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-sp
 th:first-child,td:first-child{text-align:left}
 figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}
 figcaption{color:#555;font-size:.92rem}
+@media (max-width:40rem){figure{overflow-x:auto}img{max-width:none;width:44rem}}
 pre{overflow-x:auto;background:#f5f5f5;padding:.7rem;font-size:.85rem}
 @media (prefers-color-scheme:dark){body{background:#181a1b;color:#ddd}
 .verdict{background:#1f2a33}pre{background:#24272a}figcaption{color:#aaa}th,td{border-color:#444}}
