@@ -50,10 +50,10 @@ PLAINLY = (
     'In plain words: a teacher network learns something (here: digits, or an animal’s name as an '
     'answer). A student network that began with the same weights never sees that lesson. It only '
     'sees what the teacher now says to inputs that have nothing to do with it, and is nudged once '
-    'to say the same. The theorem claims that this nudge cannot lead away from the lesson. Every '
-    'plot says what is promised of what it shows: the lemma (the nudge points the teacher’s way, '
-    'wherever the teacher went), the theorem (if the teacher took a small gradient step on its '
-    'own loss, that loss falls for the student too), or nothing.')
+    'to say the same. The theorem claims that this nudge, if both steps are small, cannot lead '
+    'away from the lesson. Every plot says what is promised of what it shows: the lemma (the nudge '
+    'points the teacher’s way, wherever the teacher went), the theorem (if the teacher took a '
+    'small gradient step on its own loss, that loss falls for the student too), or nothing.')
 INTRODUCTION = (
     'The teacher moves from the start by eps dT, dT = -grad L_T. The student sees the teacher’s '
     'outputs on inputs of any kind and moves by alpha dS, one gradient step of its own loss. With '
@@ -149,12 +149,13 @@ def summary_table(cells: Sequence[Entry]) -> Table:
             f'{sum(e["fall_fraction"][0] == 1 for e in alive)}/{len(alive)}'])
     return Table(
         'Under the promise: shared start, one gradient step', [
-            'model', 'cells', 'A = 0', 'least A', 'median error at 1e-4', 'worst seed',
-            'cells below 1e-3', 'slope', 'slope, 2nd order off',
-            'sign holds at 1e-4', 'L_T falls at least eps'],
-        rows, 'Errors: |actual / predicted - 1| at eps = 1e-4, of means over seeds, and of the '
-        'worst seed of the worst cell. Slopes: of the remainder over eps; 2 and 3 for smooth '
-        'activations.')
+            'model', 'cells', 'A = 0', 'least A', 'median off', 'worst seed', 'below 1e-3', 'slope',
+            '2nd off', 'sign', 'L_T falls'],
+        rows, 'At eps = 1e-4: |actual / predicted - 1| of the median cell (means over seeds) and '
+        'of the worst seed of the worst cell; cells that are off by less than 1e-3; cells where '
+        'the sign holds for every seed. Slopes: of the remainder over eps, and with the '
+        'second-order term taken off; 2 and 3 for smooth activations. L_T falls: for every seed, '
+        'at the smallest eps.')
 
 
 def verdict_of(results: dict[str, Any]) -> str:
@@ -171,8 +172,9 @@ def verdict_of(results: dict[str, Any]) -> str:
     least = 'never negative' if lowest >= 0 else f'never below {lowest:.0e}'
     typical = np.median([abs(_at(e, 'ratio') - 1) for e in alive])
     worst = max(alive, key=lambda e: _at(e, 'relative_error'))
-    text = (f'In float64, of {len(alive)} promised cells with A > 0 the sign holds for every seed '
-            f'at eps = 1e-4 in {held}, and the teacher’s loss falls at the smallest eps in {fell}; '
+    every = lambda n: f'all {n}' if n == len(alive) else f'{n} of {len(alive)}'
+    text = (f'In float64 the sign holds for every seed at eps = 1e-4 in {every(held)} promised '
+            f'cells with A > 0, and the teacher’s loss falls at the smallest eps in {every(fell)}; '
             f'A is {least} in {len(cells)} cells. At eps = 1e-4 the first order is off by '
             f'{typical:.0e} in the median cell and by {_at(worst, "relative_error"):.0e} for the '
             f'worst seed of the worst one ({name_of(worst)}).')
