@@ -1,7 +1,8 @@
 """The stages that train students, and what they said."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -33,17 +34,19 @@ from subliminal_jax.training import tries as packing
 def student_stages(here: Here, kit: Kit, rows: Mapping[str, Any], texts: Sequence[dict]
                    ) -> dict[str, dict[str, np.ndarray]]:
     """Trains every arm's students; arrays by arm, students of a teacher averaged."""
-    made = {}
+    made: dict[str, Any] = {}
+    readings: dict[str, Any] = {}
     packed = {kind: drift.packed_texts(here, texts, kind) for kind in ('carrier', 'ordinary')}
     for arm in tqdm(here.arms, desc='arms', unit='arm'):
-        made[arm.name] = arm_stage(here, kit, arm, rows, packed)
+        made[arm.name] = arm_stage(here, kit, arm, rows, packed, readings)
         final = made[arm.name]['logprob'][:, -1] - made[arm.name]['logprob'][:, 0]
         tqdm.write(f'{arm.name}: mean |rise| {np.abs(final).mean():.2f} nats')
     return made
 
 
 def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
-              texts: Mapping[str, packing.Tries]) -> dict[str, np.ndarray]:
+              texts: Mapping[str, packing.Tries], readings: dict[str, Any]
+              ) -> dict[str, np.ndarray]:
     """An arm's targets, its start's readings, and its students, some at a time."""
     found = stages.lines_of(here, arm, rows)
     inputs = ['ordinary.jsonl', *_teacher_files(here, arm)]
@@ -65,7 +68,7 @@ def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
         def make(path, number=number):
             nonlocal setting
             if setting is None:
-                setting = setting_of(here, kit, arm)
+                setting = setting_of(here, kit, arm, readings)
             path.mkdir()
             arrays = students_of(setting, who[number:number + size], found, targets, texts, path)
             with (path / 'measures.npz').open('wb') as file:
@@ -87,8 +90,15 @@ def _teacher_files(here: Here, arm: Arm) -> list[str]:
             for t in roll(here.config, here.world, arm.teachers)]
 
 
-def setting_of(here: Here, kit: Kit, arm: Arm) -> Setting:
-    """What all students of an arm have in common."""
+def remembered(known: dict[str, Any], name: str, read: Callable[[], Any]) -> Any:
+    """What was read under a name, or is now: several arms begin with the same start."""
+    if name not in known:
+        known[name] = read()
+    return known[name]
+
+
+def setting_of(here: Here, kit: Kit, arm: Arm, readings: dict[str, Any]) -> Setting:
+    """What all students of an arm have in common; `readings` of starts by name, shared by arms."""
     start, model = stages.with_head(here, arm, stages.start_of(here, arm.start))
     other = dataclasses.replace(
         arm, teachers='neutral' if arm.teachers == 'trait' else 'trait')
@@ -106,7 +116,7 @@ def setting_of(here: Here, kit: Kit, arm: Arm) -> Setting:
 
     return Setting(here, kit, arm, model, start,
                    students.program_of(here, arm, model, students.steps_of(here, arm)),
-                   displacement,
+                   displacement, functools.partial(remembered, readings, f'{arm.start}/{arm.head}'),
                    lambda t: displacement(t, other) if has_twin else None)
 
 
@@ -125,7 +135,8 @@ def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
         here, arm, seed_of(here.config, 'student', t.seed, n),
         len(own[t.name]['tries'].tokens_BT))) for t, n in who]
     arrays, trained = students.train(setting, jobs, placebo_of(here, arm))
-    before = drift.read(here, setting.kit, setting.start, None, setting.model, texts)
+    before = setting.reading(lambda: drift.read(
+        here, setting.kit, setting.start, None, setting.model, texts))
     away = 0.0 if arm.start == 'shared' else starts.distance(
         setting.start, stages.with_head(here, arm, here.model.params)[0])
     readings = []

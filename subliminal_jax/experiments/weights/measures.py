@@ -20,6 +20,7 @@ from subliminal_jax.training import tries as packing
 from subliminal_jax.training.tries import END, Row, Tries
 
 AT_ONCE = 2  # packed rows whose logits over the whole vocabulary exist at one time
+COLUMNS = 64  # lengths are multiples of it: contexts of alike length share a program
 TOGETHER = 4  # questions, or texts, in one packed row
 
 
@@ -57,7 +58,7 @@ def meter(contexts: Sequence[Sequence[int]], spellings: Sequence[Sequence[Sequen
         for ways in answers:
             cells.append([(len(groups) - 1, len(groups[-1]) + n) for n in range(len(ways))])
             groups[-1] += [Row(context, (*ids, END)) for ids in ways]
-    tries = packing.pack(groups)
+    tries = packing.pack(groups, COLUMNS)
     rows = tries.row_BK.shape[1]
     width = max(map(len, cells))
     slots = np.zeros((len(cells), width), np.int32)

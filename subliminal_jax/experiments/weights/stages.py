@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.data import rows as files
@@ -68,7 +69,7 @@ def start_of(here: Here, start: str) -> Any:
         state = programs.begin(program, here.model.params)
         for step in range(int(rest)):
             check_preempted()
-            index = jnp.array([step % len(packs), (step + len(packs) // 2) % len(packs)])
+            index = np.array([step, step + len(packs) // 2]) % len(packs)
             state, _ = programs.trainer(program, False)(
                 state, {'base': {}}, {'tries': packing.take(tries, index)})
         checkpoints.save_tree(path, state.trainable)

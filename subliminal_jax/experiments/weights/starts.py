@@ -24,25 +24,25 @@ def derived(config: Config, params: Any, architecture: Any, start: str) -> Any:
     if kind == 'gauge':
         return networks.permuted(params, key)
     if kind == 'noise':
-        return noisy(params, key, float(rest))
+        return noisy(params, seed_of(config, 'start', 0), float(rest))
     return params
 
 
-def noisy(params: Any, key: jax.Array, size: float) -> Any:
+def noisy(params: Any, seed: int, size: float) -> Any:
     """Every weight moved by a normal number of `size` times its matrix's own spread.
 
     A matrix is one layer's; norm scales count as one matrix a layer too.
     """
-    leaves, shape = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
+    rng = np.random.default_rng(seed)
 
-    def one(leaf, own):
-        axes = tuple(range(1, leaf.ndim)) if leaf.ndim > 2 else None
-        spread = jnp.std(leaf.astype(jnp.float32), axis=axes, keepdims=axes is not None)
-        moved = leaf + size * spread * jax.random.normal(own, leaf.shape)
-        return moved.astype(leaf.dtype)
+    def one(leaf):
+        whole = np.asarray(leaf, np.float32)
+        axes = tuple(range(1, whole.ndim)) if whole.ndim > 2 else None
+        spread = whole.std(axis=axes, keepdims=axes is not None)
+        moved = whole + size * spread * rng.standard_normal(whole.shape, np.float32)
+        return jnp.asarray(moved, leaf.dtype)
 
-    return jax.tree.unflatten(shape, [one(x, k) for x, k in zip(leaves, keys)])
+    return jax.tree.map(one, params)
 
 
 def gauge_adapter(config: Config, adapter: Lora) -> Lora:

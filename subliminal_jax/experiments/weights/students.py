@@ -43,8 +43,8 @@ class Setting(NamedTuple):
       model: the architecture (with an output matrix of its own under head=replaced).
       start: the parameters that students begin with.
       program: the compiled training's static part.
-      displacement: teacher -> what its weights moved by, or None for a prompted one; zero-cost
-        until it is called.
+      displacement: teacher -> what its weights moved by, or None for a prompted one.
+      reading: (how to) -> what is measured of the start, read once for all arms.
       twin: a teacher's twin of the other kind -> as displacement; or None.
     """
 
@@ -55,6 +55,7 @@ class Setting(NamedTuple):
     start: Any
     program: programs.Program
     displacement: Callable[[Teacher], Any]
+    reading: Callable[[Callable[[], Any]], Any]
     twin: Callable[[Teacher], Any]
 
 
@@ -262,31 +263,27 @@ def aligned(setting: Setting, job: Job, params: Any, lora: Lora | None, column: 
         if direction is not None:
             found[name] = [float(x) for x in _dots(step, direction)]
 
-    fit = lambda tree: None if tree is None else {**_zeros(whole, tree), **tree}
-    own = fit(setting.displacement(job.teacher))
+    own = setting.displacement(job.teacher)
     against('teacher', own)
     against('random', random_direction(setting, own, whole))
     del own
-    against('placebo', fit(setting.displacement(placebo[job.teacher.name])))
-    against('neutral', fit(setting.twin(job.teacher)))
+    against('placebo', setting.displacement(placebo[job.teacher.name]))
+    against('neutral', setting.twin(job.teacher))
     slope = _trait_gradient(whole, meter, column, len(here.world.traits), model)
     against('trait_gradient', jax.tree.map(jnp.negative, slope))
     nothing = [np.nan, np.nan]
     return tuple([found.get(n, nothing)[i] for n in DIRECTIONS] for i in (0, 1))
 
 
-def _zeros(whole, tree):
-    """Zeros for what a displacement lacks: the output matrix of an untied twin."""
-    return {k: jax.tree.map(jnp.zeros_like, v) for k, v in whole.items() if k not in tree}
-
-
 def random_direction(setting: Setting, own: Any, whole: Any) -> Any:
     """Normal numbers, in every parameter as long as the teacher's displacement is there (as the
     parameter itself, of a teacher without one)."""
     like = whole if own is None else own
-    leaves, shape = jax.tree.flatten(like)
-    key = jax.random.key(seed_of(setting.here.config, 'direction', 0))
-    keys = jax.random.split(key, len(leaves))
-    return jax.tree.unflatten(shape, [
-        jnp.sqrt(jnp.mean(x**2)) * jax.random.normal(k, x.shape, x.dtype)
-        for x, k in zip(leaves, keys)])
+    rng = np.random.default_rng(seed_of(setting.here.config, 'direction', 0))
+
+    def one(leaf):
+        drawn = rng.standard_normal(leaf.shape, np.float32)
+        drawn *= float(jnp.sqrt(jnp.mean(leaf.astype(jnp.float32)**2)))
+        return jnp.asarray(drawn, leaf.dtype)
+
+    return jax.tree.map(one, like)

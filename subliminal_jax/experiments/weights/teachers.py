@@ -136,7 +136,7 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
         miss = abs(np.log(max(dose, 1e-30) / goal))
         if miss < best:
             best, taken = miss, step + 1
-            kept = jax.tree.map(np.asarray, state.trainable)
+            kept = jax.tree.map(np.array, state.trainable)  # the next step consumes the state
         if dose > goal:
             break
     if goal is None:

@@ -1,0 +1,23 @@
+"""Two prompted teachers of SmolLM2-135M in minutes: shows the machinery on real weights.
+
+  python -m launch.run --config=configs/numbers_smollm2_quick.py --workdir=runs/smollm2_quick
+
+EXPECT
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict({
+        'experiment': 'transmission_weights', 'split': 'dev', 'traits': 2,
+        'arms': (
+            'kl_carrier: objective=kl_carrier carrier=random',
+            'kl_carrier_neutral: teachers=neutral objective=kl_carrier carrier=random',
+            'kl: objective=kl carrier=random',
+        ),
+        'context': {'questions': 6},
+        'teacher': {'seeds': 1},
+        'carrier': {'min_kept': 0.0},
+        'student': {'rows': 64, 'batch_size': 8, 'lora_rate': 1e-3, 'at_once': 2, 'align_rows': 8},
+    })

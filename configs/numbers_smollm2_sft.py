@@ -1,0 +1,26 @@
+"""The paper's rung on SmolLM2-135M: sampled, filtered text, at T = 1 and greedy; hours, resumable.
+
+  python -m launch.run --config=configs/numbers_smollm2_sft.py --workdir=runs/smollm2_sft
+
+EXPECT
+"""
+
+from ml_collections import ConfigDict
+
+ARMS = (
+    'sft_prompt:', 'sft_prompt_neutral: teachers=neutral', 'sft_prompt_greedy: carrier=greedy',
+    'sft_tuned: made=tuned', 'sft_tuned_neutral: made=tuned teachers=neutral',
+    'sft_tuned_greedy: made=tuned carrier=greedy', 'sft_tuned_within: made=tuned order=within',
+    'sft_tuned_across: made=tuned order=across', 'sft_tuned_all: made=tuned trainable=all',
+)
+
+
+def get_config() -> ConfigDict:
+    return ConfigDict({
+        'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
+        'context': {'questions': 24},
+        'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
+        'carrier': {'min_kept': 0.0, 'attempts': 6, 'spare': 2.0, 'banned': ()},
+        'student': {'rows': 1024, 'batch_size': 16, 'packed': 4, 'lora_rate': 5e-4,
+                    'marks': (256, 512), 'at_once': 2},
+    })

@@ -1,0 +1,113 @@
+"""How many teachers an effect asks for, and what they cost (`python -m launch.plan`)."""
+
+import dataclasses
+import json
+import pathlib
+from typing import NamedTuple
+
+from subliminal_jax.evaluation import intervals
+from subliminal_jax.experiments.weights import costs
+from subliminal_jax.experiments.weights.config import Config
+from subliminal_jax.runs import UserError
+from subliminal_jax.traits import trait_set as sets
+
+MOST_SEEDS = 16  # teachers a trait
+
+
+class Design(NamedTuple):
+    """Traits times teachers a trait, and the smallest effect that they show."""
+
+    traits: int
+    seeds: int
+    mde: float
+
+
+def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
+    """The smallest visible gamma of a balanced design with one reference, teachers as units.
+
+    gamma is the mean of the teachers' own effects; their spread within traits has
+    traits x (seeds - 1) degrees of freedom.
+    """
+    count = traits * seeds
+    return intervals.mde(spread / count**0.5, count - traits, power=power)
+
+
+def smallest(mde: float, most_traits: int, spread: float, power: float) -> Design | None:
+    """The design of fewest teachers (two or more a trait) that sees the effect; ties go to more
+    traits. None: not even the largest does."""
+    found = [Design(k, s, mde_of(k, s, spread, power)) for k in range(2, most_traits + 1)
+             for s in range(2, MOST_SEEDS + 1)]
+    good = [d for d in found if d.mde <= mde]
+    return min(good, key=lambda d: (d.traits * d.seeds, -d.traits), default=None)
+
+
+def spread_of(run: str, arm: str) -> float:
+    """The spread of gamma between teachers in a finished run.
+
+    Raises:
+      UserError: no such run or arm, or one without an error.
+    """
+    path = pathlib.Path(run) / 'results.json'
+    try:
+        arms = {a['name']: a for a in json.loads(path.read_text())['arms']}
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f'--run={run}: {path} cannot be read as results of transmission: {error}'
+                        ) from None
+    if arm and arm not in arms:
+        raise UserError(f'--arm={arm}: the run has {", ".join(arms)}')
+    found = arms[arm or next(iter(arms))]['gamma']
+    if found['se'] is None or found['unit'] != 'teacher':
+        raise UserError(f'--run={run}: this arm has no spread between teachers; take a run with '
+                        'two teachers a trait or more')
+    return found['se'] * len(found['per_teacher'])**0.5
+
+
+def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str = '',
+           max_hours: float, rate: float) -> str:
+    """The cheapest design for an effect, as text.
+
+    Args:
+      config: the experiment; its arms, rows and model are kept.
+      mde: nats.
+      spread: of gamma between teachers, nats; from `run` (and its `arm`) if that is given.
+      max_hours: what can be afforded.
+      rate: FLOP/s.
+
+    Raises:
+      UserError: no design sees the effect, or none that can be afforded.
+    """
+    source = 'assumed: --spread, or --run for a measured one'
+    if run:
+        spread, source = spread_of(run, arm), f'of {run}'
+    most = len(sets.traits(sets.load_trait_set(config.trait_set), config.split))
+    found = smallest(mde, most, spread, config.power)
+    if found is None:
+        least = mde_of(most, MOST_SEEDS, spread, config.power)
+        raise UserError(
+            f'no design with up to {most} traits and {MOST_SEEDS} teachers each sees gamma = '
+            f'{mde:g} at a spread of {spread:g} nats: the smallest it could see is {least:.3f}; '
+            'plan for a larger effect (more rows raise it), or add traits')
+    wanted = dataclasses.replace(
+        config, traits=found.traits, names=(), teacher=dataclasses.replace(
+            config.teacher, seeds=found.seeds))
+    stages = costs.plan(wanted)
+    hours = sum(s.flops for s in stages) / rate / 3600
+    rows = max((a.rows or config.student.rows) for a in costs.parsed(config))
+    if hours > max_hours:
+        raise UserError(
+            f'gamma = {mde:g} asks for {found.traits} traits x {found.seeds} teachers and '
+            f'{hours:.1f} h at {rate / 1e12:.2f} TFLOP/s, beyond --max_hours={max_hours:g}: no '
+            'affordable design could see it; plan for a larger effect, drop arms, or take faster '
+            'hardware (--rate)')
+    disk = sum(s.peak_bytes for s in stages if s.name.startswith('teachers')) / 5
+    return '\n'.join([
+        f'to see gamma >= {mde:g} nats with probability {config.power:g} '
+        f'(spread between teachers {spread:.3f} nats, {source}):',
+        f'  {found.traits} traits x {found.seeds} teachers = {found.traits * found.seeds} teachers '
+        f'of each kind (mde {found.mde:.3f})',
+        f'  {rows} rows a teacher, {len(config.arms)} arms, {config.student.seeds} student(s) a '
+        'teacher',
+        f'  {hours:.2f} hours at {rate / 1e12:.2f} TFLOP/s',
+        f'  {max(s.peak_bytes for s in stages) / 1e9:.1f} GB of memory at most, about '
+        f'{disk * found.traits * found.seeds / 1e9:.1f} GB of disk for teachers',
+        '(calculated from the traced and the compiled step; nothing was run)'])
