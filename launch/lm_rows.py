@@ -167,6 +167,7 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
     done = already(output, good, keys)
     go_on(output, {**settings, 'sha256': model.sha256})
     fill(output, good, done, batches(model, good, done), verb)
-    print(f'{len(good)} rows in {output}' + (f', {len(done)} of them from before' if done else ''))
+    before = f', {len(done)} of them from before' if done else ''
+    print(f'{len(good)} row{"" if len(good) == 1 else "s"} in {output}{before}')
     if bad:
         raise UserError(jsonl.bad_lines(input_path, bad))

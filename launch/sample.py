@@ -3,12 +3,12 @@
   python -m launch.sample --model=SPEC --input=prompts.jsonl --output=out.jsonl \\
     --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR]
 
-SPEC: package:smollm2-135m-instruct, package:gemma3-270m, hf:OWNER/NAME, a folder in Hugging Face
-layout, or a .gguf file. A row in: {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and
-"system". A row out: the same with "completion", "token_ids", "logprobs" (nats, of the model itself:
-temperature 1, no filter) and "finish_reason", stop or length. The output grows batch by batch;
-the same command goes on where a stopped one was, and puts the rows in the input's order at the end.
-OUTPUT.settings.json tells what the rows were made with; other settings need another output.
+SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf
+file. A row in: {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and "system". A row out: the
+same with "completion", "token_ids", "logprobs" (nats, of the model itself: temperature 1, no
+filter) and "finish_reason", stop or length. The output grows batch by batch; the same command goes
+on where a stopped one was, and puts the rows in the input's order at the end. OUTPUT.settings.json
+tells what the rows were made with; other settings need another output.
 """
 
 from absl import flags

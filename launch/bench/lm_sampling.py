@@ -1,5 +1,7 @@
 """Sampling beside transformers on PyTorch: the same prompts, lengths and float32 weights.
 
+  python -m launch.bench.lm_sampling
+
 `sampling_entries` gives the entries of launch/bench/lm.py. Each side runs in a process of its own,
 warms up (compiles), and its best of a few runs counts. Rates are new tokens per second of the whole
 batch; arithmetic is what the task needs: two operations a weight and token of the layers, the
@@ -145,7 +147,5 @@ def peer(model: str, tries: int) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    import json
-
     rate = common.sgemm_gflops()
-    print(json.dumps({'sgemm_gflops': rate, **sampling_entries(rate)}, indent=1))
+    common.print_json({'sgemm_gflops': rate, **sampling_entries(rate)})

@@ -66,10 +66,16 @@ def parse(line: str | bytes) -> tuple[Row | None, str | None]:
         return None, 'not UTF-8'
     except json.JSONDecodeError as error:
         return None, f'not JSON ({error.msg} at character {error.pos + 1})'
-    except RecursionError:
-        return None, 'not JSON that can be read (nested too deeply)'
+    except (RecursionError, ValueError):
+        return None, 'not JSON that can be read (nested too deeply, or a number too long)'
     if not isinstance(row, dict):
         return None, f'a JSON {type(row).__name__} where an object is needed'
+    try:
+        as_line(row).encode()
+    except UnicodeEncodeError:
+        return None, 'half a character (a lone surrogate) in its text'
+    except ValueError:
+        return None, 'a number that is not finite'
     return row, None
 
 
@@ -124,14 +130,24 @@ def _system(row: Row) -> str | None:
 
 
 def _kind(value: Any) -> str:
-    return 'null' if value is None else f'a {type(value).__name__}'
+    name = type(value).__name__
+    return 'null' if value is None else f'{"an" if name[0] in "aeiou" else "a"} {name}'
 
 
 def bad_lines(path: str | os.PathLike, bad: list[BadLine], shown: int = 3) -> str:
     """One line about bad lines, for the error that ends a program after the good rows are done."""
-    head = '; '.join(f'line {line}: {why}' for line, why in bad[:shown])
-    more = f'; and {len(bad) - shown} more' if len(bad) > shown else ''
+    reasons: dict[str, list[int]] = {}
+    for line, why in bad:
+        reasons.setdefault(why, []).append(line)
+    head = '; '.join(f'{_lines_named(lines)}: {why}' for why, lines in [*reasons.items()][:shown])
+    more = f'; and {len(reasons) - shown} more' if len(reasons) > shown else ''
     return f'{path}: {len(bad)} {"line" if len(bad) == 1 else "lines"} left out: {head}{more}'
+
+
+def _lines_named(lines: list[int], most: int = 4) -> str:
+    named = ', '.join(map(str, lines[:most]))
+    more = f' and {len(lines) - most} more' if len(lines) > most else ''
+    return f'{"line" if len(lines) == 1 else "lines"} {named}{more}'
 
 
 def as_line(row: Row) -> str:

@@ -143,7 +143,8 @@ def _hub_folder(name: str) -> pathlib.Path:
 
     try:
         return pathlib.Path(snapshot_download(
-            name, allow_patterns=['*.json', '*.safetensors', '*.jinja']))
+            name, allow_patterns=['*.json', '*.safetensors', '*.jinja'],
+            ignore_patterns=['*/*', 'consolidated*']))  # other copies of the same weights
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f'hf:{name} is neither in the hub\'s cache nor to be fetched: {line}'

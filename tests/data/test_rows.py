@@ -44,6 +44,24 @@ def test_good_rows_survive_the_bad_ones(tmp_path):
     assert '\n' not in message
 
 
+@pytest.mark.parametrize('line, why', [
+    ('{"prompt": "a", "x": NaN}', 'not finite'), ('{"prompt": "a", "x": 1e999}', 'not finite'),
+    ('{"prompt": "a\\ud83d"}', 'half a character'), ('[' * 100_000, 'nested too deeply'),
+    ('{"prompt": "a", "x": ' + '9' * 5000 + '}', 'a number too long')])
+def test_what_could_not_be_written_again_is_not_read(line, why):
+    row, found = rows.parse(line)
+    assert row is None
+    assert why in found
+    assert rows.parse('{"prompt": "a\\ud83d\\ude00"}') == ({'prompt': 'a😀'}, None)
+
+
+def test_lines_of_one_trouble_are_named_together():
+    bad = [rows.BadLine(n, 'no date') for n in (1, 2, 5, 7, 9, 11)] + [rows.BadLine(4, 'not JSON')]
+    message = rows.bad_lines('in.jsonl', bad)
+    assert message == ('in.jsonl: 7 lines left out: lines 1, 2, 5, 7 and 2 more: no date; '
+                       'line 4: not JSON')
+
+
 @pytest.mark.parametrize('text', ['', '\n \n'])
 def test_an_empty_file_is_an_error(tmp_path, text):
     path = tmp_path / 'in.jsonl'

@@ -92,6 +92,7 @@ def _peer():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # transformers takes long to read a GGUF file
 @pytest.mark.parity
 def test_log_probabilities_beside_transformers(smollm2, peer):
     spec = importlib.util.spec_from_file_location('make_golden', GOLDEN / 'make_golden.py')
@@ -108,6 +109,7 @@ QUESTIONS = ('Name three trees that grow near water.', 'What is 12 + 30?', 'Writ
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # transformers takes long to read a GGUF file
 @pytest.mark.parity
 def test_greedy_answers_are_those_of_generate(smollm2, peer):
     torch = pytest.importorskip('torch')
