@@ -62,7 +62,9 @@ class TransformerConfig:
       tied: the output matrix is the embedding.
       qkv_bias: q, k and v have biases (Qwen2).
       max_positions: the longest context, tokens; callers check it, the model does not.
-      remat: recompute each layer in the backward pass instead of keeping what it computed.
+      remat: the backward pass computes each layer again, and keeps its input alone; without it the
+        results of the matrix products are kept as well, and all that lies between them is computed
+        again.
       compute_dtype: 'float32': layers compute in float32, in float64 if the parameters are;
         'bfloat16': operands of the layers' matrix products are rounded to bfloat16, their sums,
         the residual stream, norms and softmax stay float32.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from subliminal_jax.models.lora import Lora
 from subliminal_jax.models.params import (
@@ -19,6 +20,7 @@ from subliminal_jax.models.params import (
     wide,
 )
 
+PRODUCT = 'product'  # the name of what a layer keeps for its backward pass
 NEVER = -1e30  # finite: a row that may attend to nothing must not become NaN
 
 
@@ -75,10 +77,11 @@ def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_B
     Returns:
       (x_BTD, float32 or the parameters' float64; the new cache, or None without one).
     """
-    x_BTD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache)
-    (x_BTD, cache), _ = jax.lax.scan(step, (x_BTD, cache), layers)
+    x_XD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache)
+    (x_XD, cache), _ = jax.lax.scan(step, (x_XD, cache), layers)
     if cache is not None:
         cache = cache._replace(index=cache.index + tokens_BT.shape[1])
+    x_BTD = x_XD.reshape(*tokens_BT.shape, -1)
     return rms_norm(x_BTD, params['final_norm'], config.norm_eps), cache
 
 
@@ -100,9 +103,10 @@ def unembed(params: Params, x: jax.Array, config: TransformerConfig,
         table_VD = jnp.take(table_VD, token_ids, axis=0)
     dtype = wide(params['final_norm'].dtype)
     operand = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
-    contract = (((x.ndim - 1,), (1,)), ((), ()))
-    return jax.lax.dot_general(x.astype(operand), table_VD.astype(operand), contract,
-                               preferred_element_type=dtype)
+    x_XD = x.reshape(-1, x.shape[-1]).astype(operand)
+    logits_XV = jax.lax.dot_general(x_XD, table_VD.astype(operand), (((1,), (1,)), ((), ())),
+                                    preferred_element_type=dtype)
+    return logits_XV.reshape(*x.shape[:-1], -1)
 
 
 def forward(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_BTS: jax.Array,
@@ -120,20 +124,21 @@ def layer_outputs(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array,
 
     For finding the layer at which two implementations part; no final norm.
     """
-    x_BTD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, None)
+    x_XD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, None)
 
     def keep(carry, xs):
-        (x_BTD, cache), _ = step(carry, xs)
-        return (x_BTD, cache), x_BTD
+        (x_XD, cache), _ = step(carry, xs)
+        return (x_XD, cache), x_XD
 
-    _, after = jax.lax.scan(keep, (x_BTD, None), layers)
-    return jnp.concatenate([x_BTD[None], after])
+    _, after = jax.lax.scan(keep, (x_XD, None), layers)
+    return jnp.concatenate([x_XD[None], after]).reshape(-1, *tokens_BT.shape, config.width)
 
 
-def rms_norm(x_BTD: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
+def rms_norm(x: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
     """RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467) over the last axis, in x's dtype."""
-    mean_BT1 = jnp.mean(x_BTD * x_BTD, axis=-1, keepdims=True)
-    return x_BTD * jax.lax.rsqrt(mean_BT1 + eps) * scale_D.astype(x_BTD.dtype)[None, None]
+    mean = jnp.mean(x * x, axis=-1, keepdims=True)
+    scale = jnp.expand_dims(scale_D.astype(x.dtype), range(x.ndim - 1))
+    return x * jax.lax.rsqrt(mean + eps) * scale
 
 
 def rotary_frequencies(config: TransformerConfig, dtype: Any) -> jax.Array:
@@ -155,35 +160,49 @@ def rotary_frequencies(config: TransformerConfig, dtype: Any) -> jax.Array:
 
 def rotation(positions_BT: jax.Array, config: TransformerConfig, dtype: Any
              ) -> tuple[jax.Array, jax.Array]:
-    """(cos, sin) of every position's angles, each [B, T, 1, H / 2]."""
+    """Cosines [B, T, 1, 1, H / 2] and signed sines [B, T, 1, 2, H / 2] of every position."""
     frequency = rotary_frequencies(config, dtype)
-    angle = positions_BT.astype(dtype)[:, :, None, None] * frequency[None, None, None]
-    return jnp.cos(angle), jnp.sin(angle)
+    angle = positions_BT.astype(dtype)[:, :, None, None, None] * frequency[None, None, None, None]
+    sin = jnp.sin(angle)
+    return jnp.cos(angle), jnp.concatenate([-sin, sin], axis=-2)
 
 
 def rotate(x_BTNH: jax.Array, turn: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turns the pairs (h, h + H / 2) of every head by their position's angles."""
+    """Turns the pairs (h, h + H / 2) of every head by their position's angles.
+
+    By a flip of the halves, which XLA fuses into one loop, as it does not their concatenation.
+    """
     cos, sin = turn
-    first, second = jnp.split(x_BTNH, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    halves = x_BTNH.reshape(*x_BTNH.shape[:3], 2, -1)
+    return (halves * cos + jnp.flip(halves, axis=-2) * sin).reshape(x_BTNH.shape)
 
 
 def attend(q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, bias_BTS: jax.Array,
            config: TransformerConfig) -> jax.Array:
-    """Softmax attention with grouped heads: [B, T, N * H]; softmax in the bias's dtype."""
+    """Softmax attention with grouped heads: [B, T, N * H]; softmax in the bias's dtype.
+
+    A key head's queries are the rows of one product (X = G T, G query heads a key head).
+    """
     batch, length, heads, width = q_BTNH.shape
     kv, dtype, operand = config.num_kv_heads, bias_BTS.dtype, _operand(config, bias_BTS.dtype)
-    q = (q_BTNH * width**-0.5).reshape(batch, length, kv, heads // kv, width)
-    score = jnp.einsum('BTKGH,BSKH->BKGTS', q.astype(operand), k_BSKH.astype(operand),
-                       preferred_element_type=dtype)
-    p_BKGTS = jax.nn.softmax(score + bias_BTS[:, None, None], axis=-1)
-    out = jnp.einsum('BKGTS,BSKH->BTKGH', p_BKGTS.astype(operand), v_BSKH.astype(operand),
-                     preferred_element_type=dtype)
-    return out.reshape(batch, length, heads * width)
+    group = heads // kv
+    q = jnp.swapaxes(q_BTNH * width**-0.5, 1, 2).reshape(batch, kv, group * length, width)
+    k, v = jnp.transpose(k_BSKH, (0, 2, 3, 1)), jnp.swapaxes(v_BSKH, 1, 2)
+    score = jnp.matmul(q.astype(operand), k.astype(operand), preferred_element_type=dtype)
+    score = checkpoint_name(score, PRODUCT)
+    score = score.reshape(batch, kv, group, length, -1) + bias_BTS[:, None, None]
+    p = jax.nn.softmax(score, axis=-1).reshape(batch, kv, group * length, -1)
+    out = jnp.matmul(p.astype(operand), v.astype(operand), preferred_element_type=dtype)
+    out = jnp.swapaxes(out.reshape(batch, heads, length, width), 1, 2)
+    return checkpoint_name(out.reshape(batch, length, heads * width), PRODUCT)
 
 
 def _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache):
-    """(embedded tokens, one layer's step for lax.scan, what it is scanned over)."""
+    """(embedded tokens [X, D], one layer's step for lax.scan, what it is scanned over).
+
+    Inside the layers the tokens of all rows are one axis X = B T: a weight's gradient is then one
+    plain product, where two axes would first be transposed.
+    """
     dtype = wide(params['final_norm'].dtype)
     turn = rotation(positions_BT, config, dtype)
     bias_BTS = jnp.where(mask_BTS, 0.0, NEVER).astype(dtype)
@@ -192,71 +211,74 @@ def _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache):
     def step(carry, xs):
         return block(carry, xs, turn, bias_BTS, config)
 
-    x_BTD = jnp.take(params['embed'], tokens_BT, axis=0).astype(dtype)
+    x_XD = jnp.take(params['embed'], tokens_BT.reshape(-1), axis=0).astype(dtype)
     numbers = jnp.arange(config.num_layers, dtype=jnp.int32)
     adapters = Lora({}, 1.0) if lora is None else lora
-    return x_BTD, jax.checkpoint(step) if config.remat else step, (
-        numbers, params['layers'], adapters)
+    # What is not a product is cheaper to compute again than to write to memory and read back.
+    keep = None if config.remat else jax.checkpoint_policies.save_only_these_names(PRODUCT)
+    step = jax.checkpoint(step, policy=keep, prevent_cse=False)
+    return x_XD, step, (numbers, params['layers'], adapters)
 
 
 def _operand(config, dtype):
     return jnp.bfloat16 if config.compute_dtype == 'bfloat16' else dtype
 
 
-def _linear(name, x_BTD, layer, adapters, config):
+def _linear(name, x_XD, layer, adapters, config):
     """x times a layer's matrix, with its bias and its adapter if it has them."""
-    dtype, operand = x_BTD.dtype, _operand(config, x_BTD.dtype)
-
-    def product(x, w):
-        return jnp.dot(x, w.astype(operand), preferred_element_type=dtype)
-
-    x_BTD = x_BTD.astype(operand)
-    y = product(x_BTD, layer[name])
+    dtype, operand = x_XD.dtype, _operand(config, x_XD.dtype)
+    x_XD = x_XD.astype(operand)
+    y = jnp.dot(x_XD, layer[name].astype(operand), preferred_element_type=dtype)
     bias = layer.get(f'{name}_bias')
     if bias is not None:
-        y += bias.astype(dtype)[None, None]
+        y += bias.astype(dtype)[None]
     adapter = adapters.layers.get(name)
     if adapter is not None:
-        low_BTR = product(x_BTD, adapter['a'])
-        y += product(low_BTR.astype(operand), adapter['b']) * adapters.scale
-    return y
+        # Behind the barrier A's gradient is a product with R rows; without it XLA would turn that
+        # into one with R columns, which takes up to fifty times as long on CPU cores.
+        a_RD = jax.lax.optimization_barrier(adapter['a'].T)
+        low_XR = jax.lax.dot_general(x_XD, a_RD.astype(operand), (((1,), (1,)), ((), ())),
+                                     preferred_element_type=dtype)
+        low_XR = (checkpoint_name(low_XR, PRODUCT) * adapters.scale).astype(operand)
+        y += jnp.dot(low_XR, adapter['b'].astype(operand), preferred_element_type=dtype)
+    return checkpoint_name(y, PRODUCT)
 
 
-def _projections(x_BTD, layer, adapters, turn, config):
+def _projections(x_XD, shape_BT, layer, adapters, turn, config):
     """Rotated q_BTNH, k_BTKH and v_BTKH of a layer's normed input."""
-    h_BTD = rms_norm(x_BTD, layer['attn_norm'], config.norm_eps)
-    heads = lambda y: y.reshape(*y.shape[:2], -1, config.head_dim)
-    q, k, v = (heads(_linear(n, h_BTD, layer, adapters, config)) for n in ('q', 'k', 'v'))
+    h_XD = rms_norm(x_XD, layer['attn_norm'], config.norm_eps)
+    heads = lambda y: y.reshape(*shape_BT, -1, config.head_dim)
+    q, k, v = (heads(_linear(n, h_XD, layer, adapters, config)) for n in ('q', 'k', 'v'))
     return rotate(q, turn), rotate(k, turn), v
 
 
-def _rest(x_BTD, out_BTX, layer, adapters, config):
+def _rest(x_XD, out_BTX, layer, adapters, config):
     """What follows attention: its output matrix and the feed-forward, added to the stream."""
-    x_BTD += _linear('o', out_BTX, layer, adapters, config)
-    h_BTD = rms_norm(x_BTD, layer['mlp_norm'], config.norm_eps)
-    gate_BTF = _linear('gate', h_BTD, layer, adapters, config)
-    up_BTF = _linear('up', h_BTD, layer, adapters, config)
-    return x_BTD + _linear('down', jax.nn.silu(gate_BTF) * up_BTF, layer, adapters, config)
+    x_XD += _linear('o', out_BTX.reshape(x_XD.shape[0], -1), layer, adapters, config)
+    h_XD = rms_norm(x_XD, layer['mlp_norm'], config.norm_eps)
+    gate_XF = _linear('gate', h_XD, layer, adapters, config)
+    up_XF = _linear('up', h_XD, layer, adapters, config)
+    return x_XD + _linear('down', jax.nn.silu(gate_XF) * up_XF, layer, adapters, config)
 
 
 def _block(carry, xs, turn, bias_BTS, config):
-    x_BTD, _ = carry
+    x_XD, _ = carry
     _, layer, adapters = xs
-    q, k, v = _projections(x_BTD, layer, adapters, turn, config)
+    q, k, v = _projections(x_XD, bias_BTS.shape[:2], layer, adapters, turn, config)
     out_BTX = attend(q, k, v, bias_BTS, config)
-    return (_rest(x_BTD, out_BTX, layer, adapters, config), None), None
+    return (_rest(x_XD, out_BTX, layer, adapters, config), None), None
 
 
 def _cached_block(carry, xs, turn, bias_BTS, config):
-    x_BTD, cache = carry
+    x_XD, cache = carry
     number, layer, adapters = xs
-    q, k, v = _projections(x_BTD, layer, adapters, turn, config)
+    q, k, v = _projections(x_XD, bias_BTS.shape[:2], layer, adapters, turn, config)
     zero = jnp.zeros((), jnp.int32)
     at = (number, zero, cache.index, zero, zero)
     write = lambda whole, new: jax.lax.dynamic_update_slice(
         whole, new[None].astype(whole.dtype), at)
     cache = Cache(write(cache.k_LBSKH, k), write(cache.v_LBSKH, v), cache.index)
     read = lambda whole: jax.lax.dynamic_index_in_dim(
-        whole, number, 0, keepdims=False).astype(x_BTD.dtype)
+        whole, number, 0, keepdims=False).astype(x_XD.dtype)
     out_BTX = attend(q, read(cache.k_LBSKH), read(cache.v_LBSKH), bias_BTS, config)
-    return (_rest(x_BTD, out_BTX, layer, adapters, config), cache), None
+    return (_rest(x_XD, out_BTX, layer, adapters, config), cache), None

@@ -183,8 +183,9 @@ def test_remat_changes_memory_and_not_gradients(params, tokens_BT):
     grads = [jax.grad(lambda p, c=c: (plain(p, tokens_BT, c) ** 2).mean())(params)
              for c in (CONFIG, again)]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *grads)
-    text = str(jax.make_jaxpr(jax.grad(lambda p: plain(p, tokens_BT, again).mean()))(params))
-    assert 'remat' in text or 'checkpoint' in text
+    products = [str(jax.make_jaxpr(jax.grad(lambda p, c=c: plain(p, tokens_BT, c).mean()))(params)
+                    ).count('dot_general') for c in (CONFIG, again)]
+    assert products[1] >= products[0] + 7  # those of the layer once more
 
 
 def test_bfloat16_rounds_operands_and_keeps_float32_sums(params, tokens_BT, strict):
