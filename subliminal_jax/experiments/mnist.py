@@ -65,7 +65,7 @@ class Config:
     student_inputs: str = spec(
         'noise', doc='noise (uniform), images (those of `data`), or another data set')
     data: str = spec('mnist', doc='mnist, or tfds:NAME')
-    chunk_size: int = spec(4, ge=2, doc='models trained at once on a device')
+    chunk_size: int = spec(2, ge=2, doc='models trained at once on a device')
     curve_images: int = spec(2000, ge=0, doc='test images behind a learning curve; 0: no curves')
     sweep: GRID = spec({}, doc='a grid: sweep.FIELD=VALUE,VALUE runs every combination')
 
@@ -124,7 +124,7 @@ def plan(config: Config) -> list[Stage]:
         passes = (len(recipe.teachers) * (cell.teacher.epochs * train + forward)
                   + len(recipe.arms) * cell.student.epochs * train)
         state = 4 * 4 * sum(mults) * (len(recipe.arms) + len(recipe.teachers))
-        memory = cell.chunk_size * (60_000 * 784 * 4 + state) + 1e9
+        memory = cell.chunk_size * models.CPU_DEVICES * (60_000 * 784 * 4 + state) + 1e9
         label = ', '.join(f'{k}={v}' for k, v in overrides.items()) or 'all models'
         stages.append(Stage(label, cell.num_models * 60_000 * passes, memory))
     return stages
@@ -132,6 +132,7 @@ def plan(config: Config) -> list[Stage]:
 
 def steps(config: Config, count: int) -> Callable[[], Any]:
     """`count` training steps of a chunk's students (teachers, where there are none), to trace."""
+    models.use_cores()
     _, cell = cells(config)[0]
     data = images.load(cell.data)
     recipe = recipe_of(cell, data.train_images.shape[1])
@@ -213,9 +214,9 @@ def train_cell(workdir: Workdir, name: str, cell: Config, data: images.Images, b
             save(path, trained, len(numbers))
 
         before = bar.n
-        parts.append(load(workdir.stage(
-            f'{name}/models{begin:04d}', f'{name}/models{begin:04d}.npz', make, reads=reads,
-            inputs=read)))
+        # named by its models: another number of devices makes other chunks
+        chunk = f'{name}/models{begin:04d}-{numbers[-1]:04d}'
+        parts.append(load(workdir.stage(chunk, f'{chunk}.npz', make, reads=reads, inputs=read)))
         # what a skipped chunk, or a phase without models, did not report counts as done
         epochs = cell.teacher.epochs + cell.student.epochs
         bar.update(len(numbers) * epochs - (bar.n - before))
@@ -275,6 +276,7 @@ def run(config: Config, workdir: Workdir) -> str:
 
     results.json has `conditions`, or for a sweep `cells`, each with `overrides` and `conditions`.
     """
+    models.use_cores()
     grid = cells(config)
     data = images.load(config.data)
     if data.num_classes != models.CLASSES:

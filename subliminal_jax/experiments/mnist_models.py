@@ -6,7 +6,9 @@ teachers' outputs on those inputs computed once. Every use of randomness folds a
 into the model's own key, so a model's numbers do not depend on who else is trained.
 """
 
+import contextlib
 import functools
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ CLASSES = 10
 OPTIMIZERS = {'adam': optax.adam, 'sgd': optax.sgd}
 # Without it XLA's CPU compiler copies Adam's moments at every step of a scan.
 CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
+CPU_DEVICES = 2
 BLOCK = 500  # rows of noise drawn at once: they stay in a core's cache
 
 
@@ -234,6 +237,18 @@ class Programs(NamedTuple):
     accuracy: Callable
 
 
+def use_cores() -> None:
+    """Makes two devices of a CPU, so that each core of a small machine trains models of its own.
+
+    Nothing happens where the number of CPU devices was chosen, or JAX has started, already.
+    """
+    chosen = 'host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
+    if chosen or 'JAX_NUM_CPU_DEVICES' in os.environ or (os.cpu_count() or 1) < CPU_DEVICES:
+        return
+    with contextlib.suppress(RuntimeError):  # JAX has started
+        jax.config.update('jax_num_cpu_devices', CPU_DEVICES)
+
+
 def devices_mesh() -> Mesh:
     """All devices along one axis, `models`."""
     return jax.make_mesh((jax.device_count(),), ('models',), axis_types=(AxisType.Auto,))
@@ -252,7 +267,10 @@ def programs(recipe: Recipe, mesh: Mesh) -> Programs:
     changes the rounding of sums alone.
     """
     models, same = PartitionSpec('models'), PartitionSpec()
-    options = CPU_OPTIONS if mesh.devices.flat[0].platform == 'cpu' else None
+    options = None
+    if mesh.devices.flat[0].platform == 'cpu':
+        alone = mesh.size >= (os.cpu_count() or 1)  # a core a device: no product is shared out
+        options = {**CPU_OPTIONS, 'xla_cpu_multi_thread_eigen': not alone}
 
     def over_models(function, own: int, shared: int, donate=()):
         function = functools.partial(function, recipe)

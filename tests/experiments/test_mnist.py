@@ -98,7 +98,7 @@ def test_a_run_that_was_killed_ends_with_the_same_results(whole, tmp_path, monke
     monkeypatch.setattr(models, 'train_chunk', killed)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path)
-    assert (tmp_path / 'cell00' / 'models0000.npz').exists()
+    assert (tmp_path / 'cell00' / 'models0000-0015.npz').exists()
     assert not (tmp_path / 'results.json').exists()
     _, results = run(config, tmp_path)
     assert len(calls) == 3  # the first chunk was not trained again
@@ -296,7 +296,7 @@ def test_what_was_done_before_a_divergence_is_kept(tmp_path, monkeypatch):
     real = models.train_chunk
 
     def second_diverges(*args):
-        if (tmp_path / 'cell00' / 'models0000.npz').exists():
+        if (tmp_path / 'cell00' / 'models0000-0015.npz').exists():
             args[-1]('student', 2, np.full((2, 5, 1), np.nan))
         return real(*args)
 
@@ -304,7 +304,7 @@ def test_what_was_done_before_a_divergence_is_kept(tmp_path, monkeypatch):
     config = config_of(num_models='18')
     with pytest.raises(UserError, match='student loss .* step 0 of epoch 2 in 2 of 2 models'):
         run(config, tmp_path)
-    kept = np.load(tmp_path / 'cell00' / 'models0000.npz')
+    kept = np.load(tmp_path / 'cell00' / 'models0000-0015.npz')
     assert kept['accuracy/teacher'].shape == (16,)
 
 
