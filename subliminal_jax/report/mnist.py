@@ -221,7 +221,7 @@ def learning_curves(conditions: dict[str, Any]) -> Plot | None:
     ax.axhline(0.1, color='black', lw=0.8, ls=':')
     ax.set_xlabel('epochs trained')
     ax.set_ylabel('accuracy')
-    ax.legend(frameon=False, fontsize=8, ncols=2)
+    ax.legend(frameon=False, fontsize=8, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1))
     return Plot('curves', 'Learning curves', figure,
                 'Mean over models, on a part of the test images (config.curve_images).')
 
