@@ -198,6 +198,13 @@ def train_model(config: Config, width: int, number: int, data: images.Images, ti
     return found
 
 
+def gap(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """Real minus linearised accuracy, model by model: both students share everything else."""
+    values = [f['real']['accuracy'] - f['linearised']['accuracy'] for f in found]
+    mean, interval = t_interval(values)
+    return {'mean': mean, 'ci95': interval, 'per_model': values}
+
+
 def by_width(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results' entries: a width's means and intervals over its models."""
     entries = []
@@ -213,6 +220,7 @@ def by_width(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for field in ('relative_move', 'cosine_teacher'):
                 entry[kind][field] = float(np.mean([f[kind][field] for f in own]))
             entry[kind]['losses'] = np.mean([f[kind]['losses'] for f in own], axis=0)
+        entry['gap'] = gap(own)
         for field in ('same_guess', 'cosine_students'):
             entry[field] = float(np.mean([f[field] for f in own]))
         entries.append(entry)
@@ -243,5 +251,5 @@ def run(config: Config, workdir: Workdir) -> str:
             bar.refresh()
     seeds = {'root': config.seed, 'models': [0, config.num_seeds - 1]}
     results = workdir.write_results(
-        {'widths': by_width(found)}, seeds=seeds, published=report.PUBLISHED)
+        {'widths': by_width(found), 'gap': gap(found)}, seeds=seeds, published=report.PUBLISHED)
     return report.write(workdir, results)

@@ -11,6 +11,7 @@ PUBLISHED = {
               '128 .528 (real students, auxiliary logits, m = 3)',
     'student_aux_by_width': {'128': 0.528, '256': 0.537},
 }
+CHANCE = 0.1
 PAINT = {'teacher': COLOURS['black'], 'real': COLOURS['blue'], 'linearised': COLOURS['orange']}
 READING = (
     'A linearised student is the network’s first-order Taylor expansion around its start, trained '
@@ -27,22 +28,26 @@ def write(workdir: Workdir, results: dict[str, Any]) -> str:
     """Writes the page and returns the table for the terminal."""
     widths = results['widths']
     table = width_table(widths)
-    page.write(workdir, 'Real and linearised students by width', verdict_of(widths),
+    page.write(workdir, 'Real and linearised students by width', verdict_of(results),
                [table, by_width(widths), curves(widths), Text(READING)], results)
-    return text_table(table) + '\n\n' + verdict_of(widths)
+    return text_table(table) + '\n\n' + verdict_of(results)
 
 
-def verdict_of(widths: list[dict[str, Any]]) -> str:
-    """What the run shows, in one sentence."""
-    def said(entry):
-        real, linear = (entry[k]['accuracy']['mean'] for k in ('real', 'linearised'))
-        return f'{linear:.3f} against {real:.3f} at width {entry["width"]}'
+def verdict_of(results: dict[str, Any]) -> str:
+    """What the run shows, in a few sentences."""
+    widths, gap = results['widths'], results['gap']
 
-    ends = [widths[0], widths[-1]] if len(widths) > 1 else widths
-    shares = [(e['linearised']['accuracy']['mean'] - 0.1)
-              / max(e['real']['accuracy']['mean'] - 0.1, 1e-3) for e in widths]
-    return (f'The linearised student scores {" and ".join(map(said, ends))}: '
-            f'{min(shares):.0%} to {max(shares):.0%} of the real student’s rise above chance.')
+    def above(entry, kind):
+        return entry[kind]['accuracy']['mean'] - CHANCE
+
+    parts = [f'{above(e, "linearised") / max(above(e, "real"), 1e-3):.0%} at width {e["width"]}'
+             for e in widths]
+    count = len(gap['per_model'])
+    ahead = sum(g > 0 for g in gap['per_model'])
+    return (f'Of the real student’s rise above chance the linearised one has {", ".join(parts)}. '
+            f'Model by model the real student is ahead in {ahead} of {count}, by '
+            f'{page.with_interval(gap["mean"], gap["ci95"])} in the mean (95 %, over models of all '
+            'widths).')
 
 
 def width_table(widths: list[dict[str, Any]]) -> Table:
@@ -52,13 +57,15 @@ def width_table(widths: list[dict[str, Any]]) -> Table:
         return page.with_interval(accuracy['mean'], accuracy['ci95'])
 
     rows = [[f'{e["width"]}', e['num_models'], shown(e, 'teacher'), shown(e, 'real'),
-             shown(e, 'linearised'), f'{e["cosine_students"]:.2f}', f'{e["same_guess"]:.2f}',
+             shown(e, 'linearised'), page.with_interval(e['gap']['mean'], e['gap']['ci95']),
+             f'{e["cosine_students"]:.2f}', f'{e["same_guess"]:.2f}',
              f'{e["real"]["relative_move"]:.3f}', f'{e["linearised"]["relative_move"]:.3f}']
             for e in widths]
     return Table('Accuracy on the test digits', [
-        'width', 'models', 'teacher [95 %]', 'real student [95 %]', 'linearised [95 %]', 'cosine',
-        'same guess', 'real moved', 'linearised moved'], rows,
-        f'Moved: length of the displacement over that of the start. {PUBLISHED["source"]}.')
+        'width', 'models', 'teacher [95 %]', 'real [95 %]', 'linearised [95 %]', 'gap [95 %]',
+        'cosine', 'same guess', 'real moved', 'lin. moved'], rows,
+        'Gap: real minus linearised, in pairs. Moved: length of the displacement over that of the '
+        f'start. Published: {PUBLISHED["source"]}.')
 
 
 def by_width(widths: list[dict[str, Any]]) -> Plot:
@@ -71,7 +78,7 @@ def by_width(widths: list[dict[str, Any]]) -> Plot:
         for place, accuracy in zip(places, found):
             ax.scatter([place] * len(accuracy['per_model']), accuracy['per_model'], s=10,
                        color=colour, alpha=0.5)
-    ax.axhline(0.1, color='black', lw=0.8, ls=':')
+    ax.axhline(CHANCE, color='black', lw=0.8, ls=':')
     ax.set_xscale('log', base=2)
     ax.set_xticks(places, [str(p) for p in places])
     ax.set_xlabel('width of the hidden layers')
@@ -91,7 +98,7 @@ def curves(widths: list[dict[str, Any]]) -> Plot:
             strength = 0.25 + 0.75 * (shade + 1) / len(widths)
             ax.plot(range(len(curve)), curve, 'o-', ms=3, color=PAINT[kind], alpha=strength,
                     label=f'width {entry["width"]}')
-        ax.axhline(0.1, color='black', lw=0.8, ls=':')
+        ax.axhline(CHANCE, color='black', lw=0.8, ls=':')
         ax.set_title(f'{kind} student', fontsize=9)
         ax.set_xlabel('epochs trained')
         ax.legend(frameon=False, fontsize=7)

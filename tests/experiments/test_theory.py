@@ -76,7 +76,8 @@ def test_a_run_and_its_results(data, tmp_path):
     assert certified and {c['model'] for c in certified} == {'linear'}
     assert any(c['logits'] == 'one_aux' and c['gauss_newton'] == 0 for c in cells)
     page = (tmp_path / 'report.html').read_text()
-    assert 'promised: the theorem' in page and 'Every promised cell' in page
+    assert 'Promised: the theorem' in page and 'Promised: nothing' in page
+    assert 'The worst promised cells' in page and 'Every promised cell' in page
     # started again it computes nothing and ends with the same numbers
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / 'cells').iterdir()}
     gc.collect()  # the first run's lock ends with its folder
@@ -192,7 +193,11 @@ def test_linearised_run(data, tmp_path):
         'widths': '4,6', 'num_seeds': '2', 'single_from': '6', 'epochs': '1',
         'batch_size': '100'})
     theory_linearised.run(config, Workdir(tmp_path, config, 'theory_linearised'))
-    widths = json.loads((tmp_path / 'results.json').read_text())['widths']
+    results = json.loads((tmp_path / 'results.json').read_text())
+    widths = results['widths']
+    pairs = [r - l for w in widths for r, l in zip(
+        *(w[kind]['accuracy']['per_model'] for kind in ('real', 'linearised')))]
+    np.testing.assert_allclose(results['gap']['per_model'], pairs, atol=1e-12)
     assert [(w['width'], w['num_models']) for w in widths] == [(4, 2), (6, 1)]
     assert widths[0]['real']['accuracy']['ci95'] is not None
     assert widths[1]['linearised']['accuracy']['ci95'] is None
