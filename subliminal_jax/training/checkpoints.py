@@ -23,17 +23,22 @@ def named_leaves(tree: Any) -> dict[str, Any]:
 class Checkpoints:
     """A folder of training states, the newest few kept; use it as a context.
 
-    Writing goes on while training does; leaving the context, and `restore`, wait for it. A
+    Writing goes on while training does; leaving the context, and `latest`, wait for it. A
     checkpoint appears whole or not at all. The tree is stored by its leaves' names, so that any
     pytree can be kept, and one of another shape is refused by name.
+
+    Attributes:
+      folder: absolute path.
     """
 
     def __init__(self, folder: str | pathlib.Path, keep: int = 2):
         import orbax.checkpoint as ocp
 
-        self._folder = pathlib.Path(folder).absolute()
+        self.folder = pathlib.Path(folder).absolute()
         self._manager = ocp.CheckpointManager(
-            self._folder,
+            self.folder,
+            item_handlers={'state': ocp.StandardCheckpointHandler(),
+                           'history': ocp.JsonCheckpointHandler()},
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=ocp.checkpoint_managers.LatestN(keep),
                 enable_async_checkpointing=True,
@@ -47,7 +52,8 @@ class Checkpoints:
         self.close()
 
     def latest(self) -> int | None:
-        """The newest complete checkpoint's step, or None."""
+        """The newest checkpoint's step, once it is complete; or None."""
+        self.wait()
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, history: Any = None) -> None:
@@ -57,7 +63,7 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        leaves = jax.tree.map(np.asarray, named_leaves(state)) if _donatable(state) else state
+        leaves = {name: _kept(leaf) for name, leaf in named_leaves(state).items()}
         self._manager.save(step, args=ocp.args.Composite(
             state=ocp.args.StandardSave(leaves),
             history=ocp.args.JsonSave({'history': finite(history)})))
@@ -79,15 +85,19 @@ class Checkpoints:
         kept = self._manager.item_metadata(step)['state']
         kept = {name: tuple(meta.shape) for name, meta in kept.items()}
         _same_names(kept, {n: tuple(x.shape) for n, x in wanted.items()},
-                    f'checkpoint {step} in {self._folder}')
+                    f'checkpoint {step} in {self.folder}')
         found = self._manager.restore(step, args=ocp.args.Composite(
             state=ocp.args.StandardRestore(wanted), history=ocp.args.JsonRestore()))
         leaves = [found['state'][name] for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), found['history']['history']
 
-    def close(self) -> None:
+    def wait(self) -> None:
         """Waits for what is being written."""
         self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and lets go of the folder."""
+        self.wait()
         self._manager.close()
 
 
@@ -143,6 +153,12 @@ def load_note(path: str | pathlib.Path) -> Any:
 
     with safe_open(path, 'np') as file:
         return json.loads((file.metadata() or {}).get('note', 'null'))
+
+
+def _kept(leaf):
+    """A leaf that nothing changes: the host's view of a CPU array is the array's own memory."""
+    on_cpu = all(device.platform == 'cpu' for device in getattr(leaf, 'devices', set)())
+    return np.array(leaf) if on_cpu else leaf
 
 
 def _abstract(leaf):
