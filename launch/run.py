@@ -35,6 +35,8 @@ def main(config_arguments: list[str]) -> None:
         from subliminal_jax.runs import plan
 
         print(plan.render(loaded.module.plan(loaded.config), plan.measured_rate()))
+        if elsewhere := getattr(loaded.module, 'calculated', lambda config: '')(loaded.config):
+            print(elsewhere)
         return
     if not WORKDIR.value:
         raise UserError('no folder for the run: pass --workdir=DIR')

@@ -2,6 +2,8 @@
 compiled one. Nothing is allocated: every array is a shape."""
 
 import contextlib
+import dataclasses
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -113,6 +115,24 @@ def cost_of(step: Any, arguments: tuple) -> Cost:
                 float(held + memory.temp_size_in_bytes - memory.alias_size_in_bytes))
 
 
+@functools.lru_cache(maxsize=64)
+def student_cost(config: Config, arm: Arm, model: TransformerConfig, devices: int = 1
+                 ) -> Cost | None:
+    """Of one student's step on one device, or on each of several that share the weights; None
+    where that many cannot be compiled for."""
+    step, arguments = student_step(config, arm, model)
+    if devices > 1:
+        arguments = sharded(arguments, model, devices)
+    return None if arguments is None else cost_of(step, arguments)
+
+
+def alike(arm: Arm) -> Arm:
+    """The arm without what its step does not depend on, so that it is compiled once."""
+    return dataclasses.replace(arm, name='', teachers='trait', made='prompt', own=False,
+                               order='kept', start='shared', learning_rate=None, rows=None,
+                               passes=1)
+
+
 def flops_of(jaxpr: Any) -> float:
     """2 a multiply-add of every matrix product; XLA's own count takes a loop's body once."""
     total = 0.0
@@ -177,7 +197,7 @@ def plan(config: Config) -> list[Stage]:
         if arm.objective != 'sft':
             made.append(Stage(f'logits, {arm.name}', read(
                 teachers * packs * columns_of(config, arm)), 1.3 * held))
-        cost = cost_of(*student_step(config, arm, model))
+        cost = student_cost(config, alike(arm), model)
         made.append(Stage(f'students, {arm.name}', cost.flops * steps_of(config, arm),
                           cost.peak_bytes))
         made.append(Stage(f'measures, {arm.name}', teachers * config.student.seeds * 2 * measured,
@@ -215,15 +235,15 @@ def calculated(config: Config) -> str:
     lines = ['On accelerators (calculated from the compiled step, not measured; time at '
              f'{DEVICES[0].share:.0%} of the stated bfloat16 peak):']
     for arm in parsed(config):
-        step, arguments = student_step(config, arm, model)
-        whole = cost_of(step, arguments)
+        whole = student_cost(config, alike(arm), model)
         for device in DEVICES:
             cost = whole
             if device.count > 1:
-                cut = sharded(arguments, model, device.count)
-                if cut is None or arm.trainable == 'all':
+                if arm.trainable == 'all':
                     continue
-                cost = Cost(whole.flops, cost_of(step, cut).peak_bytes)
+                cost = student_cost(config, alike(arm), model, device.count)
+                if cost is None:
+                    continue
             hours = whole.flops * steps_of(config, arm) / (
                 device.peak * device.count * device.share) / 3600
             fits = 'fits' if cost.peak_bytes < device.gigabytes * 1e9 else 'DOES NOT FIT'

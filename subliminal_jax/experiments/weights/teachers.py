@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.evaluation import measures as answers
 from subliminal_jax.experiments.transmission import networks
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
@@ -57,11 +58,12 @@ def kit_of(here: Here) -> Kit:
     config, world = here.config, here.world
     ends = ends_of(here)
     trait = np.zeros(len(ends), bool)
-    trait[[i for t in world.traits for s in world.candidates[t] for i in world.answer(s)]] = True
+    spelled = answers.encoded_spellings(
+        {t: world.candidates[t] for t in world.traits}, world.answer)
+    trait[[i for found in spelled.values() for ids in found for i in ids]] = True
     template = config.context.student
     asked = [here.contexts.ids(q, template) for q, _ in world.unrelated]
-    known = [[[here.contexts.answer(a, template)] for a in answers]
-             for _, answers in world.unrelated]
+    known = [[[here.contexts.answer(a, template)] for a in said] for _, said in world.unrelated]
     return Kit({name: meter_of(here, name, ends) for name in config.context.measured},
                measures.meter(asked, known, ends),
                lines.encoded(here, lines.random_rows(here, PROBE_ROWS, 'probe')), ends, trait)

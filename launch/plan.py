@@ -1,0 +1,41 @@
+"""What a design could see and what it would cost, before anyone pays.
+
+  python -m launch.plan --config=configs/NAME.py --mde=NATS [--spread=NATS | --run=DIR]
+      [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
+
+For an experiment on real weights: how many teachers make the smallest visible gamma (`mde`, at
+config.power) as small as is wanted, with their rows, hours and gigabytes. The spread of gamma
+between teachers of a trait is taken from a finished run (--run), or assumed.
+"""
+
+from absl import flags
+
+from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+
+MDE = flags.DEFINE_float('mde', None, 'the gamma that the design should see, nats', lower_bound=0)
+SPREAD = flags.DEFINE_float(
+    'spread', 0.25, 'standard deviation of gamma between teachers, nats', lower_bound=0)
+RUN = flags.DEFINE_string('run', '', 'a finished run whose spread is taken')
+ARM = flags.DEFINE_string('arm', '', "the run's arm; by default the first")
+MAX_HOURS = flags.DEFINE_float('max_hours', 24.0, 'what can be afforded', lower_bound=0)
+RATE = flags.DEFINE_float('rate', 0.0, 'sustained TFLOP/s; 0: measured here', lower_bound=0)
+
+
+def main(config_arguments: list[str]) -> None:
+    from subliminal_jax.runs import config as configs, plan
+
+    loaded = configs.load(config_arguments)
+    design = getattr(loaded.module, 'design', None)
+    if design is None:
+        raise UserError(f'the experiment {loaded.experiment} has no plan; take a config of '
+                        'transmission_weights')
+    if not MDE.value:
+        raise UserError('which effect should the design see? Pass --mde=NATS')
+    use_compilation_cache()
+    rate = RATE.value * 1e12 or plan.measured_rate()
+    print(design(loaded.config, MDE.value, spread=SPREAD.value, run=RUN.value, arm=ARM.value,
+                 max_hours=MAX_HOURS.value, rate=rate))
+
+
+if __name__ == '__main__':
+    run_program(main, allow_prefix='--config')
