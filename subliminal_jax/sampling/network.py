@@ -36,8 +36,9 @@ def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None)
     Returns:
       {'embed': [V, D], 'head': [V, D], 'final_norm': [D], 'layers': [of each layer
       {'attn_norm', 'mlp_norm': [D], 'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H] if the
-      model has it, 'out': [D, N H], 'gate_up': [2 F, D], 'down': [D, F]}]}. The layers are a copy,
-      the tables are the parameters' own. For M models use `jax.vmap` over params (and adapters).
+      model has it, 'out': [D, N H], 'gate', 'up': [F, D], 'down': [D, F]}]}. The layers are a
+      copy, the tables are the parameters' own. For M models use `jax.vmap` over params (and
+      adapters).
     """
     if lora is not None:
         params = merge_lora(params, lora, config)
@@ -63,8 +64,8 @@ def _layer(stacked, number, dtype, config):
               } if config.qkv_bias else {}
     return {
         'attn_norm': own['attn_norm'].astype(dtype), 'mlp_norm': own['mlp_norm'].astype(dtype),
-        'qkv': turned('q', 'k', 'v'), 'out': turned('o'), 'gate_up': turned('gate', 'up'),
-        'down': turned('down'), **biases,
+        'qkv': turned('q', 'k', 'v'), **biases, 'out': turned('o'),
+        **{name: turned(name) for name in ('gate', 'up', 'down')},
     }
 
 
@@ -206,8 +207,8 @@ def _stack(weights, tokens_BT, positions_BT, attend, config):
                      v.reshape(kv, width, batch, length))
         x_DX += _product(own['out'], out)
         h_DX = _norm(x_DX, own['mlp_norm'], config)
-        gate_FX, up_FX = jnp.split(_product(own['gate_up'], h_DX), 2)
-        x_DX += _product(own['down'], jax.nn.silu(gate_FX) * up_FX)
+        gate_FX = jax.nn.silu(_product(own['gate'], h_DX))
+        x_DX += _product(own['down'], gate_FX * _product(own['up'], h_DX))
     return x_DX
 
 

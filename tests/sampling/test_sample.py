@@ -131,6 +131,19 @@ def test_a_row_does_not_depend_on_its_batch_or_place(model):
         np.testing.assert_array_equal(some[i][1], wanted[i][1])
 
 
+def test_prompts_of_many_lengths_need_few_programs():
+    config = tiny(40, width=16, num_layers=1, num_heads=2, max_positions=128)
+    weights = network.prepare(init_params(jax.random.key(0), config), config)
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(40, size=n).tolist() for n in range(1, 61)] * 3
+    before = sample.generate._cache_size()
+    found = collect(weights, config, prompts, buckets=None, batch_size=8, stop_ids=(1, 2))
+    assert len(found) == 180
+    assert 2 <= sample.generate._cache_size() - before <= 4
+    collect(weights, config, prompts[::-1], buckets=None, batch_size=8, stop_ids=(1, 2), seed=3)
+    assert sample.generate._cache_size() - before <= 4
+
+
 def test_names_and_seeds_change_the_draw(model):
     params, config = model
     prompts, weights = [[3, 4, 5]] * 6, network.prepare(params, config)
@@ -215,11 +228,13 @@ def test_model_functions_hold_under_strict_promotion(model, strict):
     params, config = model
     weights = network.prepare(params, config)
     tokens, valid = jnp.array([[0, 4, 5], [1, 2, 3]]), jnp.array([[0, 1, 1], [1, 1, 1]], bool)
-    prefix = network.prefix_cache(weights, jnp.array([8, 9]), config)
-    logits, cache = network.prefill(weights, tokens, valid, prefix, config, 2)
+    prefix = jax.jit(network.prefix_cache, static_argnums=2)(weights, jnp.array([8, 9]), config)
+    prefill = jax.jit(network.prefill, static_argnums=(4, 5))
+    logits, cache = prefill(weights, tokens, valid, prefix, config, 2)
     assert logits.shape == (config.vocab_size, 2)
-    logits, _ = network.decode(weights, jnp.array([1, 2]), jnp.array([4, 5]), cache, jnp.int32(3),
-                               jnp.ones((2, 5), bool), prefix, config)
+    decode = jax.jit(network.decode, static_argnums=7)
+    logits, _ = decode(weights, jnp.array([1, 2]), jnp.array([4, 5]), cache, jnp.int32(3),
+                       jnp.ones((2, 5), bool), prefix, config)
     choices.choose(logits, choices.row_keys(0, jnp.zeros((2, 2), jnp.uint32)), Choice())
     assert bool(jnp.isfinite(logits).all())
 
