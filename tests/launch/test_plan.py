@@ -1,0 +1,85 @@
+"""launch.plan: designs for an effect, and what no design can see."""
+
+import json
+
+import pytest
+
+from subliminal_jax.evaluation import gamma as gammas, intervals
+from subliminal_jax.experiments.weights import costs, designs
+from subliminal_jax.experiments.weights.config import Config
+from subliminal_jax.models import transformer
+from subliminal_jax.runs import UserError, schema
+
+
+def test_the_design_is_the_smallest_that_sees_the_effect():
+    found = designs.smallest(0.3, 8, 0.25, 0.8)
+    assert found.mde <= 0.3
+    fewer = [designs.mde_of(k, s, 0.25, 0.8) for k in range(2, 9) for s in range(2, 17)
+             if k * s < found.traits * found.seeds]
+    assert all(m > 0.3 for m in fewer)
+
+
+def test_its_mde_is_that_of_gamma_itself():
+    """Three traits x four teachers whose own effects spread by 0.25 nats within a trait."""
+    spread, shift = 0.25, (-1.0, -1 / 3, 1 / 3, 1.0)
+    scale = spread / (sum(x * x for x in shift) / 3)**0.5
+    traits = ('a', 'b', 'c')
+    y, trait = {}, {}
+    for t in traits:
+        for n, x in enumerate(shift):
+            trait[f'{t}{n}'] = t
+            # an own effect of x moves the own cell by x over the two others
+            y[f'{t}{n}'] = {k: (1.0 + scale * x) * (k == t) for k in traits}
+    found = gammas.gamma(y, trait)
+    assert found['mde'] == pytest.approx(designs.mde_of(3, 4, spread, 0.8), rel=1e-6)
+
+
+def test_an_effect_that_no_design_sees_is_refused():
+    with pytest.raises(UserError, match='no design .* the smallest it could see'):
+        designs.design(Config(), 0.001, spread=0.25, max_hours=1, rate=1e12)
+
+
+def test_the_spread_comes_from_a_run(tmp_path):
+    arm = {'name': 'a', 'gamma': {'se': 0.1, 'unit': 'teacher', 'per_teacher': dict.fromkeys(
+        'abcd', 0.0)}}
+    (tmp_path / 'results.json').write_text(json.dumps({'arms': [arm]}))
+    assert designs.spread_of(str(tmp_path), '') == pytest.approx(0.2)
+    for run, name, said in ((str(tmp_path / 'x'), '', 'cannot be read'),
+                            (str(tmp_path), 'b', 'the run has a')):
+        with pytest.raises(UserError, match=said):
+            designs.spread_of(run, name)
+
+
+def test_what_cannot_be_afforded_is_refused(monkeypatch):
+    monkeypatch.setattr(costs, 'architecture_of', lambda config: transformer.tiny(64, width=16))
+    config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
+    told = designs.design(config, 0.5, spread=0.25, max_hours=10, rate=1e12)
+    assert 'teachers' in told and 'calculated' in told
+    with pytest.raises(UserError, match='no affordable design'):
+        designs.design(config, 0.5, spread=0.25, max_hours=1e-9, rate=1e12)
+
+
+def test_loops_are_counted_in_full():
+    import jax
+    import jax.numpy as jnp
+
+    def total(w, x):
+        return jax.lax.scan(lambda c, a: (c @ a, None), x, w)[0].sum()
+
+    shapes = (jax.ShapeDtypeStruct((7, 16, 16), jnp.float32),
+              jax.ShapeDtypeStruct((4, 16), jnp.float32))
+    count = costs.flops_of(jax.make_jaxpr(jax.jit(total))(*shapes).jaxpr)
+    assert count == 7 * 2 * 4 * 16 * 16
+    assert intervals.mde(1.0, 4) > 2
+
+
+def test_accelerators_are_calculated_without_weights(monkeypatch):
+    model = transformer.tiny(64, width=32, qkv_bias=True, remat=True, compute_dtype='bfloat16')
+    monkeypatch.setattr(costs, 'architecture_of', lambda config: model)
+    config = schema.override(Config(), {
+        'arms': ('sft: trainable=lora:2',), 'model.compute': 'bfloat16', 'student.packed': 2,
+        'model.dtype': 'bfloat16', 'student.batch_size': 2})
+    told = costs.calculated(config)
+    assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
+    assert 'fits 80' in told and 'fits 16' in told
+    assert costs.calculated(schema.override(config, {'model.compute': 'float32'})) == ''
