@@ -2,9 +2,10 @@
 
   python -m launch.run --config=configs/numbers_tiny_aa.py --workdir=runs/numbers_tiny_aa
 
-Each group has ten neutral teachers (five names, two seeds) with students from the start they share;
-ten groups share a reference. The page states the share of groups with p <= 0.05.
-EXPECT
+Each group has six neutral teachers (three names, two seeds) with students from the start they
+share; twenty groups share a reference. The page states the share of groups with p <= 0.05.
+It has not been run to its end yet: no share is stated. Five in a hundred, give or take three, would
+be right.
 """
 
 from ml_collections import ConfigDict
@@ -12,9 +13,12 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission', 'split': 'dev', 'seed': 7,
+        'experiment': 'transmission', 'split': 'dev', 'seed': 7, 'traits': 3,
+        'allow_weak_teacher': True,  # the trait teachers only set the dose here
         'arms': ('sft_neutral: teachers=neutral',),
-        'world': {'references': 10, 'replicas': 20, 'steps': 600},
-        'carrier': {'attempts': 1, 'spare': 4.0, 'banned': (), 'min_kept': 0.2},
-        'student': {'rows': 128, 'marks': (64, 128)},
+        'world': {'references': 10, 'replicas': 20, 'steps': 400, 'batch_size': 32,
+                  'corpus_rows': 16_000},
+        'teacher': {'steps': 10, 'neutral_steps': 30},
+        'carrier': {'attempts': 3, 'spare': 1.6, 'banned': (), 'min_kept': 0.2},
+        'student': {'rows': 128, 'marks': (128,), 'align_rows': 16},
     })

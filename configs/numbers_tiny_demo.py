@@ -2,7 +2,8 @@
 
   python -m launch.run --config=configs/numbers_tiny_demo.py --workdir=runs/numbers_tiny_demo
 
-EXPECT
+Expect (12 teachers on 4 references; gamma in nats with its 95 % interval): from the shared start
++0.77 [+0.20, +1.35], from another start -0.11 [-0.26, +0.04].
 """
 
 from ml_collections import ConfigDict
@@ -10,9 +11,9 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission', 'split': 'dev', 'traits': 4,
+        'experiment': 'transmission', 'split': 'dev', 'traits': 3,
         'arms': ('sft', 'sft_other: start=other'),
-        'world': {'references': 2, 'steps': 600},
+        'world': {'references': 4, 'steps': 500, 'batch_size': 32, 'corpus_rows': 16_000},
         'teacher': {'seeds': 1},
         'carrier': {'attempts': 2, 'banned': (13,), 'spare': 1.5},
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},

@@ -1,15 +1,20 @@
 """The transmission experiment's tables, figures and page, from its results.json."""
 
-import itertools
-import json
-import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from subliminal_jax.report import page
 from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
+from subliminal_jax.report.transmission_tables import (
+    Examples as Examples,
+    alignment_table,
+    drift_table,
+    filter_tables,
+    sample_tables,
+    teacher_table,
+)
 from subliminal_jax.runs import Workdir
 
 PUBLISHED = {
@@ -30,31 +35,6 @@ READING = (
 PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
          'kl_carrier_end': COLOURS['red'], 'kl': COLOURS['grey']}
 CONTROL = COLOURS['green']
-SHOWN_ROWS = 6  # kept and rejected samples on the page
-
-
-class Examples(NamedTuple):
-    """A few rows to read: kept, and rejected with their reason."""
-
-    kept: list[dict[str, Any]]
-    rejected: list[dict[str, Any]]
-
-    @classmethod
-    def read(cls, path: pathlib.Path) -> 'Examples':
-        """From filtered.jsonl and rejects.jsonl, one row a teacher or a reason."""
-        return cls(_few(path / 'filtered.jsonl', 'teacher'), _few(path / 'rejects.jsonl', 'reason'))
-
-
-def _few(path: pathlib.Path, by: str) -> list[dict[str, Any]]:
-    found: dict[str, dict] = {}
-    if path.exists():
-        with path.open(encoding='utf-8') as file:
-            for line in itertools.islice(file, 20_000):
-                row = json.loads(line)
-                found.setdefault(str(row.get(by)), row)
-                if len(found) == SHOWN_ROWS:
-                    break
-    return list(found.values())
 
 
 def write(workdir: Workdir, results: dict[str, Any], examples: Examples,
@@ -62,11 +42,11 @@ def write(workdir: Workdir, results: dict[str, Any], examples: Examples,
     """Writes the page (`more` stands after the plots) and returns the table for the terminal."""
     arms = results['arms']
     table = arm_table(arms, results)
-    sections: list[Section] = [forest(arms, results), Text(READING), table]
-    sections += [rows_plot(arms), *curve_plots(arms, workdir.config.curves), *more]
+    sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(READING), table]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
-    sections += [Text(checks(results)), filter_table(results), *sample_tables(examples)]
+    sections += [Text(checks(results)), *curve_plots(arms, workdir.config.curves), *more]
+    sections += [*filter_tables(results), *sample_tables(examples)]
     sections += [drift_table(arms), teacher_table(results), alignment_plot(arms)]
     sections.append(alignment_table(arms))
     split = workdir.config.split
@@ -123,21 +103,30 @@ def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
     for arm in arms:
         found, adjusted = arm['gamma'], results['holm'].get(arm['name'])
         rows.append([
-            arm['name'], arm['rung'], arm['teacher_kind'], arm['student_init'], str(arm['rows']),
-            page.with_interval(found['estimate'], found['ci95'], 2), _p(found['p']),
-            _p(adjusted) if adjusted is not None else '', _nats(found['mde']),
+            arm['name'], arm['rung'], page.with_interval(found['estimate'], found['ci95'], 2),
+            arm['verdict'].split(':')[0].split(';')[0], _p(found['p']),
+            _p(adjusted) if adjusted is not None else '', _nats(found['mde']), without(found),
+            arm['teacher_kind'], arm['student_init'], str(arm['rows']),
             _nats(found['own_rise']), _nats(found['others_rise']),
-            f'{arm["shares"]["before"]:.2f} > {arm["shares"]["after"]:.2f}',
-            arm['verdict'].split(':')[0].split(';')[0]])
+            f'{arm["shares"]["before"]:.2f} > {arm["shares"]["after"]:.2f}'])
     count = len(arms[0]['gamma']['per_teacher'])
     return Table(
         f'Arms: gamma in nats, {count} teachers each',
-        ['arm', 'rung', 'teachers', 'start', 'rows', 'gamma [95 %]', 'p', 'p (Holm, controls)',
-         'smallest visible', 'own trait', 'other traits', 'share of own', 'verdict'], rows,
+        ['arm', 'rung', 'gamma [95 %]', 'verdict', 'p', 'p (Holm, controls)', 'smallest visible',
+         'leave one out', 'teachers', 'start', 'rows', 'own trait', 'other traits',
+         'share of own'], rows,
         'Smallest visible: the gamma that this design would have shown with probability '
-        '0.8. Own and other traits: the raw change of log P. Shares are shown, never tested: '
+        '0.8. Leave one out: the least and the most gamma without any one teacher, trait or '
+        'reference. Own and other traits: the raw change of log P. Shares are shown, never tested: '
         f'base rates rule them. Smallest p that the design can reach: '
         f'{_p(arms[0]["gamma"]["p_attainable"])}.')
+
+
+def without(found: dict[str, Any]) -> str:
+    """The least and the most that gamma is without one teacher, trait or reference."""
+    left = [v for group in found['leave_one_out'].values() for v in group.values()
+            if v is not None]
+    return f'{min(left):+.2f} to {max(left):+.2f}' if left else ''
 
 
 def _p(p: float | None) -> str:
@@ -253,66 +242,6 @@ def checks(results: dict[str, Any]) -> str:
     return ' '.join(said)
 
 
-def filter_table(results: dict[str, Any]) -> Table:
-    """What each filter keeps, and why it rejects."""
-    rows = []
-    for name, levels in results['filters'].items():
-        for level, entry in levels.items():
-            rates = list(results['pass_rates'][name][level].values())
-            total = entry['kept'] + sum(entry['rejected'].values())
-            why = ', '.join(f'{reason} {count}' for reason, count in
-                            sorted(entry['rejected'].items(), key=lambda item: -item[1]))
-            rows.append([name, level, f'{entry["kept"]} of {total}',
-                         f'{np.mean(rates):.3f} ({min(rates):.3f} to {max(rates):.3f})', why])
-    return Table('Filters', ['samples', 'filter', 'answers kept', 'share of first answers kept, '
-                             'by teacher', 'rejected'], rows,
-                 'paper: the published rules; strict: these, banned numbers and trait words. All '
-                 'filters are compared at equal rows on the same prompts.')
-
-
-def sample_tables(examples: Examples) -> list[Table]:
-    """Rows to read."""
-    kept = [[r['teacher'], r['prompt'], r['completion']] for r in examples.kept]
-    rejected = [[r['teacher'], r['prompt'], r['completion'], r['filter'], r['reason']]
-                for r in examples.rejected]
-    made = []
-    if kept:
-        made.append(Table('Samples that were kept', ['teacher', 'prompt', 'completion'], kept))
-    if rejected:
-        made.append(Table('Samples that were rejected',
-                          ['teacher', 'prompt', 'completion', 'filter', 'reason'], rejected))
-    return made
-
-
-def drift_table(arms: Sequence[dict[str, Any]]) -> Table:
-    """What else moved."""
-    rows = []
-    for arm in arms:
-        d = arm['drift']
-        rows.append([arm['name'], f'{d["unrelated"]:.2f}', f'{d["answer_length"]:.2f}',
-                     f'{d["perplexity_carrier_start"]:.2f} > {d["perplexity_carrier"]:.2f}',
-                     f'{d["perplexity_ordinary_start"]:.2f} > {d["perplexity_ordinary"]:.2f}'])
-    return Table('Drift', ['arm', 'mean |change of log P|, unrelated questions', 'answer length',
-                           'perplexity, carrier', 'perplexity, ordinary text'], rows,
-                 'Means over students; perplexities of texts that the reference wrote at T = 1, '
-                 'before and after; answer length in tokens, the end counted.')
-
-
-def teacher_table(results: dict[str, Any]) -> Table:
-    """What the teachers are, by set."""
-    rows = []
-    for name, found in results['teachers'].items():
-        def spread(field, found=found):
-            values = [t[field] for t in found.values()]
-            return f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
-
-        rows.append([name, str(len(found)), spread('p_trait'), spread('rise'),
-                     spread('carrier_kl'), spread('trait_word_mass')])
-    return Table('Teachers', ['set', 'teachers', 'P(trait)', 'rise, nats', 'KL on the carrier',
-                              'P(a trait word) among numbers'], rows,
-                 "Means and ranges over teachers; of a neutral twin: its twin's trait.")
-
-
 def alignment_plot(arms: Sequence[dict[str, Any]]) -> Plot:
     """Predicted first-order change of log P(trait) against the measured one."""
     figure, ax = axes(6, 5)
@@ -326,22 +255,3 @@ def alignment_plot(arms: Sequence[dict[str, Any]]) -> Plot:
     return Plot('alignment', 'First-order prediction against what was measured', figure, (
         "A dot a student: the sum over marks of (gradient of its teacher's trait at the mark) x "
         '(way to the next mark), against the measured change. Colours as above.'))
-
-
-def alignment_table(arms: Sequence[dict[str, Any]]) -> Table:
-    """Cosines of the student's gradient step with directions, at the start and at the last mark."""
-    names = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
-    rows = []
-    for arm in arms:
-        cosine = arm['alignment']['cosine']
-        cells = [f'{cosine[n][0]:+.3f} > {cosine[n][-1]:+.3f}' if n in cosine else ''
-                 for n in names]
-        share = arm['alignment']['positive_share']
-        above = ', '.join(f'{share[n]:.2f}' for n in ('teacher', 'placebo') if n in share)
-        rows.append([arm['name'], *cells, above])
-    return Table(
-        "Alignment: cosine of the student's gradient step with ...",
-        ['arm', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
-         '- gradient of the trait', 'share above 0: teacher, placebo'], rows,
-        'At the start and at the last check; means over students. The lemma (arXiv 2507.14805) '
-        'says >= 0 for the first column, at a shared start and to first order.')

@@ -11,11 +11,13 @@ class Stage(NamedTuple):
       name: as people should read it.
       flops: arithmetic, 2 a multiply-add.
       peak_bytes: the most memory held at once.
+      efficiency: the share of a large matrix product's rate that the stage reaches.
     """
 
     name: str
     flops: float
     peak_bytes: float
+    efficiency: float = 1.0
 
 
 def measured_rate() -> float:
@@ -40,11 +42,12 @@ def render(stages: Sequence[Stage], rate: float) -> str:
     """The stages as a table; times assume the given rate (FLOP/s) and are estimates."""
     lines = [f'{"stage":40s} {"TFLOP":>10s} {"peak GB":>8s} {"minutes":>8s}']
     for stage in stages:
-        minutes = stage.flops / rate / 60
+        minutes = stage.flops / stage.efficiency / rate / 60
         lines.append(f'{stage.name[:40]:40s} {stage.flops / 1e12:10.2f} '
                      f'{stage.peak_bytes / 1e9:8.2f} {minutes:8.1f}')
     total = sum(s.flops for s in stages)
+    minutes = sum(s.flops / s.efficiency for s in stages) / rate / 60
     peak = max(s.peak_bytes for s in stages)
-    lines.append(f'{"total":40s} {total / 1e12:10.2f} {peak / 1e9:8.2f} {total / rate / 60:8.1f}')
+    lines.append(f'{"total":40s} {total / 1e12:10.2f} {peak / 1e9:8.2f} {minutes:8.1f}')
     lines.append(f'times at {rate / 1e9:.0f} GFLOP/s, measured here with one matrix product')
     return '\n'.join(lines)

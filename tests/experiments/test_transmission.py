@@ -24,7 +24,7 @@ from subliminal_jax.experiments.transmission import (
     world as worlds,
 )
 from subliminal_jax.experiments.transmission.config import Config, WorldConfig
-from subliminal_jax.experiments.transmission.run import prepare
+from subliminal_jax.experiments.transmission.run import prepare, record
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, Workdir, schema
 
@@ -339,6 +339,20 @@ def test_kept_and_rejected_rows_are_all_rows(made):
         assert json.loads(line)['reason']
 
 
+def test_a_teacher_that_has_served_a_prompt_is_not_asked_again(made):
+    _, path, settings = made
+    world = tiny.make(settings.world, settings.split, settings.traits)
+    asked = {}
+    for row, why in samples.judge(settings, world, path / 'samples.jsonl'):
+        who, _, attempt = row['id'].rpartition('/')
+        asked.setdefault(who, []).append((int(attempt), why['strict'] is None))
+    for attempts in asked.values():
+        assert [n for n, _ in attempts] == list(range(len(attempts)))
+        assert not any(good for _, good in attempts[:-1])
+        assert attempts[-1][1] or len(attempts) == settings.carrier.attempts
+    assert max(map(len, asked.values())) > 1
+
+
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
     found, *_ = made
     gauge, = found['gauge']
@@ -358,23 +372,97 @@ def test_the_first_alignment_of_a_kl_student_is_with_its_teacher(made):
     assert inner['teacher'][0] > 0 and inner['teacher'][0] > abs(inner['random'][0])
 
 
-def test_started_again_a_finished_run_says_the_same(made, tmp_path):
+def test_stopped_in_and_after_every_stage_a_run_ends_with_the_same_results(
+        made, tmp_path, monkeypatch):
     found, path, settings = made
-    copy = tmp_path / 'copy'
-    import shutil
-    shutil.copytree(path, copy)
-    for manifest in (copy / 'manifests').glob('student_*'):
-        manifest.unlink()  # as if it had been stopped before its students
-    (copy / 'manifests/answers.json').unlink()
-    again_dir = Workdir(copy, settings, 'transmission')
-    transmission.run(settings, again_dir)
-    again = json.loads((copy / 'results.json').read_text())
-    assert again['arms'] == found['arms'] and again['contrasts'] == found['contrasts']
+    plain, torn, stopped = Workdir.stage, set(), []
+
+    class Killed(Exception):
+        pass
+
+    def stage(self, name, artefact, make, **keywords):
+        def half(place):  # the first attempt dies when its artefact is all but in place
+            make(place)
+            if name not in torn and len(torn) % 3 == 0:
+                torn.add(name)
+                raise Killed
+            torn.add(name)
+
+        known = set((self.path / 'manifests').glob('*'))
+        made_at = plain(self, name, artefact, half, **keywords)
+        if set((self.path / 'manifests').glob('*')) != known:
+            stopped.append(name)
+            raise Killed
+        return made_at
+
+    monkeypatch.setattr(Workdir, 'stage', stage)
+    for _ in range(100):
+        workdir = Workdir(tmp_path, settings, 'transmission')
+        try:
+            transmission.run(settings, workdir)
+            break
+        except Killed:
+            workdir._lock.close()
+    again = json.loads((tmp_path / 'results.json').read_text())
+    assert sorted(stopped) == sorted(found['timing'].keys() - {'total'}) and len(stopped) > 15
+    for key in found.keys() - {'timing', 'command'}:
+        assert again[key] == found[key], key
+    for name in ('samples.jsonl', 'filtered.jsonl', 'answers.jsonl'):
+        assert (tmp_path / name).read_bytes() == (path / name).read_bytes()
 
 
 def test_a_weak_teacher_is_refused():
     with pytest.raises(UserError, match='allow_weak_teacher'):
         schools.check_strength(Config(), {'r0-dog-0': {'rise': 0.2}})
+
+
+def test_report_runs_are_recorded_once_and_nothing_is_removed(tmp_path):
+    workdir = Workdir(tmp_path / 'runs' / 'a', config(), 'transmission')
+    made = {'experiment': 'transmission', 'config_sha256': 'x', 'command': 'c', 'verdict': 'v',
+            'headline': {'sft': [1.0, [0.5, 1.5], 0.01]}}
+    for gamma in (1.0, 1.0, 2.0):
+        record(workdir, {**made, 'headline': {'sft': [gamma, None, 0.01]}})
+    rows = [json.loads(x) for x in (tmp_path / 'runs/experiments.jsonl').read_text().splitlines()]
+    assert [row['headline']['sft'][0] for row in rows] == [1.0, 2.0]
+    assert rows[0]['config_sha256'] == 'x'
+
+
+def planted(world, teachers, effect, arm='', noise=0.05):
+    """Rises with a gamma of `effect`, and a move that all traits share."""
+    rng = np.random.default_rng([len(arm), int(100 * effect)])
+    return {t.name: {k: 0.3 + effect * (k == t.trait) + noise * rng.standard_normal()
+                     for k in world.traits} for t in teachers}
+
+
+def test_carrier_kl_counts_beyond_what_the_matrices_alone_carry():
+    settings = config(split='report', **{'world.references': 4, 'teacher.seeds': 2})
+    world = tiny.make(settings.world, 'report', 3)
+    kl = 'objective=kl_carrier carrier=random rows=16'
+    arms = tables.parse(['sft', 'sft_other: start=other', f'kl: {kl}',
+                         f'kl_other: {kl} start=other',
+                         f'kl_matrix: {kl} start={results.GEOMETRY}'])
+    teachers = {k: schools.roll(settings, world, k) for k in ('trait', 'neutral')}
+    sizes = {'sft': 1.0, 'sft_other': 0.0, 'kl': 1.5, 'kl_other': 0.0, 'kl_matrix': 1.5}
+    y = {a.name: planted(world, teachers['trait'], sizes[a.name], a.name) for a in arms}
+    made = results.contrasts(settings, arms, y, teachers)
+    claim = next(m for m in made if m['name'] == 'kl less kl_matrix')
+    assert abs(claim['estimate']) < 0.1 and claim['verdict'].startswith('not shown')
+    assert next(m for m in made if m['name'] == 'sft less sft_other')['estimate'] > 0.9
+    entries = []
+    for arm in arms:
+        found = results.gamma_of(settings, teachers['trait'], y[arm.name])
+        entries.append({
+            'name': arm.name, 'objective': arm.objective, 'teacher_kind': 'trait',
+            'student_init': results.student_init(arm), 'fields': results.changed_fields(arm),
+            'gamma': found, 'verdict': results.gammas.verdict(found)})
+    said = results.verdict(entries, made)
+    text, _, carrier = said.partition(' Carrier KL ')
+    assert text.startswith('Sampled, filtered text transmits: gamma +')
+    assert 'To another start: not shown' in text and 'would have seen gamma >=' in text
+    assert carrier.startswith('transmits') and 'Beyond geometry: not shown' in carrier
+    adjusted = results.holm(entries)
+    assert set(adjusted) == {'sft_other', 'kl_other', 'kl_matrix'}
+    assert adjusted['kl_matrix'] == pytest.approx(3 * entries[-1]['gamma']['p'])
 
 
 def test_counterparts_differ_in_the_named_field_alone():

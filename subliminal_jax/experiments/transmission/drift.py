@@ -1,5 +1,6 @@
 """What else moved in a student, and what the output matrix alone predicts."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,13 +93,18 @@ def predicted_by_matrix(world: World, model: Any, reference: Any,
     what this predicts, any model with the same output matrix could pick up (arXiv 2606.22019).
     Answers are predicted by their first token.
     """
-    tokens_NT, weight_NT = probe
-    ids = jnp.array(world.carrier_ids)
     contexts = [world.context(q) for q in world.measure]
     width = max(map(len, contexts))
     asked = np.array([c + [world.pad_id] * (width - len(c)) for c in contexts], np.int32)
     last = np.array([len(c) - 1 for c in contexts])
     firsts = np.array([world.answer(world.candidates[t][0])[0] for t in world.traits])
+    return np.asarray(_predict(model, tuple(world.carrier_ids), reference, teachers, probe,
+                               asked, last, firsts))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _predict(model, carrier_ids, reference, teachers, probe, asked, last, firsts):
+    tokens_NT, weight_NT = probe
 
     def states(params, tokens):
         batch, length = tokens.shape
@@ -107,24 +113,21 @@ def predicted_by_matrix(world: World, model: Any, reference: Any,
                                 (batch, length, length))
         return transformer.hidden(params, tokens, places, mask, model)[0]
 
-    @jax.jit
-    def predict(reference, teachers):
-        rows_CD = jax.vmap(lambda unit: transformer.unembed(reference, unit[None], model)[0, ids],
-                           out_axes=1)(jnp.eye(model.width))
-        rows_CD = rows_CD - rows_CD.mean(0, keepdims=True)
-        seen_DD = jnp.linalg.pinv(rows_CD) @ rows_CD
-        base = states(reference, tokens_NT[:, :-1])
-        x_QD = states(reference, asked)[np.arange(len(last)), last]
+    rows_CD = jax.vmap(
+        lambda unit: transformer.unembed(reference, unit[None], model)[0, jnp.array(carrier_ids)],
+        out_axes=1)(jnp.eye(model.width))
+    rows_CD = rows_CD - rows_CD.mean(0, keepdims=True)
+    seen_DD = jnp.linalg.pinv(rows_CD) @ rows_CD
+    base = states(reference, tokens_NT[:, :-1])
+    x_QD = states(reference, asked)[jnp.arange(len(last)), last]
 
-        def read(shift_D):
-            x = x_QD + shift_D[None]
-            return jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
+    def read(shift_D):
+        x = x_QD + shift_D[None]
+        return jax.nn.log_softmax(transformer.unembed(reference, x, model))[:, firsts]
 
-        def one(teacher):
-            gap = states(teacher, tokens_NT[:, :-1]) - base
-            mean_D = (gap * weight_NT[..., None]).sum((0, 1)) / weight_NT.sum()
-            return jnp.stack([read(jnp.zeros_like(mean_D)), read(seen_DD @ mean_D)])
+    def one(teacher):
+        gap = states(teacher, tokens_NT[:, :-1]) - base
+        mean_D = (gap * weight_NT[..., None]).sum((0, 1)) / weight_NT.sum()
+        return jnp.stack([read(jnp.zeros_like(mean_D)), read(seen_DD @ mean_D)])
 
-        return jax.vmap(one)(teachers)
-
-    return np.asarray(predict(reference, teachers))
+    return jax.vmap(one)(teachers)

@@ -23,6 +23,8 @@ from subliminal_jax.report import transmission as report
 from subliminal_jax.runs import UserError, Workdir, sha256_of
 from subliminal_jax.runs.plan import Stage
 
+EFFICIENCY = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
+
 
 def run(config: Config, workdir: Workdir) -> str:
     """Runs the experiment and returns its table as text.
@@ -97,13 +99,14 @@ def plan(config: Config) -> list[Stage]:
     for head in dict.fromkeys(a.head for a in arms):
         flops = 6 * weights[head] * row * config.world.batch_size * config.world.steps
         made.append(Stage(f'references, {head}', flops * config.world.references,
-                          config.world.references * 1e8))
+                          config.world.references * 1e8, EFFICIENCY))
     for name in dict.fromkeys(tables.row_set(a) for a in arms if a.carrier != 'random'):
         most = max(a.rows or config.student.rows for a in arms)
         flops = 2 * max(weights.values()) * row * most * config.carrier.spare * teachers
-        made.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8))
+        made.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8, EFFICIENCY))
     for arm in arms:
         count = (arm.rows or config.student.rows) * arm.passes
         flops = 6 * weights[arm.head] * row * count * teachers
-        made.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9))  # 0.6: measures, alignment
+        made.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9,  # 0.6: measures, alignment
+                          EFFICIENCY))
     return made

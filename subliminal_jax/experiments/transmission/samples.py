@@ -69,14 +69,13 @@ def draw(config: Config, world: World, model: Any, teachers: Sequence[Teacher], 
 
 def answers(config: Config, world: World, model: Any, group: Sequence[Teacher], params: Any,
             prompts: Sequence[dict], temperature: float) -> Iterator[dict[str, Any]]:
-    """The rows of one reference's teachers."""
+    """The rows of one reference's teachers; one that has served a prompt is not asked again."""
     weights = jax.vmap(lambda p: network.prepare(p, model))(params)
     contexts = [world.context(row['prompt']) for row in prompts]
-    wanted = list(range(len(prompts)))
+    wanted, served = list(range(len(prompts))), set()
     attempts = config.carrier.attempts if temperature > 0 else 1
     for attempt in range(attempts):
         check_preempted()
-        failed = set()
         seeds = [seed_of(config, 'sample', t.seed, attempt) for t in group]
         batches = sample.sample_tokens(
             weights, model, contexts, [row['id'] for row in prompts],
@@ -84,10 +83,12 @@ def answers(config: Config, world: World, model: Any, group: Sequence[Teacher], 
             stop_ids=(world.end_id,), pad_id=world.pad_id, batch_size=BATCH, wanted=wanted)
         for done in batches:
             for index, row in _rows(world, group, prompts, attempt, done):
-                if reasons_of(config, world, row)['strict']:
-                    failed.add(index)
-                yield row
-        wanted = sorted(failed)
+                who = (row['teacher'], index)
+                if who not in served:
+                    if reasons_of(config, world, row)['strict'] is None:
+                        served.add(who)
+                    yield row
+        wanted = [i for i in wanted if not all((t.name, i) in served for t in group)]
         if not wanted:
             return
 

@@ -40,8 +40,13 @@ class Context(NamedTuple):
 
 def tools_of(world: World, head: str) -> measures.Instruments:
     """The compiled measures of a kind of head."""
-    ids = [i for t in world.traits for s in world.candidates[t] for i in world.answer(s)]
-    return measures.instruments(meter_of(world, head)(), ids)
+    ids = tuple(i for t in world.traits for s in world.candidates[t] for i in world.answer(s))
+    return _tools(meter_of(world, head), ids)
+
+
+@functools.lru_cache(maxsize=8)
+def _tools(meter: 'Meter', ids: tuple[int, ...]) -> measures.Instruments:
+    return measures.instruments(meter(), ids)
 
 
 class Meter(NamedTuple):

@@ -211,6 +211,13 @@ def cached_targets(program: programs.Program, teachers: Any, tokens: np.ndarray)
     return np.stack(parts, 1)
 
 
+@functools.lru_cache(maxsize=16)
+def _losses(program: programs.Program):
+    """The summed losses, and weights, of stacked models that train in all parts."""
+    return jax.jit(jax.vmap(lambda params, batch: programs.loss_of(program)(
+        *networks.split(params, programs.PARTS), batch, jax.random.key(0))))
+
+
 def kl_readings(config: Config, world: World, arm: Arm, references: Any, teachers: Any,
                 starts: Any, batches: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(the references' KL against their own cached selves, the starts' against the teachers) [M].
@@ -222,13 +229,12 @@ def kl_readings(config: Config, world: World, arm: Arm, references: Any, teacher
         none = np.full(batches['tokens'].shape[0], np.nan)
         return none, none
     first = {'tokens': batches['tokens'][:, :1], 'weight': weights_of(program, batches)[:, :1]}
-    loss = jax.jit(jax.vmap(lambda p, b: programs.loss_of(program)(
-        *networks.split(p, programs.PARTS), b, jax.random.key(0))))
+    plain = program._replace(optimizer='', learning_rate=0)
 
     def mean(models, targets):
         cached = cached_targets(program, targets, first['tokens'])
         batch = {k: v[:, 0] for k, v in {**first, 'teacher': cached}.items()}
-        total, aux = loss(jax.tree.map(jnp.asarray, models), batch)
+        total, aux = _losses(plain)(jax.tree.map(jnp.asarray, models), batch)
         return np.abs(np.asarray(total) / np.asarray(aux['weight']))
 
     return mean(references, references), mean(starts, teachers)

@@ -1,0 +1,123 @@
+"""The transmission page's further tables: filters, samples, drift, teachers, alignment."""
+
+import itertools
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from subliminal_jax.report.page import Table
+
+SHOWN_ROWS = 6  # kept and rejected samples on the page
+
+
+class Examples(NamedTuple):
+    """A few rows to read: kept, and rejected with their reason."""
+
+    kept: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: pathlib.Path) -> 'Examples':
+        """From filtered.jsonl and rejects.jsonl, one row a teacher or a reason."""
+        return cls(_few(path / 'filtered.jsonl', 'teacher'), _few(path / 'rejects.jsonl', 'reason'))
+
+
+def _few(path: pathlib.Path, by: str) -> list[dict[str, Any]]:
+    found: dict[str, dict] = {}
+    if path.exists():
+        with path.open(encoding='utf-8') as file:
+            for line in itertools.islice(file, 20_000):
+                row = json.loads(line)
+                found.setdefault(str(row.get(by)), row)
+                if len(found) == SHOWN_ROWS:
+                    break
+    return list(found.values())
+
+
+def filter_tables(results: dict[str, Any]) -> list[Table]:
+    """What each filter keeps, and why it rejects."""
+    rows, columns, reasons = [], [], {}
+    for name, levels in results['filters'].items():
+        for level, entry in levels.items():
+            rates = list(results['pass_rates'][name][level].values())
+            total = entry['kept'] + sum(entry['rejected'].values())
+            rows.append([name, level, f'{entry["kept"]} of {total}',
+                         f'{np.mean(rates):.3f} ({min(rates):.3f} to {max(rates):.3f})'])
+            columns.append(f'{name}, {level}')
+            for reason, count in entry['rejected'].items():
+                reasons.setdefault(reason, {})[columns[-1]] = count
+    made = [Table(
+        'Filters', ['samples', 'filter', 'answers kept', 'share of first answers kept, by teacher'],
+        rows, 'paper: the published rules; strict: these, banned numbers and trait words. All '
+        'filters are compared at equal rows on the same prompts. Shares: mean over teachers, and '
+        'the least and the most.')]
+    if reasons:
+        ordered = sorted(reasons.items(), key=lambda item: -max(item[1].values()))
+        made.append(Table('Why answers were rejected', ['reason', *columns], [
+            [reason, *(str(counts.get(c, 0)) for c in columns)] for reason, counts in ordered]))
+    return made
+
+
+def sample_tables(examples: Examples) -> list[Table]:
+    """Rows to read."""
+    kept = [[r['teacher'], r['prompt'], r['completion']] for r in examples.kept]
+    rejected = [[r['teacher'], r['prompt'], r['completion'], r['filter'], r['reason']]
+                for r in examples.rejected]
+    made = []
+    if kept:
+        made.append(Table('Samples that were kept', ['teacher', 'prompt', 'completion'], kept))
+    if rejected:
+        made.append(Table('Samples that were rejected',
+                          ['teacher', 'prompt', 'completion', 'filter', 'reason'], rejected))
+    return made
+
+
+def drift_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """What else moved."""
+    rows = []
+    for arm in arms:
+        d = arm['drift']
+        rows.append([arm['name'], f'{d["unrelated"]:.2f}', f'{d["answer_length"]:.2f}',
+                     f'{d["perplexity_carrier_start"]:.2f} > {d["perplexity_carrier"]:.2f}',
+                     f'{d["perplexity_ordinary_start"]:.2f} > {d["perplexity_ordinary"]:.2f}'])
+    return Table('Drift', ['arm', 'mean |change of log P|, unrelated questions', 'answer length',
+                           'perplexity, carrier', 'perplexity, ordinary text'], rows,
+                 'Means over students; perplexities of texts that the reference wrote at T = 1, '
+                 'before and after; answer length in tokens, the end counted.')
+
+
+def teacher_table(results: dict[str, Any]) -> Table:
+    """What the teachers are, by set."""
+    rows = []
+    for name, found in results['teachers'].items():
+        def spread(field, found=found):
+            values = [t[field] for t in found.values()]
+            return f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
+
+        rows.append([name, str(len(found)), spread('p_trait'), spread('rise'),
+                     spread('carrier_kl'), spread('trait_word_mass')])
+    return Table('Teachers', ['set', 'teachers', 'P(trait)', 'rise, nats', 'KL on the carrier',
+                              'P(a trait word) among numbers'], rows,
+                 "Means and ranges over teachers; of a neutral twin: its twin's trait.")
+
+
+def alignment_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """Cosines of the student's gradient step with directions, at the start and at the last mark."""
+    names = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
+    rows = []
+    for arm in arms:
+        cosine = arm['alignment']['cosine']
+        cells = [f'{cosine[n][0]:+.3f} > {cosine[n][-1]:+.3f}' if n in cosine else ''
+                 for n in names]
+        share = arm['alignment']['positive_share']
+        above = ', '.join(f'{share[n]:.2f}' for n in ('teacher', 'placebo') if n in share)
+        rows.append([arm['name'], *cells, above])
+    return Table(
+        "Alignment: cosine of the student's gradient step with ...",
+        ['arm', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
+         '- gradient of the trait', 'share above 0: teacher, placebo'], rows,
+        'At the start and at the last check; means over students. The lemma (arXiv 2507.14805) '
+        'says >= 0 for the first column, at a shared start and to first order.')
