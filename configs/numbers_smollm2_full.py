@@ -2,7 +2,7 @@
 
   python -m launch.run --config=configs/numbers_smollm2_full.py --workdir=runs/smollm2_full
 
-EXPECT
+Not run to its end yet: no figures to expect are known; --dry_run estimates its cost.
 """
 
 from ml_collections import ConfigDict
