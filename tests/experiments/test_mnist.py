@@ -170,14 +170,13 @@ def scores(stacks, data):
     return (np.asarray(logits)[:, :, :10].argmax(2) == labels).mean(-1)
 
 
-@pytest.mark.parametrize('chunk', [2, 4])
-def test_devices_and_chunks_change_rounding_only(chunk, small, on_eight, data):
-    """Eight devices of two models each against one device, at an equal and at another chunk."""
+def test_devices_change_rounding_only(small, on_eight, data):
+    """Eight devices of two models each against one device of two."""
     _, one, _, keys, other, _ = small
-    alone = trained(one, keys[4:4 + chunk], other[4:4 + chunk], data)
-    np.testing.assert_array_equal(alone[4], on_eight[4][4:4 + chunk])  # the noise
+    alone = trained(one, keys[4:6], other[4:6], data)
+    np.testing.assert_array_equal(alone[4], on_eight[4][4:6])  # the noise
     for place in (1, 3):  # teachers, students
-        difference = scores(alone[place], data) - scores(on_eight[place], data)[4:4 + chunk]
+        difference = scores(alone[place], data) - scores(on_eight[place], data)[4:6]
         assert np.abs(difference).max() <= 0.005
 
 

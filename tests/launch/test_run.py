@@ -125,7 +125,8 @@ def machine(tmp_path_factory):
     blobs.into_cache(cache)
     environment = {**os.environ, 'SUBLIMINAL_JAX_CACHE': str(cache),
                    'XLA_FLAGS': '--xla_force_host_platform_device_count=1'}
-    settings = {**blobs.SMALL, 'num_models': '6', 'conditions': 'reference,teacher,student_aux'}
+    settings = {**blobs.SMALL, 'num_models': '6', 'conditions': 'reference,teacher,student_aux',
+                'student.epochs': '20'}
 
     def start(workdir, **changes):
         command = [sys.executable, '-m', 'launch.run', MNIST, f'--workdir={workdir}',
@@ -141,14 +142,15 @@ def results_of(path):
     return {k: v for k, v in results.items() if k not in ('timing', 'command')}
 
 
-def after_first_chunk(path, process):
-    """Waits until a chunk is done and the next is under way."""
-    for _ in range(1200):
+def stop_after_first_chunk(path, process):
+    """Halts the run once a chunk is done and the next is under way."""
+    while process.poll() is None:
         chunks = len(list(path.glob('cell00/*.npz')))
-        rows = (path / 'metrics.jsonl').read_text() if chunks else ''
-        if 'models0002' in rows or process.poll() is not None:
+        if chunks and 'models0002' in (path / 'metrics.jsonl').read_text():
+            process.send_signal(signal.SIGSTOP)
             return
-        time.sleep(0.05)
+        time.sleep(0.02)
+    pytest.fail(f'the run ended first: {process.stderr.read()}')
 
 
 @pytest.fixture(scope='module')
@@ -182,11 +184,14 @@ def test_a_second_start_skips_what_is_done(machine, clean):
 @pytest.mark.parametrize('sign, status', [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stopped_run_goes_on_to_the_same_results(machine, clean, tmp_path, sign, status):
     process = machine(tmp_path)
-    after_first_chunk(tmp_path, process)
-    locked = machine(tmp_path)  # the folder is held as long as the run lives
-    _, err = locked.communicate(timeout=240)
-    assert locked.returncode == 1 and 'in use by a run that is alive' in err
-    process.send_signal(sign)
+    stop_after_first_chunk(tmp_path, process)
+    try:
+        locked = machine(tmp_path)  # the folder is held as long as the run lives
+        _, err = locked.communicate(timeout=240)
+        assert locked.returncode == 1 and 'in use by a run that is alive' in err
+    finally:
+        process.send_signal(sign)
+        process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=240)
     assert process.returncode == status
     if status == 143:
