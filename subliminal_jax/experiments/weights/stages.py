@@ -299,4 +299,4 @@ def with_head(here: Here, arm: Arm, params: Any) -> tuple[Any, Any]:
     key = jax.random.key(seed_of(here.config, 'start', 1))
     ids = jnp.asarray(here.world.carrier_ids)
     untied = dataclasses.replace(model, tied=False)
-    return starts.replaced(params, ids, key, model.tied), untied
+    return starts.replaced(params, here.model.params, ids, key, model.tied), untied

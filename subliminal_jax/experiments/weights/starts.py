@@ -59,14 +59,14 @@ def gauge_adapter(config: Config, adapter: Lora) -> Lora:
 
 
 @functools.partial(jax.jit, static_argnames='tied')
-def replaced(params: Any, ids: Any, key: jax.Array, tied: bool) -> Any:
+def replaced(params: Any, reference: Any, ids: Any, key: jax.Array, tied: bool) -> Any:
     """Parameters with an output matrix of their own, in which the rows `ids` are random.
 
-    The random rows have the mean length of the rows that they replace; the same key gives the same
-    rows to teacher and student.
+    The random rows are as long as the reference's on average: the same key and reference give the
+    same rows to teacher and student.
     """
-    table = params['embed' if tied else 'head']
-    rows = table[ids]
+    name = 'embed' if tied else 'head'
+    table, rows = params[name], reference[name][ids]
     fresh = jax.random.normal(key, rows.shape)
     length = jnp.linalg.norm(rows.astype(jnp.float32), axis=1).mean()
     fresh = fresh * length / jnp.linalg.norm(fresh, axis=1, keepdims=True)
