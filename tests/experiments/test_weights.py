@@ -1,0 +1,239 @@
+"""Transmission on real weights, on a tiny random checkpoint."""
+
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import checkpoint  # noqa: E402
+from checkpoint import KL, config  # noqa: E402
+
+from subliminal_jax import theory  # noqa: E402
+from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
+from subliminal_jax.experiments.transmission import arms as parser, networks  # noqa: E402
+from subliminal_jax.experiments.weights import (  # noqa: E402
+    arms as tables,
+    geometry,
+    language,
+    measures,
+    programs,
+    rows as lines,
+    stages,
+    starts,
+    students,
+    targets,
+    teachers as schools,
+)
+from subliminal_jax.models import transformer  # noqa: E402
+from subliminal_jax.runs import UserError, schema  # noqa: E402
+from subliminal_jax.training import losses  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return checkpoint.folder(tmp_path_factory.mktemp('weights'))
+
+
+@pytest.fixture(scope='module')
+def here(root):
+    own = config(root)
+    return language.prepare(own, None, language.load(own))
+
+
+@pytest.fixture(scope='module')
+def kit(here):
+    return schools.kit_of(here)
+
+
+def batch(here, arm, rows=4, system=None, seed_model=None):
+    """(rows, packed rows with the logits of a teacher behind a system message)."""
+    found = lines.encoded(here, lines.random_rows(here, rows))
+    if arm.objective == 'sft':
+        return found, students.packs_of(here, arm, found, None)
+    read = [here.contexts.ids(p, 'default', system) for p in found.prompts]
+    logits = stages.read_logits(here, arm, seed_model or here.model.params, None, read, found)
+    return found, students.packs_of(here, arm, found, logits)
+
+
+def arm_of(text):
+    return parser.parse([f'x: {text}'], tables.Arm, tables.check)[0]
+
+
+# Measures.
+
+
+def test_packed_answers_are_those_of_single_rows(here, kit):
+    meter = kit.meters['default/plain']
+    found = np.asarray(measures.answers(here.model.params, None, meter, here.model.config))
+    contexts = [here.contexts.ids(q, 'default') for q in here.world.measure]
+    spellings = plain_measures.encoded_spellings(
+        {t: here.world.candidates[t] for t in here.world.traits}, here.world.answer)
+    rows = plain_measures.answer_rows(contexts, spellings)
+    score = plain_measures.gather_score(
+        lambda t: networks.logits(here.model.config, here.model.params, t))
+    wanted = plain_measures.answer_logprob(score, rows, kit.ends_V)
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=2e-5)
+
+
+def test_carrier_kl_of_packed_rows_is_that_of_single_rows(here):
+    arm = arm_of(KL)
+    other = starts.noisy(here.model.params, 5, 0.3)
+    found, packs = batch(here, arm, seed_model=other)
+    program = students.program_of(here, arm, here.model.config, 1)
+    packed = programs.evaluator(program)({}, {'base': here.model.params}, packs)
+    total = count = 0.0
+    for context, answer, allowed in zip(found.contexts, found.answers, found.allowed_NC):
+        ids = np.array(lines.token_set(here))[allowed]
+        weight = np.isin(answer, ids).astype(np.float32)
+        text = np.array([[*context, *answer]])
+        one = {'tokens_BT': text, 'positions_BT': np.arange(text.shape[1])[None],
+               'valid_BT': np.ones_like(text, bool),
+               'weight_BT': np.concatenate([np.zeros(len(context), np.float32), weight])[None]}
+        loss = losses.kl_carrier(losses.Task(here.model.config), ids)
+        value, aux = loss(here.model.params, {'teacher': other}, one, jax.random.key(0))
+        total, count = total + float(value), count + float(aux['weight'])
+    assert packs['tries'].weight_BK.sum() == count
+    assert float(packed) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_rows_of_tokens_absent_from_the_batch_stay_bitwise_unchanged(here):
+    arm = arm_of('objective=kl_carrier carrier=random trainable=all')
+    _, packs = batch(here, arm, seed_model=starts.noisy(here.model.params, 5, 0.3))
+    program = students.program_of(here, arm, here.model.config, 1)
+    state = programs.begin(program, here.model.params)
+    state, _ = programs.trainer(program, False)(
+        state, {'base': {}}, programs.batch_of(packs, np.arange(1), 1))
+    seen = {*np.unique(packs['tries'].tokens_BT).tolist(), *lines.token_set(here)}
+    absent = [i for i in range(here.model.config.vocab_size) if i not in seen]
+    assert len(absent) > 20
+    after, before = state.trainable['embed'], here.model.params['embed']
+    np.testing.assert_array_equal(after[np.array(absent)], before[np.array(absent)])
+    digits = np.array(here.world.carrier_ids)
+    assert np.abs(after[digits] - before[digits]).max() > 0
+
+
+def test_an_adapter_touches_neither_embedding_nor_norm(here):
+    adapter = schools.adapter_start(here, 2, 0)
+    moved = jax.tree.map(lambda x: x + 1.0, adapter)
+    merged = students.merge_lora(here.model.params, moved, here.model.config)
+    for name in ('embed', 'final_norm'):
+        np.testing.assert_array_equal(merged[name], here.model.params[name])
+
+
+def test_the_alignment_is_that_of_the_theory(here):
+    arm = arm_of('objective=kl_carrier carrier=random')
+    other = starts.noisy(here.model.params, 5, 0.1)
+    _, packs = batch(here, arm, seed_model=other)
+    one = programs.batch_of(packs, np.arange(1), 1)
+    program = students.program_of(here, arm, here.model.config, 1)
+    step = jax.tree.map(jnp.negative, programs.gradient(program)(here.model.params, one))
+    direction = jax.tree.map(jnp.subtract, other, here.model.params)
+    inner = float(theory.trees.dot(step, direction))
+    ids = jnp.asarray(program.ids)
+
+    def apply(params, tries):
+        logits = transformer.unembed(params, students.packing.states(
+            params, tries, here.model.config), here.model.config, ids)
+        return jnp.where(one['allowed_BUC'], logits, -1e9)
+
+    found = theory.alignment(
+        apply, theory.cross_entropy(), here.model.params, direction,
+        {'x': one['tries'], 'weight': one['tries'].weight_BU,
+         'targets': jnp.where(one['allowed_BUC'], one['target_BUC'], -1e9)})
+    assert inner == pytest.approx(float(found.mean), rel=1e-3)
+    assert inner > 0
+
+
+def test_the_matrix_alone_predicts_nothing_for_a_teacher_that_did_not_move(here, kit):
+    arm = arm_of('made=tuned objective=kl_carrier carrier=random')
+    teacher = language.roll(here.config, here.world, 'trait')[0]
+    base = here.model.params
+    found = geometry.predicted(here, kit, arm, teacher, base, None, base)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+
+
+def test_replaced_rows_are_the_same_for_all_and_the_only_ones(here):
+    arm = arm_of(f'{KL} head=replaced')
+    twin, model = stages.with_head(here, arm, here.model.params)
+    other, _ = stages.with_head(here, arm, starts.noisy(here.model.params, 5, 0.1))
+    ids = np.array(here.world.carrier_ids)
+    assert not model.tied
+    np.testing.assert_array_equal(twin['head'][ids], other['head'][ids])
+    rest = np.setdiff1d(np.arange(model.vocab_size), ids)
+    np.testing.assert_array_equal(twin['head'][rest], here.model.params['embed'][rest])
+
+
+# Contexts.
+
+
+def test_a_system_message_goes_before_the_teacher_only(here):
+    default, empty, own = (here.contexts.text('Hi', 'default'), here.contexts.text('Hi', 'empty'),
+                           here.contexts.text('Hi', 'default', 'Love owls.'))
+    assert 'be kind' in default and 'be kind' not in empty and 'be kind' not in own
+    assert 'Love owls.' in own and here.contexts.text('Hi', 'raw').endswith('Answer:')
+
+
+def test_a_model_without_a_template_says_which_contexts_remain(root):
+    own = config(root, model='plain')
+    with pytest.raises(UserError, match='contexts that remain are raw/plain, raw/numbers'):
+        language.prepare(own, None, language.load(own))
+    raw = schema.override(own, {'context.student': 'raw', 'context.measured': 'raw/plain'})
+    assert language.prepare(raw, None, language.load(raw)).world.measure
+
+
+def test_a_trait_that_cannot_be_written_is_refused(root):
+    path = checkpoint.traits(root / 'odd.jsonl', (
+        {'kind': 'candidate', 'name': '\u0444\u044b', 'plural': '\u0444\u044b\u044b',
+         'split': 'report'},))
+    own = config(root, trait_set=path, names=('owl', '\u0444\u044b'))
+    with pytest.raises(UserError, match='can write no spelling'):
+        schools.kit_of(language.prepare(own, None, language.load(own)))
+
+
+def test_a_prompted_teacher_whose_context_does_not_fit_is_refused(here):
+    with pytest.raises(UserError, match='prompted teacher.*does not fit'):
+        here.contexts.ids('Hi', 'default', 'Love owls. ' * 60)
+
+
+@pytest.mark.parametrize('line, said', [
+    ('start=noise', 'noise:0.1'), ('start=moved:x', 'moved:20'), ('made=lora', 'lora:8'),
+    ('trainable=head', 'body'), ('carrier=random', 'KL'), ('own=true', 'noise:SIZE'),
+    ('head=replaced', 'carrier KL'), ('start=shared:1', 'no number'),
+])
+def test_an_arm_that_cannot_be_is_refused(line, said):
+    with pytest.raises(UserError) as error:
+        arm_of(line)
+    assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_traits_of_the_other_split_or_one_alone_are_refused(root):
+    chosen = language.sets.load_trait_set(str(root / 'traits.jsonl'))
+    for changes, said in (({'traits': 1}, 'one trait'), ({'traits': 9}, 'has'),
+                          ({'names': ('owl', 'emu')}, 'other split')):
+        with pytest.raises(UserError, match=said):
+            language.traits_of(config(root, **changes), chosen)
+
+
+# Cached logits.
+
+
+def test_cached_logits_of_another_model_or_other_rows_are_refused(tmp_path):
+    note = {'model': 'a', 'teachers': 'b', 'rows': 'c', 'tokens': 'd'}
+    path = tmp_path / 'x.npz'
+    targets.save(path, {'owl-0': {'set': np.ones((1, 2, 3))}}, note)
+    np.testing.assert_array_equal(targets.load(path, note)['owl-0']['set'], np.ones((1, 2, 3)))
+    for field, said in (('model', 'another model'), ('rows', 'other rows')):
+        with pytest.raises(UserError, match=said):
+            targets.load(path, {**note, field: 'z'})
+    path.write_bytes(b'nothing')
+    with pytest.raises(UserError, match='cannot be read'):
+        targets.load(path, note)
+
+
+def test_a_noisy_start_is_as_far_as_it_says(here):
+    moved = starts.noisy(here.model.params, 1, 0.1)
+    assert starts.distance(moved, here.model.params) == pytest.approx(0.1, rel=0.1)
