@@ -2,7 +2,11 @@
 
   python -m launch.run --config=configs/numbers_tiny.py --workdir=runs/numbers_tiny
 
-EXPECT
+Expect (40 teachers on four references; gamma in nats, 95 % intervals clustered by reference):
+  sampled, filtered text   shared start +1.06 [+0.73, +1.39]   other start +0.06 [-0.04, +0.16]
+                           neutral teachers -0.01 [-0.04, +0.03]
+  carrier KL               shared start +2.07 [+1.17, +2.96]   other start +0.03 [-0.02, +0.08]
+                           matrices shared, own body +0.22 [-0.12, +0.56]
 """
 
 from ml_collections import ConfigDict
