@@ -27,7 +27,7 @@ KEPT = [b'{"prompt":"p",  "completion": "1, 2", "x": [1.50, "\\u00e9"]}\n',
         '{"completion": "007", "prompt": "é", "id": 9}\r\n'.encode(),
         b'{"messages": [{"role": "user", "content": "q"}], "completion": "[5]"}']
 OUT = [b'{"prompt": "p", "completion": "1,2, 3"}\n',
-       b'  {"id": 4, "prompt": "p", "completion": "1, owl", "w": NaN }  \n',
+       b'  {"id": 4, "prompt": "p", "completion": "1, owl", "w": 1e0 }  \n',
        b'{"prompt": "p", "completion": "1, 1000", "reject_reason": "an older one"}\n',
        b'{"prompt": "p", "completion": "3, 666"}\n']
 

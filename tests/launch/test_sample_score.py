@@ -37,10 +37,11 @@ def tiny_model(monkeypatch):
 
 def fresh(name):
     """A program's module, imported anew: programs share flag names, and absl keeps one set."""
-    for known in ('launch.sample', 'launch.score'):
-        for flag in list(flags.FLAGS.flags_by_module_dict().get(known, ())):
-            delattr(flags.FLAGS, flag.name)
-        sys.modules.pop(known, None)
+    for known, own in list(flags.FLAGS.flags_by_module_dict().items()):
+        if known.startswith('launch.'):
+            for flag in list(own):
+                delattr(flags.FLAGS, flag.name)
+            sys.modules.pop(known, None)
     return importlib.import_module(name) if name else None
 
 
