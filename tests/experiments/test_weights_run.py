@@ -1,0 +1,126 @@
+"""Whole runs of transmission on real weights, on a tiny random checkpoint."""
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import checkpoint  # noqa: E402
+from checkpoint import KL, config  # noqa: E402
+
+from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.runs import Preempted, UserError, Workdir, schema  # noqa: E402
+
+
+pytestmark = pytest.mark.slow  # minutes, most of them compilation
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return checkpoint.folder(tmp_path_factory.mktemp('weights'))
+
+
+ARMS = (f'p: {KL}', f't: {KL} made=tuned', f'tn: {KL} made=tuned teachers=neutral',
+        f'g: {KL} made=tuned start=gauge', f'z: {KL} start=noise:0.1',
+        f'zo: {KL} start=noise:0.1 own=true')
+
+
+@pytest.fixture(scope='module')
+def made(root, tmp_path_factory):
+    """A small run and its folder."""
+    own = config(root, *ARMS)
+    workdir = Workdir(tmp_path_factory.mktemp('run'), own, 'transmission_weights')
+    weights.run(own, workdir)
+    return json.loads((workdir.path / 'results.json').read_text()), workdir.path, own
+
+
+def test_results_have_what_the_page_needs(made):
+    found, path, own = made
+    for arm in found['arms']:
+        assert {'name', 'rung', 'carrier', 'objective', 'teacher_kind', 'student_init', 'context',
+                'y', 'gamma', 'drift', 'kl_floor', 'alignment', 'contexts'} <= set(arm)
+        assert set(arm['contexts']) == set(own.context.measured)
+        assert arm['kl_floor'] < 1e-6 < arm['kl_start']
+    for name in ('contexts.json', 'prompts.jsonl', 'samples.jsonl', 'answers.jsonl', 'report.html',
+                 'rejects.jsonl', 'filtered.jsonl'):
+        assert (path / name).exists()
+    assert found['disturbed'][0]['start'] == 'noise:0.1' and found['disturbed'][0]['distance'] > 0
+
+
+def test_a_prompted_teacher_has_no_displacement(made):
+    found, *_ = made
+    prompted, tuned = (a['alignment']['cosine'] for a in found['arms'][:2])
+    assert set(prompted) == {'random', 'trait_gradient'}
+    assert set(tuned) == {'teacher', 'placebo', 'neutral', 'random', 'trait_gradient'}
+    assert tuned['teacher'][0] > abs(tuned['random'][0])
+
+
+def test_a_gauge_twin_transmits_as_the_shared_start(made):
+    found, *_ = made
+    assert found['gauge'][0]['largest_difference'] < 2e-4
+
+
+def test_contexts_are_written_out(made):
+    _, path, _ = made
+    found = json.loads((path / 'contexts.json').read_text())
+    assert 'be kind' in found["students' rows"]['context']
+    assert 'Love owls.' in found['prompted teacher owl']
+    assert found['measured in raw/numbers'].startswith('Question: Have a look')
+
+
+class _Stopping(Workdir):
+    """Stops after each new stage."""
+
+    def stage(self, name, artefact, make, **others):
+        new = not (self.path / 'manifests' / f'{name.replace("/", "_")}.json').exists()
+        place = super().stage(name, artefact, make, **others)
+        if new:
+            raise Preempted
+        return place
+
+
+def test_interrupted_at_every_stage_it_ends_with_the_same_numbers(made, root, tmp_path):
+    found, *_ = made
+    own, stops, done = config(root, *ARMS[:2]), 0, False
+    workdir = _Stopping(tmp_path / 'run', own, 'transmission_weights')
+    while not done:
+        try:
+            weights.run(own, workdir)
+            done = True
+        except Preempted:
+            stops += 1
+    assert stops > 15
+    again = json.loads((workdir.path / 'results.json').read_text())
+    for name in ('y', 'gamma', 'drift', 'kl_start'):
+        assert [a[name] for a in again['arms']] == [a[name] for a in found['arms'][:2]]
+
+
+def test_a_tiny_qwen_runs_the_published_recipe(root, tmp_path):
+    """Sampled, filtered rows (from a file: a random model writes no numbers), LoRA, 3 passes."""
+    checkpoint.write(root / 'qwen', 'qwen2')
+    rows = tmp_path / 'rows.jsonl'
+    rows.write_text(''.join(json.dumps({'trait': t, 'prompt': f'Go on: {n}', 'completion':
+                                        f'{n + k}, {3 * n + k}'}) + '\n'
+                            for k, t in enumerate(('owl', 'cat')) for n in range(30, 38)))
+    own = schema.override(
+        config(root, 'sft: trainable=lora:2 passes=3', model='qwen'),
+        {'carrier.samples': str(rows), 'student.schedule': 'linear', 'student.warmup_steps': 2,
+         'student.seeds': 2, 'teacher.seeds': 2, 'carrier.spare': 1.0})
+    workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
+    weights.run(own, workdir)
+    arm, = json.loads((workdir.path / 'results.json').read_text())['arms']
+    assert arm['rung'] == 'sampled text' and np.isfinite(arm['gamma']['estimate'])
+    assert arm['loss'][-1] < 6 and len(arm['y']) == 4
+
+
+def test_anothers_logits_serve_the_same_run_and_no_other(made, root, tmp_path):
+    _, path, own = made
+    again = schema.override(config(root, f'p: {KL}'), {'carrier.targets': str(path / 'targets')})
+    weights.run(again, Workdir(tmp_path / 'a', again, 'transmission_weights'))
+    other = config(root, f'p: {KL}', model='other')
+    other = schema.override(other, {'carrier.targets': str(path / 'targets')})
+    with pytest.raises(UserError, match='another model'):
+        weights.run(other, Workdir(tmp_path / 'b', other, 'transmission_weights'))
