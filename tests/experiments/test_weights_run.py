@@ -14,7 +14,6 @@ from checkpoint import KL, config  # noqa: E402
 from subliminal_jax.experiments import weights  # noqa: E402
 from subliminal_jax.runs import Preempted, UserError, Workdir, schema  # noqa: E402
 
-
 pytestmark = pytest.mark.slow  # minutes, most of them compilation
 
 
