@@ -13,6 +13,7 @@ from absl.testing import flagsaver
 
 from launch import run as program
 from subliminal_jax.runs import run_program
+from subliminal_jax.runs.workdir import _locked
 from tests import blobs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -95,6 +96,14 @@ def test_a_missing_or_broken_config_file(call, tmp_path, content, message):
     status, out, err = call(f'--config={path}', f'--workdir={tmp_path}/run')
     assert (status, out) == (1, '')
     assert message in err and err.count('\n') == 1 and not (tmp_path / 'run').exists()
+
+
+def test_a_folder_in_use_is_refused(call, tmp_path):
+    held = _locked(tmp_path)
+    status, out, err = call(MNIST, f'--workdir={tmp_path}')
+    assert (status, out) == (1, '') and err.count('\n') == 1
+    assert err.startswith(f'error: {tmp_path} is in use by a run that is alive')
+    held.close()
 
 
 def test_what_is_missing_is_said(call, tmp_path):
@@ -185,13 +194,8 @@ def test_a_second_start_skips_what_is_done(machine, clean):
 def test_a_stopped_run_goes_on_to_the_same_results(machine, clean, tmp_path, sign, status):
     process = machine(tmp_path)
     stop_after_first_chunk(tmp_path, process)
-    try:
-        locked = machine(tmp_path)  # the folder is held as long as the run lives
-        _, err = locked.communicate(timeout=240)
-        assert locked.returncode == 1 and 'in use by a run that is alive' in err
-    finally:
-        process.send_signal(sign)
-        process.send_signal(signal.SIGCONT)
+    process.send_signal(sign)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=240)
     assert process.returncode == status
     if status == 143:
