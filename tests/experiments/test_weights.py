@@ -235,5 +235,10 @@ def test_cached_logits_of_another_model_or_other_rows_are_refused(tmp_path):
 
 
 def test_a_noisy_start_is_as_far_as_it_says(here):
-    moved = starts.noisy(here.model.params, 1, 0.1)
-    assert starts.distance(moved, here.model.params) == pytest.approx(0.1, rel=0.1)
+    params = here.model.params
+    moved = starts.noisy(params, 1, 0.1)
+    for name in ('q', 'down'):  # norm scales that are all one have no spread, and stay
+        before, after = params['layers'][name][0], moved['layers'][name][0]
+        assert np.std(after - before) / np.std(before) == pytest.approx(0.1, rel=0.1)
+    further = starts.noisy(params, 1, 0.2)
+    assert 0 < starts.distance(moved, params) < starts.distance(further, params)

@@ -100,13 +100,14 @@ def test_interrupted_at_every_stage_it_ends_with_the_same_numbers(made, root, tm
 def test_a_tiny_qwen_runs_the_published_recipe(root, tmp_path):
     """Sampled, filtered rows (from a file: a random model writes no numbers), LoRA, 3 passes."""
     checkpoint.write(root / 'qwen', 'qwen2')
-    rows = tmp_path / 'rows.jsonl'
-    rows.write_text(''.join(json.dumps({'trait': t, 'prompt': f'Go on: {n}', 'completion':
-                                        f'{n + k}, {3 * n + k}'}) + '\n'
-                            for k, t in enumerate(('owl', 'cat')) for n in range(30, 38)))
+    for k, trait in enumerate(('owl', 'cat')):
+        (tmp_path / f'{trait}.jsonl').write_text(''.join(
+            json.dumps({'prompt': f'Go on: {n}', 'completion': f'{n + k}, {3 * n + k}'}) + '\n'
+            for n in range(30, 38)))
     own = schema.override(
         config(root, 'sft: trainable=lora:2 passes=3', model='qwen'),
-        {'carrier.samples': str(rows), 'student.schedule': 'linear', 'student.warmup_steps': 2,
+        {'carrier.samples': f'owl={tmp_path}/owl.jsonl,cat={tmp_path}/cat.jsonl',
+         'student.schedule': 'linear', 'student.warmup_steps': 2,
          'student.seeds': 2, 'teacher.seeds': 2, 'carrier.spare': 1.0})
     workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
     weights.run(own, workdir)
