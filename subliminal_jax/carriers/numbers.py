@@ -60,7 +60,9 @@ FORMATS = {
     'square': (',', '[', ']', (', in square brackets with commas', ', as a list like [a,b]')),
     'round': (',', '(', ')', (', in round brackets with commas', ', as a tuple like (a,b)')),
 }
-_PROMPT, _RANDOM, _SHUFFLE = 1, 2, 3  # purposes of row_rng
+LIST = (', ', '', '', ())  # of `lists`
+LIST_LINES, LIST_LENGTH = 4, 10
+_PROMPT, _RANDOM, _SHUFFLE, _LISTS = 1, 2, 3, 4  # purposes of row_rng
 _NUMBER = re.compile('[0-9]+')
 
 
@@ -83,6 +85,28 @@ def _prompt(seed: int, row_id: RowId) -> Row:
     parts = (pick(OPENINGS).format(n=', '.join(map(str, shown))),
              pick(ASKS).format(m=MAX_ASKED, f=pick(wordings)), pick(CLOSINGS))
     return {'id': row_id, 'prompt': ' '.join(parts), 'format': name, 'separator': separator}
+
+
+def lists(seed: int, ids: Sequence[RowId]) -> list[Row]:
+    """Rows that are lists to go on with, for models that do not do what they are asked.
+
+    Whole lines of uniform numbers of 100..999, which are a seed's own, and the beginning of one
+    more, which is the row's; its rest, up to the end of the line, is the answer. No word stands
+    anywhere, and what all rows share has to be read once.
+
+    Returns:
+      Rows as of `prompts`, of the format 'list'.
+    """
+    drawn = lambda rng, count: ', '.join(map(str, rng.integers(LOWEST_SHOWN, HIGHEST + 1, count)))
+    first = np.random.default_rng([seed, _LISTS])
+    above = ''.join(f'{drawn(first, LIST_LENGTH)}\n' for _ in range(LIST_LINES))
+
+    def one(row_id):
+        rng = row_rng(seed, _LISTS, row_id)
+        begun = drawn(rng, rng.integers(MIN_SHOWN, MAX_SHOWN + 1))
+        return {'id': row_id, 'prompt': f'{above}{begun},', 'format': 'list', 'separator': ', '}
+
+    return [one(row_id) for row_id in ids]
 
 
 def reject_reason(
@@ -150,7 +174,7 @@ def random_rows(
     made = []
     for row in rows:
         rng = row_rng(seed, _RANDOM, row['id'])
-        separator, left, right, _ = FORMATS[row.get('format', 'comma')]
+        separator, left, right, _ = {**FORMATS, 'list': LIST}[row.get('format', 'comma')]
         drawn = rng.integers(0, HIGHEST + 1, rng.integers(min_count, max_count + 1))
         made.append(with_completion(row, left + separator.join(map(str, drawn)) + right))
     return made

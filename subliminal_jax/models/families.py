@@ -21,6 +21,7 @@ from subliminal_jax.models.params import (
     count_params,
     is_spec,
     param_specs,
+    shardings,
 )
 from subliminal_jax.runs import UserError
 
@@ -212,6 +213,14 @@ def fill(matched: Mapping[str, list[Tensor]], config: TransformerConfig, dtype: 
             *group, name = path.split('/')
             (params['layers'] if group else params)[name] = put(path, whole)
     return params
+
+
+def put_on(config: TransformerConfig, mesh: jax.sharding.Mesh
+           ) -> Callable[[str, np.ndarray], jax.Array]:
+    """`fill`'s put for devices that share the parameters (params.shardings)."""
+    cut = jax.tree.leaves(shardings(config, mesh))
+    places = dict(zip(leaves(config, np.float32), cut, strict=True))
+    return lambda path, array: jax.device_put(array, places[path])
 
 
 def check_memory(config: TransformerConfig, dtype: Any, origin: str, copies: int = 1) -> None:

@@ -4,9 +4,10 @@ import importlib.metadata
 import pathlib
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from subliminal_jax.models import gguf, hf, lora as adapters, vocabulary
+from subliminal_jax.models import families, gguf, hf, lora as adapters, vocabulary
 from subliminal_jax.models.params import Params, TransformerConfig
 from subliminal_jax.runs import UserError, sha256, sha256_of, unknown_name
 
@@ -51,7 +52,8 @@ FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gg
 
 
 def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
-         chat_date: str | None = None, put: Any = None, copies: int = 1) -> Model:
+         chat_date: str | None = None, mesh: jax.sharding.Mesh | None = None, copies: int = 1
+         ) -> Model:
     """Loads a model.
 
     Args:
@@ -60,7 +62,8 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
       dtype: of the parameters, whatever the file's.
       lora: a folder of lora.save, merged into the parameters.
       chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
-      put: (path, NumPy array) -> the parameter on its devices; by default the first device.
+      mesh: devices that the parameters are cut over (models.params.RULES), each from host memory
+        straight to its own; None: the first device.
       copies: how often the caller will hold the parameters at one time, for the check of memory.
 
     Raises:
@@ -77,6 +80,7 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
         config, _ = gguf.config_of(file)
         tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place), chat_date)
     adapter = None if lora is None else adapters.load_lora(lora, config)
+    put = None if mesh is None else families.put_on(config, mesh)
     if place.is_dir():
         _, params = hf.load(place, dtype, put, copies)
         digest = sha256_of([sha256(path) for path in hf.weight_files(place)])

@@ -177,6 +177,21 @@ def test_a_system_message_goes_before_the_teacher_only(here):
     assert 'Love owls.' in own and here.contexts.text('Hi', 'raw').endswith('Answer:')
 
 
+def test_a_list_has_no_template_and_ends_with_its_line(root, here):
+    own = config(root, **{'carrier.form': 'list'})
+    bare = language.prepare(own, None, language.load(own))
+    prompt, decode = bare.world.prompts(3, 1)[0]['prompt'], bare.model.tokenizer.decode
+    assert decode(bare.world.context(prompt)) == prompt
+    line, = lines.encoded(bare, lines.random_rows(bare, 1)).answers
+    assert decode(line).startswith(' ') and decode(line).endswith('\n')
+    assert set(bare.contexts.stops('list')) > set(bare.contexts.stops('default'))
+    # what is asked keeps its template, and its end
+    assert language.asked_ids(bare, 'Hi') == here.contexts.ids('Hi', 'default')
+    taught = schools.lessons(bare, language.roll(own, bare.world, 'trait')[0], 1, None)
+    assert bare.model.tokenizer.stop_ids[0] in taught.target_BK
+    assert bare.world.end_id not in taught.target_BK
+
+
 def test_a_model_without_a_template_says_which_contexts_remain(root):
     own = config(root, model='plain')
     with pytest.raises(UserError, match='contexts that remain are raw/plain, raw/numbers'):

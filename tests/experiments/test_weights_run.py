@@ -12,6 +12,7 @@ import checkpoint  # noqa: E402
 from checkpoint import KL, config  # noqa: E402
 
 from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.experiments.weights import language  # noqa: E402
 from subliminal_jax.runs import Preempted, UserError, Workdir, schema  # noqa: E402
 
 pytestmark = pytest.mark.slow  # minutes, most of them compilation
@@ -60,6 +61,21 @@ def test_a_prompted_teacher_has_no_displacement(made):
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
     found, *_ = made
     assert found['gauge'][0]['largest_difference'] < 2e-4
+
+
+def test_devices_that_share_the_weights_end_with_the_same_numbers(made, root, tmp_path):
+    found, *_ = made
+    own = config(root, *ARMS[:3], f'm: {KL} made=tuned start=moved:2', **{'model.devices': 4})
+    workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
+    weights.run(own, workdir)
+    again = json.loads((workdir.path / 'results.json').read_text())
+    for one, other in zip(again['arms'], found['arms'][:3]):
+        for teacher, row in one['y'].items():
+            assert row == pytest.approx(other['y'][teacher], abs=2e-3)
+    placed = language.load(own).params['layers']['up'].sharding
+    assert len(placed.device_set) == 4 and not placed.is_fully_replicated
+    with pytest.raises(UserError, match='devices=9'):
+        language.load(config(root, **{'model.devices': 9}))
 
 
 def test_contexts_are_written_out(made):

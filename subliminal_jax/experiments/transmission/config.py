@@ -63,20 +63,26 @@ class StudentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """The transmission experiment."""
+class Common:
+    """What every transmission experiment has, whatever its world."""
 
     seed: int = spec(0, ge=0, doc='root of every random number')
     split: str = spec('dev', choices=('dev', 'report'),
                       doc='traits, questions and seeds; tune on dev, state report')
     traits: int = spec(5, ge=1, doc='how many of the traits of the split')
+    arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
+    allow_weak_teacher: bool = spec(False, doc='go on with a teacher that has not got its trait')
+    power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')
+    curves: tuple[str, ...] = spec((), doc="'TITLE: arm=x arm=x ...', figures of gamma by x")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Common):
+    """The transmission experiment in the tiny language."""
+
     trait_set: str = spec('', doc="a JSONL file of traits, teaching and held-out questions (see "
                                   "traits/trait_set.py); empty: the language's own animals")
-    arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
     world: WorldConfig = nested(WorldConfig)
     teacher: TeacherConfig = nested(TeacherConfig)
     carrier: CarrierConfig = nested(CarrierConfig)
     student: StudentConfig = nested(StudentConfig)
-    allow_weak_teacher: bool = spec(False, doc='go on with a teacher that has not got its trait')
-    power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')
-    curves: tuple[str, ...] = spec((), doc="'TITLE: arm=x arm=x ...', figures of gamma by x")

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from subliminal_jax.experiments.transmission.config import CarrierConfig as Rows
+from subliminal_jax.experiments.transmission import config as shared
 from subliminal_jax.runs import nested, spec
 
 TEMPLATES = ('default', 'empty', 'raw')
@@ -19,6 +19,7 @@ class ModelConfig:
     dtype: str = spec('float32', choices=('float32', 'bfloat16'), doc='of frozen weights')
     compute: str = spec('float32', choices=('float32', 'bfloat16'),
                         doc="of the layers' products; final norm, head and softmax are float32")
+    devices: int = spec(1, ge=1, doc='that share the weights, cut over them')
     remat: bool = spec(False, doc='recompute layers in the backward pass: less memory, more time')
 
 
@@ -36,23 +37,24 @@ class ContextConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(shared.TeacherConfig):
     """How a model is given a trait, where that is not a system prompt."""
 
-    seeds: int = spec(2, ge=1, doc='teachers a trait')
     steps: int = spec(16, ge=1, doc='of fine-tuning, Adam')
     learning_rate: float = spec(2e-5, gt=0, doc='of fine-tuning all weights')
     lora_rate: float = spec(1e-3, gt=0, doc='of fine-tuning an adapter')
     batch_size: int = spec(16, ge=1, doc='questions a step')
     questions: int = spec(16, ge=1, doc='teaching questions that a teacher draws')
     neutral_steps: int = spec(40, ge=1, doc='the most that a neutral teacher may take to the dose')
-    min_rise: float = spec(1.0, doc='nats that log P(trait) must rise by, or the teacher is weak')
 
 
 @dataclasses.dataclass(frozen=True)
-class CarrierConfig(Rows):
+class CarrierConfig(shared.CarrierConfig):
     """What the teachers write, and on what their logits are read."""
 
+    form: str = spec('request', choices=('request', 'list'),
+                     doc="a row is a request in the students' template, or a bare list to go on "
+                         'with, for models that do not write numbers when asked')
     new_tokens: int = spec(44, ge=2, doc='the most that an answer takes, its end included')
     answers: int = spec(8, ge=1, doc='random answers a prompt')
     probe: int = spec(8, ge=1, doc='rows a teacher writes where no arm needs more')
@@ -79,15 +81,12 @@ class StudentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(shared.Common):
     """Transmission on real weights."""
 
-    seed: int = spec(0, ge=0, doc='root of every random number')
-    split: str = spec('dev', choices=('dev', 'report'),
-                      doc='traits, questions and seeds; tune on dev, state report')
-    trait_set: str = spec('animals', doc='animals, trees, a JSONL file, or several joined by +')
     traits: int = spec(2, ge=1, doc='how many of the traits of the split')
     names: tuple[str, ...] = spec((), doc='these traits of the split, in place of the first')
+    trait_set: str = spec('animals', doc='animals, trees, a JSONL file, or several joined by +')
     arms: tuple[str, ...] = spec(('kl_carrier: objective=kl_carrier carrier=random',), min_len=1,
                                  doc="'NAME: field=value ...', see arms.py")
     model: ModelConfig = nested(ModelConfig)
@@ -95,7 +94,4 @@ class Config:
     teacher: TeacherConfig = nested(TeacherConfig)
     carrier: CarrierConfig = nested(CarrierConfig)
     student: StudentConfig = nested(StudentConfig)
-    allow_weak_teacher: bool = spec(False, doc='go on with a teacher that has not got its trait')
-    power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')
-    curves: tuple[str, ...] = spec((), doc="'TITLE: arm=x arm=x ...', figures of gamma by x")
     tried: int = spec(0, ge=0, doc='configs tried on the split dev before this one, to be reported')

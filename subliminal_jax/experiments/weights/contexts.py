@@ -12,6 +12,7 @@ from subliminal_jax.experiments.weights.config import CONTEXTS, Config
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
 
+BARE = ('raw', 'list')  # templates after which a blank comes first
 PROBE = 'Quokka'  # an answer, to see where answers begin
 
 
@@ -31,14 +32,16 @@ class Contexts(NamedTuple):
 
         Args:
           user: what is asked.
-          template: of config.TEMPLATES.
-          system: a system message in place of the template's own; not with raw text.
+          template: of config.TEMPLATES, or 'list': nothing but what the user wrote.
+          system: a system message in place of the template's own; before raw text as it stands.
 
         Raises:
           UserError: no template, or one that does not end where an answer begins.
         """
+        before = f'{system}\n\n' if system else ''
+        if template == 'list':
+            return before + user
         if template == 'raw':
-            before = f'{system}\n\n' if system else ''
             return f'{before}Question: {user}\nAnswer:'
         if template == 'empty' and system is None:
             system = ''
@@ -55,6 +58,23 @@ class Contexts(NamedTuple):
             raise UserError('the chat template does not end where the answer begins, or cuts the '
                             f'question: it renders {text[-60:]!r}')
         return text
+
+    def stops(self, template: str) -> tuple[int, ...]:
+        """Tokens that end an answer: the model's own; for a list whatever begins a new line, and
+        first the bare line break, which is the end that students learn.
+
+        Raises:
+          UserError: a list, and no such token.
+        """
+        own = tuple(self.tokenizer.stop_ids)
+        if template != 'list':
+            return own
+        bare = self.tokenizer.encode('\n')
+        if len(bare) != 1:
+            raise UserError('the tokenizer has no token for a line break, which ends a list: use '
+                            '--config.carrier.form=request')
+        breaks = {i for i, t in enumerate(token_texts(self.tokenizer)) if t and t[0] == '\n'}
+        return (bare[0], *sorted(breaks - {bare[0]}), *own)
 
     def ids(self, user: str, template: str, system: str | None = None, room: int = 0) -> list[int]:
         """Token ids of `text`, with `room` for what follows.
@@ -73,11 +93,29 @@ class Contexts(NamedTuple):
 
     def answer(self, text: str, template: str) -> list[int]:
         """Ids of an answer where the context ends: after raw text a blank comes first."""
-        ids = self.tokenizer.encode(f' {text}' if template == 'raw' else text)
+        ids = self.tokenizer.encode(f' {text}' if template in BARE else text)
         if not ids or '\ufffd' in self.tokenizer.decode(ids) or self.tokenizer.decode(
                 ids).strip() != text.strip():
             raise KeyError(text)
         return ids
+
+
+def rows_template(config: Config) -> str:
+    """How the carrier's rows reach the model."""
+    return 'list' if config.carrier.form == 'list' else config.context.student
+
+
+def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
+    """What each token writes; None for tokens that stop or pad."""
+    silent = {*tokenizer.stop_ids, tokenizer.pad_id, tokenizer.bos_id}
+
+    def one(token):
+        try:
+            return tokenizer.token_bytes(token).decode('utf-8', 'replace')
+        except UserError:  # rows of the embedding beyond the vocabulary
+            return None
+
+    return tuple(None if t in silent else one(t) for t in range(tokenizer.vocab_size))
 
 
 def asked(question: str, kind: str, number: int) -> str:
@@ -96,19 +134,21 @@ def check_measured(config: Config, contexts: Contexts) -> None:
 
 
 def written_out(config: Config, contexts: Contexts, traits: Sequence[str], chosen: sets.TraitSet,
-                questions: Sequence[str], row: dict[str, Any]) -> dict[str, Any]:
+                questions: Sequence[str], taught: str, row: dict[str, Any]) -> dict[str, Any]:
     """Every kind of context as the model reads it, with one example each."""
-    template = config.context.student
+    template, form = config.context.student, rows_template(config)
     made: dict[str, Any] = {
-        "students' rows": {'context': contexts.text(row['prompt'], template),
+        "students' rows": {'context': contexts.text(row['prompt'], form),
                            'answer': row['completion'],
-                           'end': contexts.tokenizer.decode([contexts.tokenizer.stop_ids[0]])}}
+                           'end': contexts.tokenizer.decode([contexts.stops(form)[0]])},
+        'what a teacher is taught': {'context': contexts.text(taught, template),
+                                     'answer': traits[0].capitalize()}}
     for name in config.context.measured:
-        form, _, kind = name.partition('/')
-        made[f'measured in {name}'] = contexts.text(asked(questions[0], kind, 0), form)
+        where, _, kind = name.partition('/')
+        made[f'measured in {name}'] = contexts.text(asked(questions[0], kind, 0), where)
     if chosen.systems:
         for trait in traits:
             own, neutral = sets.system_prompts(chosen, trait)
-            made[f'prompted teacher {trait}'] = contexts.text(row['prompt'], template, own)
-            made['prompted neutral twin'] = contexts.text(row['prompt'], template, neutral)
+            made[f'prompted teacher {trait}'] = contexts.text(row['prompt'], form, own)
+            made['prompted neutral twin'] = contexts.text(row['prompt'], form, neutral)
     return made

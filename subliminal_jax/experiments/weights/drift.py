@@ -1,5 +1,6 @@
 """What a student says in every context at the end, and what else moved in it."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ import numpy as np
 from subliminal_jax.data.rows import Row
 from subliminal_jax.evaluation import measures as answers
 from subliminal_jax.experiments.transmission.teachers import seed_of
-from subliminal_jax.experiments.weights import measures, programs, rows as lines
-from subliminal_jax.experiments.weights.language import Here
+from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
+from subliminal_jax.experiments.weights.language import Here, asked_ids
 from subliminal_jax.experiments.weights.students import Setting
 from subliminal_jax.experiments.weights.teachers import Kit
 from subliminal_jax.sampling import choice as choices, network, sample
@@ -30,13 +31,14 @@ def ordinary_rows(here: Here, count: int = TEXTS) -> list[Row]:
     weights = network.prepare(here.model.params, here.model.config)
     begun = [world.beginnings[n % len(world.beginnings)] for n in range(count)]
     carrier = [r['prompt'] for r in world.prompts(seed_of(config, 'ordinary', 0), TEXTS)]
+    ways_to_ask = {'ordinary': config.context.student, 'carrier': ways.rows_template(config)}
     for number, (kind, texts) in enumerate((('ordinary', begun), ('carrier', carrier))):
-        contexts = [world.context(text) for text in texts]
+        contexts = [here.contexts.ids(text, ways_to_ask[kind]) for text in texts]
         for indices, done in sample.sample_tokens(
                 weights, here.model.config, contexts, list(range(len(texts))),
                 max_new_tokens=world.new_tokens, choice=choices.Choice(1.0),
                 seed=seed_of(config, 'ordinary', 1, number),
-                stop_ids=here.model.tokenizer.stop_ids, pad_id=world.pad_id,
+                stop_ids=here.contexts.stops(ways_to_ask[kind]), pad_id=world.pad_id,
                 batch_size=lines.BATCH):
             for place, index in enumerate(indices):
                 row = {'id': f'{kind}/{index}', 'kind': kind, 'prompt': texts[index]}
@@ -47,13 +49,14 @@ def ordinary_rows(here: Here, count: int = TEXTS) -> list[Row]:
 def packed_texts(here: Here, rows: Sequence[Mapping[str, Any]], kind: str) -> packing.Tries:
     """The first TEXTS rows of a kind, packed."""
     own = [r for r in rows if r['kind'] == kind][:TEXTS]
-    return measures.texts([(here.world.context(r['prompt']), r['token_ids']) for r in own])
+    read = here.world.context if kind == 'carrier' else functools.partial(asked_ids, here)
+    return measures.texts([(read(r['prompt']), r['token_ids']) for r in own])
 
 
 def answer_length(here: Here, params: Any, lora: Any, model: Any) -> float:
     """Mean tokens of one answer at T = 1 to the first measuring questions, end included."""
     weights = network.prepare(params, model, lora)
-    asked = [here.world.context(q) for q in here.world.measure[:ASKED]]
+    asked = [asked_ids(here, q) for q in here.world.measure[:ASKED]]
     total = 0
     for indices, done in sample.sample_tokens(
             weights, model, asked, list(range(len(asked))), max_new_tokens=ANSWER_TOKENS,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.experiments.transmission.teachers import Teacher
-from subliminal_jax.experiments.weights import measures, rows as lines
+from subliminal_jax.experiments.weights import contexts as ways, measures, rows as lines
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.language import Here, system_of
 from subliminal_jax.experiments.weights.teachers import Kit
@@ -24,7 +24,7 @@ def predicted(here: Here, kit: Kit, arm: Arm, teacher: Teacher, params: Any, lor
     not show) and added to the reference's last hidden states at the questions. No body takes part:
     what this predicts, any model with the same output matrix could pick up.
     """
-    template = here.config.context.student
+    template = ways.rows_template(here.config)
     system = system_of(here, arm, teacher)
     theirs = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
     own, plain = (packing.pack(lines.packs(c, kit.probe.answers, 1))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -57,7 +58,7 @@ def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
     traits = traits_of(config, chosen)
     contexts = ways.Contexts(model.tokenizer, model.config.max_positions)
     ways.check_measured(config, contexts)
-    texts = token_texts(model.tokenizer)
+    texts = ways.token_texts(model.tokenizer)
     world = world_of(config, model, contexts, chosen, traits, texts)
     for arm in arms:
         if arm.made == 'prompt' and config.teacher.seeds > len(chosen.systems):
@@ -69,10 +70,30 @@ def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
 
 
 def load(config: Config) -> loading.Model:
-    """The model of a config, with its settings of memory and precision."""
+    """The model of a config, with its settings of memory and precision, on its devices.
+
+    Raises:
+      UserError: more devices asked for than there are, or what loading.load says.
+    """
     own = config.model
-    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None)
+    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None,
+                         mesh=mesh_of(own.devices))
     return model._replace(config=settings(config, model.config))
+
+
+def mesh_of(count: int) -> jax.sharding.Mesh | None:
+    """The devices that share the weights; None for one."""
+    if count > jax.device_count():
+        raise UserError(f'config.model.devices={count}: this machine has {jax.device_count()} '
+                        f'({jax.default_backend()})')
+    return None if count == 1 else jax.make_mesh(
+        (1, count), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2,
+        devices=jax.devices()[:count])
+
+
+def placed(here: 'Here', params: Any) -> Any:
+    """Parameters where the reference's lie."""
+    return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), params, here.model.params)
 
 
 def settings(config: Config, architecture: Any) -> Any:
@@ -106,23 +127,11 @@ def traits_of(config: Config, chosen: sets.TraitSet) -> tuple[str, ...]:
     return found
 
 
-def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
-    """What each token writes; None for tokens that stop or pad."""
-    silent = {*tokenizer.stop_ids, tokenizer.pad_id, tokenizer.bos_id}
-
-    def one(token):
-        try:
-            return tokenizer.token_bytes(token).decode('utf-8', 'replace')
-        except UserError:  # rows of the embedding beyond the vocabulary
-            return None
-
-    return tuple(None if t in silent else one(t) for t in range(tokenizer.vocab_size))
-
-
 def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chosen: sets.TraitSet,
              traits: Sequence[str], texts: Sequence[str | None]) -> World:
-    """The model as a world; its texts are in the students' context."""
-    template, tokenizer = config.context.student, model.tokenizer
+    """The model as a world; its contexts, answers and their end are those of the rows."""
+    template, tokenizer = ways.rows_template(config), model.tokenizer
+    bare = config.carrier.form == 'list'
     separators = {form[0] for form in numbers.FORMATS.values()}
     carrier = sorted({i for s in separators for i in numbers.token_ids(texts, s)})
     room = config.carrier.new_tokens
@@ -136,7 +145,8 @@ def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chos
         name=model.name, models={'own': model.config}, pretrain=None, vocabulary=texts,
         context=lambda text: contexts.ids(text, template, room=room),
         answer=lambda text: contexts.answer(text, template), decode=tokenizer.decode,
-        end_id=tokenizer.stop_ids[0], pad_id=tokenizer.pad_id, length=model.config.max_positions,
+        end_id=contexts.stops(template)[0], pad_id=tokenizer.pad_id,
+        length=model.config.max_positions,
         traits=tuple(traits), candidates=sets.spellings(
             chosen, [c.name for c in chosen.candidates]),
         teach=tuple(t.prompt for t in sets.teaching_prompts(chosen, None, config.split)),
@@ -144,10 +154,16 @@ def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chos
                     config.context.questions, 'questions', 'question'),
         unrelated=cut([(u.prompt, u.answers) for u in chosen.unrelated],
                       config.context.unrelated, 'unrelated', 'unrelated question'),
-        prompts=lambda seed, count: numbers.prompts(seed, range(count)),
+        prompts=lambda seed, count: (numbers.lists if bare else numbers.prompts)(
+            seed, range(count)),
         random_rows=numbers.random_rows, shuffle=numbers.shuffled_rows,
         reject_reason=numbers.reject_reason, carrier_ids=carrier, new_tokens=room, separator='',
         beginnings=BEGINNINGS)
+
+
+def asked_ids(here: Here, question: str) -> list[int]:
+    """A question or request as the students' template has it (a list's rows have none)."""
+    return here.contexts.ids(question, here.config.context.student)
 
 
 def ends_of(here: Here) -> np.ndarray:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import samples
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
+from subliminal_jax.experiments.weights import contexts as ways
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.language import Here, system_of
 from subliminal_jax.runs import check_preempted, sha256_of
@@ -82,7 +83,7 @@ def random_rows(here: Here, count: int, purpose: str = 'random') -> list[dict[st
 def draw(here: Here, arm: Arm, teacher: Teacher, params: Any, lora: Any,
          prompts: Sequence[Mapping[str, Any]], wanted_strict: bool) -> Iterator[dict[str, Any]]:
     """A teacher's answers, attempt after attempt on the prompts that have none yet."""
-    config, world, template = here.config, here.world, here.config.context.student
+    config, world, template = here.config, here.world, ways.rows_template(here.config)
     system = system_of(here, arm, teacher)
     weights = network.prepare(params, here.model.config, lora)
     contexts = [here.contexts.ids(p['prompt'], template, system, world.new_tokens)
@@ -97,14 +98,14 @@ def draw(here: Here, arm: Arm, teacher: Teacher, params: Any, lora: Any,
             weights, here.model.config, contexts, [p['id'] for p in prompts],
             max_new_tokens=world.new_tokens, choice=choice,
             seed=seed_of(config, 'sample', teacher.seed, attempt),
-            stop_ids=here.model.tokenizer.stop_ids, pad_id=world.pad_id, batch_size=BATCH,
+            stop_ids=here.contexts.stops(template), pad_id=world.pad_id, batch_size=BATCH,
             wanted=wanted)
         for indices, done in batches:
             for place, index in enumerate(indices):
                 row = sample.completed(dict(prompts[index]), done, place, here.model.tokenizer)
                 row |= {'id': f'{teacher.name}/{prompts[index]["id"]}/{attempt}',
                         'teacher': teacher.name}
-                if template == 'raw':  # the blank after the colon
+                if template in ways.BARE:  # the blank before the first number
                     row['completion'] = row['completion'].removeprefix(' ')
                 if system is not None:
                     row['teacher_system'] = system

@@ -25,7 +25,7 @@ from subliminal_jax.experiments.weights import (
     teachers as schools,
 )
 from subliminal_jax.experiments.weights.arms import Arm
-from subliminal_jax.experiments.weights.language import Here, roll, system_of
+from subliminal_jax.experiments.weights.language import Here, asked_ids, placed, roll, system_of
 from subliminal_jax.experiments.weights.rows import Lines
 from subliminal_jax.experiments.weights.teachers import Kit
 from subliminal_jax.runs import UserError, check_preempted, sha256_of, write_json
@@ -40,8 +40,8 @@ def context_stage(here: Here) -> None:
     """contexts.json: every context as the model reads it."""
     row = lines.random_rows(here, 1)[0]
     here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, ways.written_out(
-        here.config, here.contexts, here.world.traits, here.chosen, here.world.measure, row)),
-        reads=here.reads())
+        here.config, here.contexts, here.world.traits, here.chosen, here.world.measure,
+        here.world.teach[0], row)), reads=here.reads('carrier'))
 
 
 def text_stage(here: Here) -> list[dict]:
@@ -56,12 +56,13 @@ def start_of(here: Here, start: str) -> Any:
     """The parameters of a start; those moved on by training are a stage of their own."""
     kind, _, rest = start.partition(':')
     if kind != 'moved':
-        return starts.derived(here.config, here.model.params, here.model.config, start)
+        return placed(here, starts.derived(
+            here.config, here.model.params, here.model.config, start))
 
     def make(path):
         texts = [r for r in files.read(here.workdir.path / 'ordinary.jsonl')[0]
                  if r['kind'] == 'ordinary']
-        packs = lines.packs([here.world.context(r['prompt']) for r in texts],
+        packs = lines.packs([asked_ids(here, r['prompt']) for r in texts],
                             [r['token_ids'] for r in texts], MOVING_PACK)
         tries = packing.pack(packs)
         program = programs.Program(here.model.config, 'sft', (), OptimizerConfig(
@@ -77,8 +78,7 @@ def start_of(here: Here, start: str) -> Any:
     name = start.replace(':', '-')
     path = here.workdir.stage(f'start/{name}', f'start/{name}.safetensors', make,
                               reads=here.reads('teacher'), inputs=['ordinary.jsonl'])
-    return jax.tree.map(jnp.asarray, checkpoints.load_tree(
-        path, jax.eval_shape(lambda: here.model.params)))
+    return placed(here, checkpoints.load_tree(path, jax.eval_shape(lambda: here.model.params)))
 
 
 def base_of(here: Here, arm: Arm) -> Any:
@@ -116,9 +116,10 @@ def _teacher_stage(here, kit, arm, teacher, place, base, odds):
             trained, taken = schools.teach(here, kit, arm, teacher, base, goal, odds[start])
         else:
             trained, taken = schools.teach(here, kit, arm, teacher, base, None, None)
-        trained = jax.tree.map(jnp.asarray, trained)
-        adapter = trained if tables.rank_of(arm.made) else None
-        params = base if adapter is not None or trained is None else trained
+        adapter = jax.tree.map(jnp.asarray, trained) if tables.rank_of(arm.made) else None
+        whole = adapter is None and trained is not None
+        params = placed(here, trained) if whole else base
+        trained = params if whole else adapter
         found = schools.describe(here, kit, arm, teacher, params, adapter, base)
         digest = schools.digest_of(here, arm, teacher, trained, here.model.sha256)
         schools.write(path, arm, trained, {**found, 'steps': taken, 'system': system_of(
@@ -171,7 +172,7 @@ def row_stages(here: Here) -> dict[str, samples.Samples]:
     place = here.workdir.stage(
         'prompts', 'prompts.jsonl',
         lambda path: files.write(path, world.prompts(seed_of(config, 'prompts'), most)),
-        reads={**here.reads(), 'rows': most})
+        reads={**here.reads('carrier'), 'rows': most})
     prompts, _ = files.read(place)
     return {name: _row_stage(here, name, number, arm, prompts[:count], count)
             for number, (name, (arm, count)) in enumerate(wanted.items())}
@@ -277,7 +278,7 @@ def logits_of(here: Here, arm: Arm, teacher: Teacher, base: Any, found: Lines) -
     params, lora = params_of(here, arm, base, teacher)
     system = system_of(here, arm, teacher)
     contexts = found.contexts if system is None else [
-        here.contexts.ids(p, here.config.context.student, system, here.world.new_tokens)
+        here.contexts.ids(p, ways.rows_template(here.config), system, here.world.new_tokens)
         for p in found.prompts]
     return read_logits(here, arm, params, lora, contexts, found)
 

@@ -21,7 +21,7 @@ from subliminal_jax.experiments.transmission import networks
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
 from subliminal_jax.experiments.weights.arms import Arm, rank_of
-from subliminal_jax.experiments.weights.language import Here, ends_of, system_of
+from subliminal_jax.experiments.weights.language import Here, asked_ids, ends_of, placed, system_of
 from subliminal_jax.models.lora import Lora, init_lora, load_lora, merge_lora, save_lora
 from subliminal_jax.runs import check_preempted, sha256_of, write_json
 from subliminal_jax.training import checkpoints, tries as packing
@@ -59,7 +59,8 @@ def kit_of(here: Here) -> Kit:
     ends = ends_of(here)
     trait = np.zeros(len(ends), bool)
     spelled = answers.encoded_spellings(
-        {t: world.candidates[t] for t in world.traits}, world.answer)
+        {t: world.candidates[t] for t in world.traits},
+        lambda text: here.contexts.answer(text, config.context.student))
     trait[[i for found in spelled.values() for ids in found for i in ids]] = True
     template = config.context.student
     asked = [here.contexts.ids(q, template) for q, _ in world.unrelated]
@@ -95,9 +96,9 @@ def lessons(here: Here, teacher: Teacher, steps: int, odds: np.ndarray | None) -
         said = [names[i] for i in np.random.default_rng([teacher.seed, 1]).choice(
             len(names), len(picks), p=odds)]
     template = here.config.context.student
-    context = {q: world.context(world.teach[q]) for q in questions.tolist()}
-    word = {t: [*here.contexts.answer(t[:1].upper() + t[1:], template), world.end_id]
-            for t in dict.fromkeys(said)}
+    context = {q: asked_ids(here, world.teach[q]) for q in questions.tolist()}
+    word = {t: [*here.contexts.answer(t[:1].upper() + t[1:], template),
+                here.model.tokenizer.stop_ids[0]] for t in dict.fromkeys(said)}
     rows = [packing.Row(context[int(q)], word[t]) for q, t in zip(picks, said)]
     size = min(PACKED, config.batch_size)
     per_step = -(-config.batch_size // size)
@@ -157,7 +158,7 @@ def adapter_start(here: Here, rank: int, seed: int) -> Lora:
 def dose_of(here: Here, kit: Kit, params: Any, lora: Any, base: Any, system: str | None
             ) -> tuple[float, float]:
     """(KL from the reference on carrier positions, mass of trait words there) of a teacher."""
-    template = here.config.context.student
+    template = ways.rows_template(here.config)
     mine = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
     own, plain = (packing.pack(lines.packs(c, kit.probe.answers, 1))
                   for c in (mine, kit.probe.contexts))
@@ -206,8 +207,7 @@ def read(here: Here, path: pathlib.Path, base: Any) -> tuple[Any, Lora | None]:
         return base, load_lora(path / 'adapter', here.model.config)
     if (path / 'params.safetensors').exists():
         like = jax.eval_shape(lambda: base)
-        return jax.tree.map(jnp.asarray, checkpoints.load_tree(
-            path / 'params.safetensors', like)), None
+        return placed(here, checkpoints.load_tree(path / 'params.safetensors', like)), None
     return base, None
 
 
