@@ -30,6 +30,24 @@ def standard_error(values: Sequence[float]) -> float:
     return float(values.std(ddof=1) / len(values) ** 0.5)
 
 
+def slope(x: Sequence[float], y: Sequence[float], level: float = 0.95
+          ) -> tuple[float, list[float] | None] | None:
+    """The slope of a straight line through independent points, by least squares.
+
+    Args:
+      x, y: of the points.
+      level: the interval's coverage.
+
+    Returns:
+      (slope, [lo, hi]), or (slope, None) for two points; None where x does not vary.
+    """
+    if len(set(x)) < 2:
+        return None
+    found = stats.linregress(x, y)
+    dof = len(x) - 2
+    return float(found.slope), around(found.slope, found.stderr, dof, level) if dof else None
+
+
 def around(
     estimate: float, se: float | None, dof: float | None, level: float = 0.95
 ) -> list[float] | None:

@@ -18,7 +18,7 @@ import optax
 from tqdm import tqdm
 
 from subliminal_jax.data import images
-from subliminal_jax.evaluation.intervals import t_interval
+from subliminal_jax.evaluation.intervals import slope, t_interval
 from subliminal_jax.experiments.mnist_models import CLASSES, epoch_order, logit_mask
 from subliminal_jax.models import mlp
 from subliminal_jax.report import theory_linearised as report
@@ -205,6 +205,15 @@ def gap(found: list[dict[str, Any]]) -> dict[str, Any]:
     return {'mean': mean, 'ci95': interval, 'per_model': values}
 
 
+def trends(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a doubling of the width changes: the gap, and both students' accuracy."""
+    doublings = np.log2([f['width'] for f in found]).tolist()
+    values = {'gap': gap(found)['per_model'],
+              **{kind: [f[kind]['accuracy'] for f in found] for kind in STUDENTS}}
+    made = {name: slope(doublings, own) for name, own in values.items()}
+    return {name: line and {'slope': line[0], 'ci95': line[1]} for name, line in made.items()}
+
+
 def by_width(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The results' entries: a width's means and intervals over its models."""
     entries = []
@@ -251,5 +260,6 @@ def run(config: Config, workdir: Workdir) -> str:
             bar.refresh()
     seeds = {'root': config.seed, 'models': [0, config.num_seeds - 1]}
     results = workdir.write_results(
-        {'widths': by_width(found), 'gap': gap(found)}, seeds=seeds, published=report.PUBLISHED)
+        {'widths': by_width(found), 'gap': gap(found), 'per_doubling': trends(found)}, seeds=seeds,
+        published=report.PUBLISHED)
     return report.write(workdir, results)

@@ -47,7 +47,17 @@ def verdict_of(results: dict[str, Any]) -> str:
     return (f'Of the real student’s rise above chance the linearised one has {", ".join(parts)}. '
             f'Model by model the real student is ahead in {ahead} of {count}, by '
             f'{page.with_interval(gap["mean"], gap["ci95"])} in the mean (95 %, over models of all '
-            'widths).')
+            f'widths).{trend_of(results["per_doubling"])}')
+
+
+def trend_of(found: dict[str, Any]) -> str:
+    """What a doubling of the width changes, as a sentence; nothing of a single width."""
+    if found['gap'] is None:
+        return ''
+    said = [f'{what} by {page.with_interval(found[name]["slope"], found[name]["ci95"])}'
+            for name, what in (('gap', 'the gap'), ('real', "the real student's accuracy"),
+                               ('linearised', "the linearised one's"))]
+    return f' A doubling of the width changes {said[0]}, {said[1]} and {said[2]}.'
 
 
 def width_table(widths: list[dict[str, Any]]) -> Table:

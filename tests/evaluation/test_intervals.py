@@ -17,6 +17,19 @@ def test_t_interval_is_scipys():
     assert ends == pytest.approx([expected.low, expected.high])
 
 
+def test_a_slope_by_hand_and_its_coverage():
+    # (0, 0), (1, 1), (2, 1): slope 1/2, residual sum 1/6, so s = sqrt(1/6 / 2)
+    found, (low, high) = intervals.slope([0, 1, 2], [0, 1, 1])
+    half = stats.t.ppf(0.975, 1) * (1 / 12) ** 0.5
+    assert found == pytest.approx(0.5) and (low, high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert intervals.slope([0, 1], [2, 4]) == (pytest.approx(2.0), None)
+    assert intervals.slope([3, 3], [2, 4]) is None
+    rng = np.random.default_rng(0)
+    x = np.arange(8.0)
+    ends = [intervals.slope(x, 0.3 * x + rng.standard_normal(8))[1] for _ in range(2000)]
+    assert np.mean([a < 0.3 < b for a, b in ends]) == pytest.approx(0.95, abs=0.015)
+
+
 def test_one_value_has_no_interval():
     assert intervals.t_interval([2.5]) == (2.5, None)
 
