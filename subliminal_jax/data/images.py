@@ -6,6 +6,7 @@ decodes the set once (tens of seconds); later ones map the decoded arrays from t
 """
 
 import hashlib
+import logging
 import pathlib
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ def _decode(builder, name: str) -> dict[str, np.ndarray]:
     features = builder.info.features
     if 'image' not in features or 'label' not in features:
         raise UserError(f'{name} has no image and label: an image classification set is needed')
+    logging.getLogger('urllib3').setLevel(logging.ERROR)  # its retries are many lines
     try:
         builder.download_and_prepare()
         sources = builder.as_data_source()

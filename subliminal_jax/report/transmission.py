@@ -139,10 +139,11 @@ def _nats(value: float | None) -> str:
 
 def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
     """gamma against rows seen, controls on the same axes, rows on a log axis."""
-    figure, panels = axes(10, 4.2, ncols=2)
-    wanted = [[a for a in arms if a['objective'] == 'sft'],
-              [a for a in arms if a['objective'] != 'sft']]
-    for ax, chosen, title in zip(panels, wanted, ('sampled text', 'KL rungs')):
+    wanted = {'sampled text': [a for a in arms if a['objective'] == 'sft'],
+              'KL rungs': [a for a in arms if a['objective'] != 'sft']}
+    wanted = {title: own for title, own in wanted.items() if own}
+    figure, panels = axes(5 * len(wanted), 4.2, ncols=len(wanted))
+    for ax, (title, chosen) in zip(np.atleast_1d(panels), wanted.items()):
         for number, arm in enumerate(chosen):
             curve = arm['curve']
             x = [p['rows'] for p in curve]
@@ -162,8 +163,7 @@ def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
         ax.set_xlabel('rows seen')
         ax.set_ylabel('gamma, nats')
         ax.set_title(title, fontsize=10)
-        if chosen:
-            ax.legend(frameon=False, fontsize=6, ncols=2)
+        ax.legend(frameon=False, fontsize=6, ncols=2)
     return Plot('rows', 'Effect against rows, controls on the same axes', figure, (
         'Rows are seen once, in order, at a constant rate: a student that has seen n rows is the '
         'student trained on n rows. Bands: 95 % intervals of the main arms.'))
