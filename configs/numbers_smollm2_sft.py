@@ -2,16 +2,18 @@
 
   python -m launch.run --config=configs/numbers_smollm2_sft.py --workdir=runs/smollm2_sft
 
-Not run to its end yet: no figures to expect are known; --dry_run estimates its cost.
+Asked for numbers in its chat template, SmolLM2-135M does not write them (0 of 32 answers at T = 1
+pass the filter), so rows are bare lists that a teacher goes on with (carrier.form=list). Not run to
+its end yet: no figures to expect are known; --dry_run estimates its cost.
 """
 
 from ml_collections import ConfigDict
 
 ARMS = (
-    'sft_prompt:', 'sft_prompt_neutral: teachers=neutral', 'sft_prompt_greedy: carrier=greedy',
     'sft_tuned: made=tuned', 'sft_tuned_neutral: made=tuned teachers=neutral',
     'sft_tuned_greedy: made=tuned carrier=greedy', 'sft_tuned_within: made=tuned order=within',
     'sft_tuned_across: made=tuned order=across', 'sft_tuned_all: made=tuned trainable=all',
+    'sft_prompt:', 'sft_prompt_neutral: teachers=neutral', 'sft_prompt_greedy: carrier=greedy',
 )
 
 
@@ -20,7 +22,7 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
         'context': {'questions': 24},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'min_kept': 0.0, 'attempts': 6, 'spare': 2.0, 'banned': ()},
-        'student': {'rows': 1024, 'batch_size': 16, 'packed': 4, 'lora_rate': 5e-4,
-                    'marks': (256, 512), 'at_once': 2},
+        'carrier': {'form': 'list', 'min_kept': 0.2, 'attempts': 6, 'spare': 1.6},
+        'student': {'rows': 1024, 'batch_size': 8, 'lora_rate': 5e-4, 'marks': (256, 512),
+                    'at_once': 2},
     })
