@@ -1,15 +1,14 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): an adapter is a tree of its own, never a mask."""
 
-import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from subliminal_jax.models.params import Params, TransformerConfig, param_specs, wide
 from subliminal_jax.runs import UserError, unknown_name, write_json, written_aside
@@ -17,8 +16,7 @@ from subliminal_jax.runs import UserError, unknown_name, write_json, written_asi
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=['layers'], meta_fields=['scale'])
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Lora:
     """An adapter: it adds scale * (x a) b to x W.
 
@@ -30,7 +28,7 @@ class Lora:
     """
 
     layers: dict[str, dict[str, jax.Array]]
-    scale: float
+    scale: float = struct.field(pytree_node=False)
 
 
 def init_lora(key: jax.Array, config: TransformerConfig, rank: int, alpha: float | None = None,
