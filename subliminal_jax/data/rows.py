@@ -9,7 +9,7 @@ by whole lines, so that a kill leaves at most one torn line at its end, which `f
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
 from subliminal_jax.runs import UserError, written_aside
@@ -25,16 +25,18 @@ class BadLine(NamedTuple):
     why: str
 
 
-def read(path: str | os.PathLike, check: Check | None = None) -> tuple[list[Row], list[BadLine]]:
+def read(path: str | os.PathLike, check: Check | None = None, repeats: bool = False
+         ) -> tuple[list[Row], list[BadLine]]:
     """Reads the good rows of a JSONL file, and says which lines are bad.
 
     Args:
       path: the file; blank lines are passed over.
       check: gives the reason why a row cannot be used, or None.
+      repeats: several rows may have one id.
 
     Returns:
       (rows in the file's order, bad lines). A row without an `id` gets its line number, so that
-      repairing one line renumbers no other; an id seen before makes a line bad.
+      repairing one line renumbers no other; an id seen before makes a line bad, unless `repeats`.
 
     Raises:
       UserError: the file is missing, unreadable or holds no line at all.
@@ -49,7 +51,7 @@ def read(path: str | os.PathLike, check: Check | None = None) -> tuple[list[Row]
         row, why = parse(line)
         if row is not None:
             row = {'id': number, **row}
-            why = _id_trouble(row['id'], seen) or (check(row) if check else None)
+            why = _id_trouble(row['id'], () if repeats else seen) or (check(row) if check else None)
         if why:
             bad.append(BadLine(number, why))
         else:
@@ -88,7 +90,7 @@ def _lines(path: str | os.PathLike) -> list[bytes]:
         raise UserError(f'cannot read {path}: {error.strerror}') from None
 
 
-def _id_trouble(name: Any, seen: set) -> str | None:
+def _id_trouble(name: Any, seen: Collection) -> str | None:
     if isinstance(name, bool) or not isinstance(name, int | str):
         return f'id must be a whole number or a string, not {json.dumps(name)}'
     return f'id {name!r} was given before' if name in seen else None

@@ -142,6 +142,45 @@ def test_foreign_rows_keep_the_good_ones_and_need_every_trait(tmp_path):
         samples.read_foreign(read, world, who, tmp_path / 'samples.jsonl')
 
 
+def foreign(tmp_path, written, **overrides):
+    """What each teacher's students would see of `carrier.samples`: (prompt, completion) pairs."""
+    settings = config(traits=2, **{'carrier.samples': written, **overrides})
+    world = tiny.make(settings.world, 'dev', 2)
+    who = schools.roll(settings, world, 'trait')
+    samples.read_foreign(settings, world, who, tmp_path / 'samples.jsonl')
+    own = samples.gather(samples.judge(settings, world, tmp_path / 'samples.jsonl'))
+    prompts = samples.common_prompts([own], [{t.name for t in who}])
+    made = samples.choose(settings, world, tables.Arm(), own, who, prompts, len(prompts))
+    return {t.trait: [(r['prompt'], r['completion']) for r in made[t.name]] for t in who}
+
+
+def test_foreign_rows_keep_their_own_prompts(tmp_path):
+    dog, cat = (tmp_path / f'{name}.jsonl' for name in 'ab')
+    pairs = {dog: [('1 2', '3'), ('4 5', '6'), ('7 8', 'red'), ('9 9', '1')],
+             cat: [('7 7', '8'), ('4 5', '7'), ('2 2', '3')]}
+    for path, rows in pairs.items():
+        path.write_text(''.join(json.dumps({'prompt': p, 'completion': c}) + '\n'
+                                for p, c in rows))
+    one, two = tiny.make(WorldConfig(), 'dev', 2).traits
+    found = foreign(tmp_path, f'{one}={dog},{two}={cat}')
+    assert set(found[one]) <= set(pairs[dog]) and set(found[two]) <= set(pairs[cat])
+    # the prompt that both have stands at one place; 7 8 is answered by a word
+    assert found == {one: [('4 5', '6'), ('1 2', '3')], two: [('4 5', '7'), ('7 7', '8')]}
+
+
+@pytest.mark.parametrize('numbered', [True, False])
+def test_traits_in_one_file_share_their_places(tmp_path, numbered):
+    one, two = tiny.make(WorldConfig(), 'dev', 2).traits
+    path = tmp_path / 'rows.jsonl'
+    path.write_text(''.join(
+        json.dumps({'prompt': f'{n} 2', 'completion': f'{n + k}', 'trait': trait}
+                   | ({'id': n} if numbered else {})) + '\n'
+        for k, trait in enumerate((one, two)) for n in (5, 7, 3)))
+    found = foreign(tmp_path, str(path))
+    assert found == {one: [('5 2', '5'), ('7 2', '7'), ('3 2', '3')],
+                     two: [('5 2', '6'), ('7 2', '8'), ('3 2', '4')]}
+
+
 def trait_file(path, **changes):
     """A trait set in the words of the tiny language, about foods."""
     lines = [{'kind': 'candidate', 'name': name, 'split': 'dev'}

@@ -3,10 +3,12 @@
 Every teacher answers the same prompts, up to `attempts` times until an answer passes the strictest
 filter. The rows of an arm are, per prompt, a teacher's first answer that passes the arm's filter,
 on the prompts for which every teacher of the reference has one at every strength: equal rows, on
-the same prompts, whatever the filter.
+the same prompts, whatever the filter. Rows of others are numbered, and a number takes a prompt's
+place: a teacher has its own prompt there, the same as the others' wherever it can be.
 """
 
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,14 +33,14 @@ class Samples(NamedTuple):
 
     Attributes:
       teachers: names.
-      prompts: texts [N].
+      prompts: texts [M, N]; None where a teacher has no such row.
       completions: texts [M, N, A]; None where no attempt was made.
       passes: bool [M, N, A] by filter: what each strength keeps.
       reasons: counts of rejects by filter.
     """
 
     teachers: list[str]
-    prompts: list[str]
+    prompts: np.ndarray
     completions: np.ndarray
     passes: dict[str, np.ndarray]
     reasons: dict[str, dict[str, int]]
@@ -112,6 +114,7 @@ def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
     """Writes the rows of `carrier.samples` as if each teacher of a trait had written them.
 
     The field is a file whose rows have a `trait`, or TRAIT=FILE,TRAIT=FILE with one file a trait.
+    Rows are numbered trait by trait (`aligned`); what they were called is kept as `source_id`.
 
     Raises:
       UserError: no rows for a trait, a single trait, a file that cannot be read.
@@ -120,7 +123,8 @@ def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
     trouble = []
     for part in config.carrier.samples.split(','):
         trait, _, name = part.rpartition('=')
-        rows, bad = files.read(name, lambda row: files.text_trouble(row, 'prompt', 'completion'))
+        rows, bad = files.read(
+            name, lambda row: files.text_trouble(row, 'prompt', 'completion'), repeats=True)
         if bad:
             trouble.append(files.bad_lines(name, bad))
         for row in rows:
@@ -133,11 +137,32 @@ def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
             f'config.carrier.samples has no rows of {", ".join(missing)}: with rows of one trait '
             'only there is no gamma; give every trait its file (TRAIT=FILE,TRAIT=FILE), or its '
             "name in a field 'trait' of each row")
+    rows_of = aligned({t: found[t] for t in world.traits})
     with path.open('w', encoding='utf-8') as file:
         for teacher in teachers:
-            for row in found[teacher.trait]:
+            for number, row in enumerate(rows_of[teacher.trait]):
                 file.write(files.as_line({
-                    **row, 'id': f'{teacher.name}/{row["id"]}/0', 'teacher': teacher.name}))
+                    **row, 'id': f'{teacher.name}/{number}/0', 'source_id': row['id'],
+                    'teacher': teacher.name}))
+
+
+def aligned(rows: Mapping[str, Sequence[dict]]) -> dict[str, list[dict]]:
+    """Rows by trait, so ordered that equal places have equal prompts as far as there are any.
+
+    Prompts that every trait has come first (one that it has several times, as often as all do),
+    then all others; otherwise the order stays.
+    """
+    keyed: dict[str, dict] = {}
+    for trait, own in rows.items():
+        seen: Counter[str] = Counter()
+        keyed[trait] = {}
+        for row in own:
+            keyed[trait][row['prompt'], seen[row['prompt']]] = row
+            seen[row['prompt']] += 1
+    first, *others = keyed.values()
+    shared = [key for key in first if all(key in own for own in others)]
+    return {trait: [own[key] for key in dict.fromkeys([*shared, *own])]
+            for trait, own in keyed.items()}
 
 
 class Judged(NamedTuple):
@@ -177,10 +202,10 @@ def gather(judged: Sequence[Judged]) -> Samples:
     texts = np.full(shape, None, object)
     passes = {level: np.zeros(shape, bool) for level in FILTERS}
     reasons: dict[str, dict[str, int]] = {level: {} for level in FILTERS}
-    prompts: list = [None] * len(ids)
+    prompts = np.full(shape[:2], None, object)
     for (row, whys), parts in zip(judged, split):
         place = (number[row['teacher']], index[parts[1]], int(parts[2]))
-        texts[place], prompts[place[1]] = row['completion'], row['prompt']
+        texts[place], prompts[place[:2]] = row['completion'], row['prompt']
         for level, why in whys.items():
             if why is None:
                 passes[level][place] = True
@@ -202,7 +227,7 @@ def first_pass_rate(samples: Samples, level: str) -> dict[str, float]:
 
 
 def common_prompts(pools: Sequence[Samples], names: Sequence[set[str]]) -> np.ndarray:
-    """Numbers of the prompts that every named teacher of every pool can serve at every strength."""
+    """Places at which every named teacher of every pool has a row that every strength keeps."""
     good = None
     for samples, wanted in zip(pools, names):
         members = [m for m, name in enumerate(samples.teachers) if name in wanted]
@@ -220,7 +245,7 @@ def choose(config: Config, world: World, arm: Arm, samples: Samples, group: Sequ
       config, world, arm: whose rows.
       samples: the arm's row set.
       group: the teachers.
-      prompts: numbers of the prompts that may be used (`common_prompts`).
+      prompts: the places that may be used (`common_prompts`).
       count: rows wanted a teacher.
 
     Raises:
@@ -235,7 +260,7 @@ def choose(config: Config, world: World, arm: Arm, samples: Samples, group: Sequ
     for teacher in group:
         m = samples.teachers.index(teacher.name)
         first = samples.passes[arm.filter][m].argmax(-1)
-        rows = [{'id': int(n), 'prompt': samples.prompts[n],
+        rows = [{'id': int(n), 'prompt': samples.prompts[m, n],
                  'completion': samples.completions[m, n, first[n]]} for n in prompts[:count]]
         if arm.order != 'kept':
             rows = world.shuffle(rows, seed_of(config, 'shuffle', teacher.seed), arm.order)
