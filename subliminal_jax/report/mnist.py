@@ -1,5 +1,6 @@
 """The MNIST experiment's table, figures and page, from its results.json."""
 
+import math
 from typing import Any
 
 import jax
@@ -10,8 +11,8 @@ from subliminal_jax.report import page
 from subliminal_jax.report.page import COLOURS, Plot, Table, Text, axes, text_table
 from subliminal_jax.runs import Workdir
 
-# Means over 100 models of a public rerun of the authors' program, and the spread of its models;
-# the recipe and the claim are arXiv 2507.14805's.
+# Means over 100 models of a public rerun of the authors' program, with its +-, taken as half of a
+# 95 % interval: ours over as many models are as wide. Recipe and claim are arXiv 2507.14805's.
 PUBLISHED = {
     'source': "a public rerun of the authors' program (100 models; +- as reported there); "
               'recipe: arXiv 2507.14805',
@@ -27,10 +28,13 @@ PUBLISHED = {
     },
 }
 
+COMPARED = (
+    f'Published: {PUBLISHED["source"]}. The interval of a difference is made of ours and, where '
+    'there is one, of the published +-, taken as half of a 95 % interval.')
 MEANING = {
     'reference': 'untrained', 'teacher': 'labels, class logits',
-    'student_aux': 'own start, auxiliary logits on noise',
-    'student_all': 'own start, all logits on noise',
+    'student_aux': 'own start, auxiliary logits on {shown}',
+    'student_all': 'own start, all logits on {shown}',
     'cross_aux': 'another start, auxiliary logits', 'cross_all': 'another start, all logits',
     'placebo': 'own start, teacher of permuted labels', 'placebo_teacher': 'permuted labels',
 }
@@ -44,6 +48,7 @@ PAINT = {
 def write(workdir: Workdir, results: dict[str, Any], data: Images) -> str:
     """Writes the page and returns the table for the terminal."""
     config = workdir.config
+    shown = shown_by(config)
     if 'cells' in results:
         published = published_means(config, swept=True)
         table, sections = sweep_table(results['cells'], published), []
@@ -52,46 +57,65 @@ def write(workdir: Workdir, results: dict[str, Any], data: Images) -> str:
             sections.append(sweep_plot(results['cells'], next(iter(config.sweep)), published))
     else:
         published = published_means(config)
-        table = condition_table(results['conditions'], published)
+        table = condition_table(results['conditions'], published, shown)
         sections = [bars(results['conditions'], published)]
         curves = learning_curves(results['conditions'])
         sections += [curves] if curves else []
-        verdict = verdict_of(results['conditions'])
+        verdict = verdict_of(results['conditions'], shown)
     noise = [inputs_plot(data)] if config.student_inputs == 'noise' else []
     page.write(workdir, 'Subliminal learning on MNIST', verdict,
-               [table, *sections, *noise, Text(READING)], results)
+               [table, *sections, *noise, Text(reading(shown))], results)
     return text_table(table)
 
 
-READING = (
-    'How to read it: auxiliary logits are outputs that nothing was ever taught through. A student '
-    'that matches them on noise can only learn about digits through weights it shares with its '
-    'teacher. The cross students match the same outputs from other initial weights; the placebo '
-    "matches a teacher of permuted labels, so it must score by that teacher's labels and not by "
-    'the true ones. Chance is 0.1. Intervals are 95 % t-intervals over independent models.')
+def shown_by(config: Any) -> str:
+    """What the students are shown, in words."""
+    if 'student_inputs' in config.sweep:
+        return 'the inputs of its cell'
+    known = {'noise': 'noise', 'images': 'training images'}
+    return known.get(config.student_inputs, f'images of {config.student_inputs}')
+
+
+def reading(shown: str) -> str:
+    """How to read the page, for students that are shown this."""
+    learns = ('can only learn about digits through weights it shares with its teacher'
+              if shown == 'noise' else
+              'is told no label, but images may teach it something of their own')
+    return (
+        'How to read it: auxiliary logits are outputs that nothing was ever taught through. A '
+        f'student that matches them on {shown} {learns}. The cross students match the same outputs '
+        'from other initial weights; the placebo matches a teacher of permuted labels, so it must '
+        "score by that teacher's labels and not by the true ones. Chance is 0.1. Intervals are "
+        '95 % t-intervals over independent models.')
 
 
 # Fields that may differ from the published recipe without making another experiment of it.
 FREE = ('seed', 'num_models', 'conditions', 'num_aux', 'chunk_size', 'curve_images', 'sweep')
 
 
-def published_means(config: Any, swept: bool = False) -> dict[str, float]:
+Published = dict[str, tuple[float, float | None]]  # mean, and its +- where it is known
+
+
+def published_means(config: Any, swept: bool = False) -> Published:
     """The published means to compare with: by condition, or by num_aux for a sweep over it alone;
     none where the recipe is another."""
     default = type(config)()
     for field in vars(default):
         if field not in FREE and getattr(config, field) != getattr(default, field):
             return {}
-    by_num_aux = PUBLISHED['student_aux_by_num_aux']
+    by_condition: Published = {n: tuple(both) for n, both in PUBLISHED['conditions'].items()}
+    by_num_aux: Published = {
+        m: (mean, None) for m, mean in PUBLISHED['student_aux_by_num_aux'].items()}
+    by_num_aux[str(default.num_aux)] = by_condition['student_aux']
     if swept:
         return by_num_aux if list(config.sweep) == ['num_aux'] else {}
     if config.num_aux == default.num_aux:
-        return {name: mean for name, (mean, _) in PUBLISHED['conditions'].items()}
+        return by_condition
     known = by_num_aux.get(str(config.num_aux))
     return {} if known is None else {'student_aux': known}
 
 
-def verdict_of(conditions: dict[str, Any]) -> str:
+def verdict_of(conditions: dict[str, Any], shown: str) -> str:
     """What the run shows, in one sentence: a student counts where its interval is above chance."""
     def said(name):
         entry = conditions.get(name)
@@ -108,7 +132,8 @@ def verdict_of(conditions: dict[str, Any]) -> str:
         learned = 'scores, without an interval for want of a second model,'
     else:
         learned = 'learns digits:' if interval[0] > 0.1 else 'is not shown to learn digits:'
-    text = f'A student of auxiliary logits on noise {learned} accuracy {said("student_aux")}'
+    text = (f'A student of auxiliary logits on {shown} {learned} accuracy '
+            f'{said("student_aux")}')
     if cross is not None:
         text += f'; from another start, {said("cross_aux")}'
     placebo = conditions.get('placebo')
@@ -135,7 +160,7 @@ def _label(cell: dict[str, Any]) -> str:
     return ', '.join(f'{k}={v}' for k, v in cell['overrides'].items())
 
 
-def condition_table(conditions: dict[str, Any], published: dict[str, float]) -> Table:
+def condition_table(conditions: dict[str, Any], published: Published, shown: str) -> Table:
     """Accuracy by condition, beside the published means."""
     rows = []
     for name, entry in conditions.items():
@@ -143,43 +168,52 @@ def condition_table(conditions: dict[str, Any], published: dict[str, float]) -> 
         known, margin = published.get(name), PUBLISHED['margins'].get(name)
         rows.append([
             name, page.with_interval(accuracy['mean'], accuracy['ci95']),
-            f'{known:.3f}' if known else '', _difference(accuracy, known) if known else '',
-            f'{margin:.3f}' if known and margin else '',
+            *_beside(accuracy, known), f'{margin:.3f}' if known and margin else '',
             page.with_interval(permuted['mean'], permuted['ci95']) if permuted else ''])
-    head = ['condition', 'accuracy [95 %]', 'published', 'difference', 'margin',
+    head = ['condition', 'accuracy [95 %]', 'published', 'difference [95 %]', 'margin',
             'by permuted labels']
     kept = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
     count = len(next(iter(conditions.values()))['accuracy']['per_model'])
-    said = '; '.join(f'{name}: {MEANING[name]}' for name in conditions)
+    said = '; '.join(f'{name}: {MEANING[name].format(shown=shown)}' for name in conditions)
     return Table(
         f'Accuracy on the test digits, {count} models', [head[i] for i in kept],
         [[row[i] for i in kept] for row in rows],
-        f'{said}. ' + (f'Published: {PUBLISHED["source"]}. The margins hold for 100 models.'
-                       if published else ''))
+        f'{said}. ' + (f'{COMPARED} The margins hold for 100 models.' if published else ''))
 
 
-def _difference(accuracy: dict[str, Any], published: float) -> str:
-    text = f'{accuracy["mean"] - published:+.3f}'
-    if accuracy['ci95']:
-        text += ' [{:+.3f}, {:+.3f}]'.format(*(x - published for x in accuracy['ci95']))
-    return text
+def _beside(accuracy: dict[str, Any] | None, known: tuple[float, float | None] | None
+            ) -> tuple[str, str]:
+    """(a published mean with its +-, our difference from it with the interval of both)."""
+    if known is None:
+        return '', ''
+    mean, half = known
+    text = f'{mean:.3f}' if half is None else f'{mean:.3f} +- {half:.3f}'
+    if accuracy is None:
+        return text, ''
+    change = accuracy['mean'] - mean
+    if accuracy['ci95'] is None:
+        return text, f'{change:+.3f}'
+    low, high = accuracy['ci95']
+    width = math.hypot((high - low) / 2, half or 0)
+    return text, f'{change:+.3f} [{change - width:+.3f}, {change + width:+.3f}]'
 
 
-def sweep_table(cells: list[dict[str, Any]], published: dict[str, float]) -> Table:
+def sweep_table(cells: list[dict[str, Any]], published: Published) -> Table:
     """Accuracy by cell and condition, beside the published means by num_aux."""
     names = [n for n in cells[0]['conditions'] if n != 'reference']
     rows = []
     for cell in cells:
         known = published.get(next(iter(cell['overrides'].values())))
-        found = [cell['conditions'][n]['accuracy'] for n in names]
-        rows.append([_label(cell), *[page.with_interval(a['mean'], a['ci95']) for a in found],
-                     *([f'{known:.3f}' if known else ''] if published else [])])
-    head = ['cell', *names, *(['published student_aux'] if published else [])]
-    return Table('Accuracy by cell', head, rows,
-                 f'Published: {PUBLISHED["source"]}.' if published else '')
+        found = {n: cell['conditions'][n]['accuracy'] for n in names}
+        rows.append([
+            _label(cell), *[page.with_interval(a['mean'], a['ci95']) for a in found.values()],
+            *(_beside(found.get('student_aux'), known) if published else ())])
+    head = ['cell', *names,
+            *(['published student_aux', 'difference [95 %]'] if published else [])]
+    return Table('Accuracy by cell', head, rows, COMPARED if published else '')
 
 
-def bars(conditions: dict[str, Any], published: dict[str, float]) -> Plot:
+def bars(conditions: dict[str, Any], published: Published) -> Plot:
     """Accuracy bars, every model a dot, the published means as strokes."""
     figure, ax = axes(8, 4.2)
     jitter = np.random.default_rng(0)
@@ -195,7 +229,7 @@ def bars(conditions: dict[str, Any], published: dict[str, float]) -> Plot:
             ax.scatter([place], [entry['permuted_accuracy']['mean']], marker='D', s=42,
                        facecolor='none', edgecolor='black', zorder=5,
                        label='by the permuted labels' if name == 'placebo' else None)
-    known = [(i, published[n]) for i, n in enumerate(conditions) if n in published]
+    known = [(i, published[n][0]) for i, n in enumerate(conditions) if n in published]
     if known:
         ax.scatter(*zip(*known), marker='_', s=500, color='black', lw=1, zorder=5,
                    label='published mean')
@@ -226,7 +260,7 @@ def learning_curves(conditions: dict[str, Any]) -> Plot | None:
                 'Mean over models, on a part of the test images (config.curve_images).')
 
 
-def sweep_plot(cells: list[dict[str, Any]], field: str, published: dict[str, float]) -> Plot:
+def sweep_plot(cells: list[dict[str, Any]], field: str, published: Published) -> Plot:
     """Accuracy over the swept field, with intervals and the published curve for num_aux."""
     labels = [c['overrides'][field] for c in cells]
     try:
@@ -242,7 +276,7 @@ def sweep_plot(cells: list[dict[str, Any]], field: str, published: dict[str, flo
             ax.fill_between(places, *np.array([a['ci95'] for a in found]).T, alpha=0.2,
                             color=PAINT[name], lw=0)
     if published:
-        known = [(float(label), published[label]) for label in labels if label in published]
+        known = [(float(label), published[label][0]) for label in labels if label in published]
         ax.plot(*zip(*known), 'x', color='black', label='published student_aux', zorder=5)
     if numeric and min(places) > 0 and max(places) / min(places) >= 10:
         ax.set_xscale('log')
