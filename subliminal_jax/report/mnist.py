@@ -62,7 +62,7 @@ def write(workdir: Workdir, results: dict[str, Any], data: Images) -> str:
         curves = learning_curves(results['conditions'])
         sections += [curves] if curves else []
         verdict = verdict_of(results['conditions'], shown)
-    noise = [inputs_plot(data)] if config.student_inputs == 'noise' else []
+    noise = [inputs_plot(data)] if shown == 'noise' else []
     page.write(workdir, 'Subliminal learning on MNIST', verdict,
                [table, *sections, *noise, Text(reading(shown))], results)
     return text_table(table)

@@ -34,6 +34,7 @@ READING = (
     'carries; full KL matches the trait itself and shows only that the pipeline can see it.')
 PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
          'kl_carrier_end': COLOURS['red'], 'kl': COLOURS['grey']}
+MARKERS = {'sft': 'o', 'kl_carrier': 's', 'kl_carrier_end': 'D', 'kl': '^'}
 CONTROL = COLOURS['green']
 
 
@@ -151,7 +152,7 @@ def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
             colour = paint(arm)
             ax.plot(x, [p['estimate'] for p in curve], marker='osD^v<>Px*'[number % 10], ms=4,
                     color=colour, lw=2.2 if main else 1, alpha=1 if main else 0.65,
-                    label=arm['name'])
+                    label=label(arm))
             if main and all(p['ci95'] for p in curve):
                 ax.fill_between(x, [p['ci95'][0] for p in curve], [p['ci95'][1] for p in curve],
                                 color=colour, alpha=0.15, lw=0)
@@ -209,10 +210,11 @@ def _curve_plot(title: str, points: Sequence[tuple[str, dict[str, Any]]]) -> Plo
 
 def contrast_table(contrasts: Sequence[dict[str, Any]]) -> Table:
     """What arms say together."""
-    rows = [[c['name'], page.with_interval(c['estimate'], c['ci95'], 2), _p(c.get('p')),
-             _nats(c['mde']), c['what']] for c in contrasts]
-    return Table('Contrasts, nats', ['contrast', 'estimate [95 %]', 'p', 'smallest visible',
-                                     'what'], rows, 'Paired by teacher where both arms have it.')
+    rows = [[c['name'], c['rung'], page.with_interval(c['estimate'], c['ci95'], 2),
+             _p(c.get('p')), _nats(c['mde']), c['what']] for c in contrasts]
+    return Table(
+        'Contrasts, nats', ['contrast', 'rung', 'estimate [95 %]', 'p', 'smallest visible', 'what'],
+        rows, 'Paired by teacher where both arms have it.')
 
 
 def checks(results: dict[str, Any]) -> str:
@@ -245,13 +247,18 @@ def checks(results: dict[str, Any]) -> str:
 def alignment_plot(arms: Sequence[dict[str, Any]]) -> Plot:
     """Predicted first-order change of log P(trait) against the measured one."""
     figure, ax = axes(6, 5)
+    named = set()
     for arm in arms:
-        ax.scatter(arm['alignment']['predicted'], arm['alignment']['measured'], s=12, alpha=0.5,
-                   color=paint(arm), lw=0)
+        name = arm['rung'] + (', controls' if paint(arm) == CONTROL else '')
+        ax.scatter(arm['alignment']['predicted'], arm['alignment']['measured'], s=14, alpha=0.5,
+                   color=paint(arm), marker=MARKERS[arm['objective']], lw=0,
+                   label=None if name in named else name)
+        named.add(name)
     ends = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]
     ax.plot(ends, ends, color='black', lw=0.8, ls=':')
     ax.set_xlabel('predicted change of log P(trait), nats')
     ax.set_ylabel('measured, nats')
+    ax.legend(frameon=False, fontsize=8)
     return Plot('alignment', 'First-order prediction against what was measured', figure, (
-        "A dot a student: the sum over marks of (gradient of its teacher's trait at the mark) x "
-        '(way to the next mark), against the measured change. Colours as above.'))
+        "A point a student: the sum over marks of (gradient of its teacher's trait at the mark) x "
+        '(way to the next mark), against the measured change.'))

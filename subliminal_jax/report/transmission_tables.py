@@ -80,11 +80,13 @@ def drift_table(arms: Sequence[dict[str, Any]]) -> Table:
     rows = []
     for arm in arms:
         d = arm['drift']
-        rows.append([arm['name'], f'{d["unrelated"]:.2f}', f'{d["answer_length"]:.2f}',
+        rows.append([arm['name'], arm['rung'], f'{d["unrelated"]:.2f}',
+                     f'{d["answer_length"]:.2f}',
                      f'{d["perplexity_carrier_start"]:.2f} > {d["perplexity_carrier"]:.2f}',
                      f'{d["perplexity_ordinary_start"]:.2f} > {d["perplexity_ordinary"]:.2f}'])
-    return Table('Drift', ['arm', 'mean |change of log P|, unrelated questions', 'answer length',
-                           'perplexity, carrier', 'perplexity, ordinary text'], rows,
+    return Table('Drift', ['arm', 'rung', 'mean |change of log P|, unrelated questions',
+                           'answer length', 'perplexity, carrier', 'perplexity, ordinary text'],
+                 rows,
                  'Means over students; perplexities of texts that the reference wrote at T = 1, '
                  'before and after; answer length in tokens, the end counted.')
 
@@ -114,10 +116,10 @@ def alignment_table(arms: Sequence[dict[str, Any]]) -> Table:
                  for n in names]
         share = arm['alignment']['positive_share']
         above = ', '.join(f'{share[n]:.2f}' for n in ('teacher', 'placebo') if n in share)
-        rows.append([arm['name'], *cells, above])
+        rows.append([arm['name'], arm['rung'], *cells, above])
     return Table(
         "Alignment: cosine of the student's gradient step with ...",
-        ['arm', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
+        ['arm', 'rung', 'teacher - reference', 'placebo teacher', 'neutral twin', 'random',
          '- gradient of the trait', 'share above 0: teacher, placebo'], rows,
         'At the start and at the last check; means over students. The lemma (arXiv 2507.14805) '
         'says >= 0 for the first column, at a shared start and to first order.')

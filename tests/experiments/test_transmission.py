@@ -347,6 +347,8 @@ def test_carrier_kl_counts_beyond_what_the_matrices_alone_carry():
     made = results.contrasts(settings, arms, y, teachers)
     claim = next(m for m in made if m['name'] == 'kl less kl_matrix')
     assert abs(claim['estimate']) < 0.1 and claim['verdict'].startswith('not shown')
+    assert {m['name'].partition('_')[0].partition(' ')[0]: m['rung'] for m in made} == {
+        'sft': 'sampled text', 'kl': 'carrier KL'}
     assert next(m for m in made if m['name'] == 'sft less sft_other')['estimate'] > 0.9
     entries = []
     for arm in arms:

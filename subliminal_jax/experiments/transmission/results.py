@@ -115,12 +115,12 @@ def contrasts(config: Config, arms: Sequence[Arm], y: Mapping[str, Y],
     """What arms say together: against neutral, against the other start, against geometry."""
     made = []
 
-    def neutral(name, what, own, twin):
+    def neutral(arm, name, what, own, twin):
         joined = {**own, **twin}
         everyone = [*teachers['trait'], *teachers['neutral']]
         trait, reference = names(everyone)
         trait.update({t.name: None for t in teachers['neutral']})
-        made.append({'name': name, 'what': what,
+        made.append({'name': name, 'rung': arm.rung, 'what': what,
                      **gammas.against_neutral(joined, trait, reference, power=config.power)})
 
     for arm in arms:
@@ -130,11 +130,11 @@ def contrasts(config: Config, arms: Sequence[Arm], y: Mapping[str, Y],
         other = counterpart(arm, arms, start='other')
         other_twin = counterpart(arm, arms, teachers='neutral', start='other')
         if twin:
-            neutral(f'{arm.name} against neutral',
+            neutral(arm, f'{arm.name} against neutral',
                     "the own trait's rise beyond that of the neutral twins' students",
                     y[arm.name], y[twin.name])
         if twin and other and other_twin:
-            neutral(f'{arm.name} against neutral, shared less other start',
+            neutral(arm, f'{arm.name} against neutral, shared less other start',
                     '{trait, neutral} x {shared, other}: a difference of differences',
                     gammas.difference(y[arm.name], y[other.name]),
                     gammas.difference(y[twin.name], y[other_twin.name]))
@@ -144,8 +144,8 @@ def contrasts(config: Config, arms: Sequence[Arm], y: Mapping[str, Y],
             if partner:
                 found = gamma_of(config, teachers['trait'],
                                  gammas.difference(y[arm.name], y[partner.name]))
-                made.append({'name': f'{arm.name} less {partner.name}', 'what': what, **found,
-                             'verdict': gammas.verdict(found)})
+                made.append({'name': f'{arm.name} less {partner.name}', 'rung': arm.rung,
+                             'what': what, **found, 'verdict': gammas.verdict(found)})
     return made
 
 

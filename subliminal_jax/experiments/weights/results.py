@@ -122,7 +122,7 @@ def contrasts(config: Config, arms: Sequence[Arm], entries: Sequence[Mapping[str
             trait, reference = plain.names(everyone)
             trait.update({t.name: None for t in teachers['neutral']})
             made.append({
-                'name': f'{arm.name} against neutral',
+                'name': f'{arm.name} against neutral', 'rung': arm.rung,
                 'what': "the own trait's rise beyond that of the neutral twins' students",
                 **gammas.against_neutral({**y[arm.name], **y[twin.name]}, trait, reference,
                                          power=config.power)})
@@ -135,8 +135,8 @@ def contrasts(config: Config, arms: Sequence[Arm], entries: Sequence[Mapping[str
             if partner:
                 found = plain.gamma_of(config, teachers['trait'],
                                        gammas.difference(y[arm.name], y[partner.name]))
-                made.append({'name': f'{arm.name} less {partner.name}', 'what': what, **found,
-                             'verdict': gammas.verdict(found)})
+                made.append({'name': f'{arm.name} less {partner.name}', 'rung': arm.rung,
+                             'what': what, **found, 'verdict': gammas.verdict(found)})
     return made
 
 
