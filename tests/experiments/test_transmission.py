@@ -46,6 +46,7 @@ def test_an_arm_is_read_from_its_line():
     ('a: start=moved', 'moved:100'), ('a: start=share:soul', 'embedding'),
     ('a: trainable=lora', 'lora:8'), ('a: carrier=random', 'KL'), ('a b: rows=1', 'rows'),
     ('a: rows', 'FIELD=VALUE'), ('a: head=tied start=share:head', 'tied'),
+    ('a: teachers=reference', 'use teachers=neutral'), ('a: teachers=untuned', 'exactly zero'),
 ])
 def test_an_arm_that_cannot_be_is_refused_by_name(line, said):
     with pytest.raises(UserError) as error:
@@ -179,6 +180,14 @@ def test_traits_in_one_file_share_their_places(tmp_path, numbered):
     found = foreign(tmp_path, str(path))
     assert found == {one: [('5 2', '5'), ('7 2', '7'), ('3 2', '3')],
                      two: [('5 2', '6'), ('7 2', '8'), ('3 2', '4')]}
+
+
+def test_no_trait_rows_pass_for_neutral_ones():
+    own = config('sft', 'n: teachers=neutral', **{'carrier.samples': 'rows.jsonl'})
+    with pytest.raises(UserError, match='arm n: the rows of config.carrier.samples'):
+        prepare(own)
+    kl = 'kl: teachers=neutral carrier=random objective=kl_carrier'
+    prepare(schema.override(own, {'arms': ('sft', kl)}))
 
 
 def trait_file(path, **changes):

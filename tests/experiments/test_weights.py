@@ -14,6 +14,7 @@ from checkpoint import KL, config  # noqa: E402
 
 from subliminal_jax import theory  # noqa: E402
 from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
 from subliminal_jax.experiments.transmission import arms as parser, networks  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     arms as tables,
@@ -218,11 +219,19 @@ def test_a_prompted_teacher_whose_context_does_not_fit_is_refused(here):
     ('start=noise', 'noise:0.1'), ('start=moved:x', 'moved:20'), ('made=lora', 'lora:8'),
     ('trainable=head', 'body'), ('carrier=random', 'KL'), ('own=true', 'noise:SIZE'),
     ('head=replaced', 'carrier KL'), ('start=shared:1', 'no number'),
+    ('teachers=untuned', 'use teachers=neutral'), ('teachers=reference', 'exactly zero'),
 ])
 def test_an_arm_that_cannot_be_is_refused(line, said):
     with pytest.raises(UserError) as error:
         arm_of(line)
     assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_no_trait_rows_pass_for_neutral_ones(root):
+    own = config(root, 'n: teachers=neutral', **{'carrier.samples': 'rows.jsonl'})
+    for checked in (weights.plan, lambda c: language.prepare(c, None, language.load(c))):
+        with pytest.raises(UserError, match='arm n: the rows of config.carrier.samples'):
+            checked(own)
 
 
 def test_traits_of_the_other_split_or_one_alone_are_refused(root):

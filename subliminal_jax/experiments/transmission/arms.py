@@ -19,6 +19,7 @@ RUNGS = {
 }
 FILTERS = ('none', 'paper', 'strict')
 PARTS = ('embedding', 'head', 'body')
+UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,10 @@ def _arm(line: str, kind: Any, check_arm: Any) -> Any:
             raise UserError(f'the arm {name!r} has {part!r} where FIELD=VALUE is needed')
         values[field] = value
     try:
+        if values.get('teachers') in UNTUNED:
+            raise UserError(
+                f'teachers={values["teachers"]}: under KL the gradient of the untuned reference as '
+                'a neutral teacher is exactly zero, which is no control; use teachers=neutral')
         arm = schema.build(kind, values)
         check_arm(arm)
     except UserError as error:
@@ -113,6 +118,20 @@ def check(arm: Arm) -> None:
                         'use a KL objective with carrier=random')
     if arm.head == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
         raise UserError('a tied head is the embedding: share both or neither')
+
+
+def check_foreign(arms: Sequence[Any], source: str) -> None:
+    """Refuses arms that would learn from rows of others (`carrier.samples`) as neutral ones.
+
+    Raises:
+      UserError: text of neutral teachers is asked for, and the rows are those of traits.
+    """
+    for arm in arms:
+        if source and arm.teachers == 'neutral' and arm.carrier != 'random':
+            raise UserError(
+                f'arm {arm.name}: the rows of config.carrier.samples belong to traits, and none to '
+                'neutral teachers: take the arm out, give it carrier=random and a KL objective, or '
+                'leave config.carrier.samples empty')
 
 
 def of(arm: Arm, teachers: str) -> Arm:

@@ -55,6 +55,7 @@ def prepare(config: Config) -> tuple[World, list[Arm]]:
       UserError: as `run`.
     """
     arms = tables.parse(config.arms)
+    tables.check_foreign(arms, config.carrier.samples)
     world = tiny.make(config.world, config.split, config.traits, config.trait_set)
     if len(world.traits) < 2:
         raise UserError('config.traits=1: one trait only has no gamma, which compares a '

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.experiments.transmission import arms as parser
 from subliminal_jax.experiments.weights import arms as tables, language, programs
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.config import Config
@@ -61,11 +60,6 @@ def architecture_of(config: Config) -> TransformerConfig:
     place = loading.locate(name)
     found = hf.config_of(place)[0] if place.is_dir() else gguf.config_of(gguf.read(place))[0]
     return language.settings(config, found)
-
-
-def parsed(config: Config) -> list[Arm]:
-    """The arms of a config."""
-    return parser.parse(config.arms, Arm, tables.check)
 
 
 def columns_of(config: Config, arm: Arm) -> int:
@@ -169,7 +163,7 @@ def plan(config: Config) -> list[Stage]:
     """What a run would do, stage by stage, with its arithmetic and memory."""
     if config.model.compute == 'bfloat16':
         virtual_devices()
-    arms = parsed(config)
+    arms = language.arms_of(config)
     language.traits_of(config, sets.load_trait_set(config.trait_set))
     model = architecture_of(config)
     weights = count_params(model) - model.vocab_size * model.width * (1 if model.tied else 2)
@@ -234,7 +228,7 @@ def calculated(config: Config) -> str:
     model = architecture_of(config)
     lines = ['On accelerators (calculated from the compiled step, not measured; time at '
              f'{DEVICES[0].share:.0%} of the stated bfloat16 peak):']
-    for arm in parsed(config):
+    for arm in language.arms_of(config):
         whole = student_cost(config, alike(arm), model)
         for device in DEVICES:
             cost = whole

@@ -6,7 +6,7 @@ import pathlib
 from typing import NamedTuple
 
 from subliminal_jax.evaluation import intervals
-from subliminal_jax.experiments.weights import costs
+from subliminal_jax.experiments.weights import costs, language
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
@@ -92,7 +92,7 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
             config.teacher, seeds=found.seeds))
     stages = costs.plan(wanted)
     hours = sum(s.flops for s in stages) / rate / 3600
-    rows = max((a.rows or config.student.rows) for a in costs.parsed(config))
+    rows = max((a.rows or config.student.rows) for a in language.arms_of(config))
     if hours > max_hours:
         raise UserError(
             f'gamma = {mde:g} asks for {found.traits} traits x {found.seeds} teachers and '

@@ -53,7 +53,7 @@ def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
     Raises:
       UserError: an arm, a trait, a context or a question that cannot be.
     """
-    arms = tables.parse(config.arms, Arm, rows_of_arms.check)
+    arms = arms_of(config)
     chosen = sets.load_trait_set(config.trait_set)
     traits = traits_of(config, chosen)
     contexts = ways.Contexts(model.tokenizer, model.config.max_positions)
@@ -67,6 +67,17 @@ def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
                 f'system prompts and {chosen.name} has {len(chosen.systems)}: lower '
                 'config.teacher.seeds, or add lines of kind "system"')
     return Here(config, workdir, model, contexts, chosen, world, arms, texts)
+
+
+def arms_of(config: Config) -> list[Arm]:
+    """The arms of a config, checked.
+
+    Raises:
+      UserError: one that cannot be.
+    """
+    arms = tables.parse(config.arms, Arm, rows_of_arms.check)
+    tables.check_foreign(arms, config.carrier.samples)
+    return arms
 
 
 def load(config: Config) -> loading.Model:
