@@ -15,8 +15,9 @@ from checkpoint import KL, config  # noqa: E402
 from subliminal_jax import theory  # noqa: E402
 from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
 from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.transmission import arms as parser, networks  # noqa: E402
+from subliminal_jax.experiments.transmission import arms as parser, networks, samples  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
+    arm_stages,
     arms as tables,
     geometry,
     language,
@@ -30,7 +31,7 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     teachers as schools,
 )
 from subliminal_jax.models import transformer  # noqa: E402
-from subliminal_jax.runs import UserError, schema  # noqa: E402
+from subliminal_jax.runs import UserError, Workdir, schema  # noqa: E402
 from subliminal_jax.training import losses  # noqa: E402
 
 
@@ -242,7 +243,40 @@ def test_traits_of_the_other_split_or_one_alone_are_refused(root):
             language.traits_of(config(root, **changes), chosen)
 
 
+class _Looking:
+    """Stands for a run's folder: says what a stage would read, and goes no further."""
+
+    def stage(self, name, artefact, make, *, inputs, **others):
+        raise LookupError(inputs)
+
+
+def test_students_depend_on_the_rows_that_they_learn(root):
+    own = config(root, f'p: {KL}', 'sft: trainable=lora:2 made=tuned',
+                 'greedy: trainable=lora:2 carrier=greedy')
+    here = language.prepare(own, _Looking(), language.load(own))
+    everyone = [t.name for t in language.roll(own, here.world, 'trait')]
+    whole = samples.gather([
+        samples.Judged({'id': f'{name}/{n}/0', 'teacher': name, 'prompt': f'Go on: {n}',
+                        'completion': f'{n}, 7'}, dict.fromkeys(parser.FILTERS))
+        for name in everyone for n in range(8)])
+    for number, wanted in ((1, 'samples-trait-tuned-sampled.jsonl'),
+                           (2, 'samples-trait-prompt-greedy.jsonl')):
+        arm = here.arms[number]
+        with pytest.raises(LookupError) as found:
+            arm_stages.arm_stage(here, None, arm, {tables.row_set(arm): whole}, {}, {})
+        assert [x for x in found.value.args[0] if x.startswith('samples')] == [wanted]
+    assert stages.suffix_of(here, stages.written(here.arms[0])) == ''
+
+
 # Cached logits.
+
+
+def test_a_folder_without_the_logits_that_are_wanted_is_refused(root, tmp_path):
+    wanted = 'trait-prompt-random-8-set.npz'
+    for folder, said in ((tmp_path / 'none', 'no such folder'), (tmp_path, f'has no {wanted}')):
+        own = config(root, f'p: {KL}', **{'carrier.targets': str(folder)})
+        with pytest.raises(UserError, match=said):
+            weights.run(own, Workdir(tmp_path / said, own, 'transmission_weights'))
 
 
 def test_cached_logits_of_another_model_or_other_rows_are_refused(tmp_path):

@@ -55,7 +55,7 @@ def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
         name, targets = stages.target_stage(here, arm, found)
         inputs.append(name)
     if arm.carrier != 'random':
-        inputs.append('samples.jsonl')
+        inputs += [f'samples{stages.suffix_of(here, a)}.jsonl' for a in stages.pool_of(here, arm)]
     if arm.start.startswith('moved'):
         stages.start_of(here, arm.start)
         inputs.append(f'start/{arm.start.replace(":", "-")}.safetensors')

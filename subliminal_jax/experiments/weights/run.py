@@ -29,6 +29,8 @@ def run(config: Config, workdir: Workdir) -> str:
       UserError: whatever a user can mend, in one line.
     """
     here = language.prepare(config, workdir, language.load(config))
+    if config.carrier.targets:
+        stages.check_targets(here)
     with jax.default_matmul_precision('highest'):
         kit = schools.kit_of(here)
         stages.context_stage(here)

@@ -163,8 +163,7 @@ def row_stages(here: Here) -> dict[str, samples.Samples]:
         count = config.carrier.probe
         if arm.carrier != 'random':
             count = int(-(-(arm.rows or config.student.rows) * config.carrier.spare // 1))
-        else:
-            arm = dataclasses.replace(arm, carrier='sampled', objective='sft')
+        arm = written(arm)
         name = tables.row_set(arm)
         if name not in wanted or wanted[name][1] < count:
             wanted[name] = (arm, count)
@@ -174,13 +173,25 @@ def row_stages(here: Here) -> dict[str, samples.Samples]:
         lambda path: files.write(path, world.prompts(seed_of(config, 'prompts'), most)),
         reads={**here.reads('carrier'), 'rows': most})
     prompts, _ = files.read(place)
-    return {name: _row_stage(here, name, number, arm, prompts[:count], count)
-            for number, (name, (arm, count)) in enumerate(wanted.items())}
+    return {name: _row_stage(here, arm, prompts[:count], count)
+            for name, (arm, count) in wanted.items()}
 
 
-def _row_stage(here, name, number, arm, prompts, count):
-    config = here.config
-    suffix = f'-{name}' if number else ''
+def written(arm: Arm) -> Arm:
+    """The arm, with rows that its teachers write where it has random ones."""
+    if arm.carrier != 'random':
+        return arm
+    return dataclasses.replace(arm, carrier='sampled', objective='sft')
+
+
+def suffix_of(here: Here, arm: Arm) -> str:
+    """What the files of an arm's rows are called after `samples`: nothing for the first set."""
+    name = tables.row_set(arm)
+    return '' if name == tables.row_set(written(here.arms[0])) else f'-{name}'
+
+
+def _row_stage(here, arm, prompts, count):
+    config, suffix = here.config, suffix_of(here, arm)
     who = roll(config, here.world, arm.teachers)
     every = count > config.carrier.probe
 
@@ -219,6 +230,12 @@ def check_writing(here: Here, arm: Arm, found: samples.Samples) -> None:
                 'or lower the bar')
 
 
+def pool_of(here: Here, arm: Arm) -> list[Arm]:
+    """Arms whose teachers must serve a prompt for it to be used: same carrier and making."""
+    like = lambda a: (a.carrier, a.made, a.own)
+    return [a for a in here.arms if like(a) == like(arm)]
+
+
 def lines_of(here: Here, arm: Arm, rows: Mapping[str, samples.Samples]) -> dict[str, Lines]:
     """An arm's rows as tokens, by teacher."""
     teachers = roll(here.config, here.world, arm.teachers)
@@ -226,8 +243,7 @@ def lines_of(here: Here, arm: Arm, rows: Mapping[str, samples.Samples]) -> dict[
         same = lines.encoded(here, lines.random_rows(
             here, arm.rows or here.config.student.rows))
         return {t.name: same for t in teachers}
-    like = lambda a: (a.carrier, a.made, a.own)
-    pools = [rows[tables.row_set(a)] for a in here.arms if like(a) == like(arm)]
+    pools = [rows[tables.row_set(a)] for a in pool_of(here, arm)]
     chosen = lines.chosen_rows(here, arm, rows[tables.row_set(arm)], pools, teachers)
     return {name: lines.encoded(here, own) for name, own in chosen.items()}
 
@@ -239,6 +255,26 @@ def target_set(here: Here, arm: Arm) -> str:
     kind = 'buckets' if arm.objective == 'kl' else 'set'
     return f'{tables.row_set(arm)}{order}-{rows}-{kind}' + (
         '-replaced' if arm.head == 'replaced' else '')
+
+
+def check_targets(here: Here) -> None:
+    """Refuses a `carrier.targets` that lacks what an arm would read and this run has not got.
+
+    Raises:
+      UserError: no such folder, or no such file in it.
+    """
+    folder = pathlib.Path(here.config.carrier.targets)
+    for arm in here.arms:
+        name = f'{target_set(here, arm)}.npz'
+        if arm.objective == 'sft' or (here.workdir.path / 'targets' / name).exists():
+            continue
+        if not folder.is_dir():
+            raise UserError(f'config.carrier.targets={folder}: there is no such folder; name the '
+                            'targets/ of a finished run, or leave it empty')
+        if not (folder / name).is_file():
+            raise UserError(
+                f'config.carrier.targets={folder} has no {name}, which the arm {arm.name} reads: '
+                'name a run with the same teachers and rows, or leave it empty to compute them')
 
 
 def target_stage(here: Here, arm: Arm, found: Mapping[str, Lines]
@@ -257,8 +293,8 @@ def target_stage(here: Here, arm: Arm, found: Mapping[str, Lines]
             'tokens': sha256_of([lines.token_set(here), here.config.student.top])}
 
     def make(path):
-        ready = pathlib.Path(here.config.carrier.targets) / f'{name}.npz'
-        if here.config.carrier.targets and ready.exists():
+        if here.config.carrier.targets:
+            ready = pathlib.Path(here.config.carrier.targets) / f'{name}.npz'
             targets.save(path, targets.load(ready, note), note)
             return
         base = base_of(here, arm)
