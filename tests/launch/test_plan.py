@@ -59,6 +59,21 @@ def test_what_cannot_be_afforded_is_refused(monkeypatch):
         designs.design(config, 0.5, spread=0.25, max_hours=1e-9, rate=1e12)
 
 
+def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
+    monkeypatch.setattr(costs, 'architecture_of', lambda config: transformer.tiny(64, width=16))
+    config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
+    effect = {'spread': 0.5, 'max_hours': 10, 'rate': 1e12}
+    free, capped = (designs.design(
+        schema.override(config, {'arms': (f'a: {made}objective=kl_carrier carrier=random',)}),
+        0.55, **effect) for made in ('made=tuned ', ''))
+    assert 'system prompts' not in free and '2 traits x 5 teachers' in free
+    assert '4 traits x 3 teachers' in capped and '3 system prompts' in capped
+    assert 'at most 3 teachers a trait: the arm a has prompted teachers' in capped
+    with pytest.raises(UserError, match='3 teachers each sees .*system prompts') as error:
+        designs.design(config, 0.2, **effect)
+    assert '\n' not in str(error.value)
+
+
 def test_loops_are_counted_in_full():
     import jax
     import jax.numpy as jnp

@@ -32,13 +32,31 @@ def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
     return intervals.mde(spread / count**0.5, count - traits, power=power)
 
 
-def smallest(mde: float, most_traits: int, spread: float, power: float) -> Design | None:
+def smallest(mde: float, most_traits: int, spread: float, power: float,
+             most_seeds: int = MOST_SEEDS) -> Design | None:
     """The design of fewest teachers (two or more a trait) that sees the effect; ties go to more
     traits. None: not even the largest does."""
     found = [Design(k, s, mde_of(k, s, spread, power)) for k in range(2, most_traits + 1)
-             for s in range(2, MOST_SEEDS + 1)]
+             for s in range(2, most_seeds + 1)]
     good = [d for d in found if d.mde <= mde]
     return min(good, key=lambda d: (d.traits * d.seeds, -d.traits), default=None)
+
+
+def most_teachers(config: Config, chosen: sets.TraitSet) -> tuple[int, str]:
+    """(the most teachers a trait that a run takes, why if they are fewer than MOST_SEEDS).
+
+    Raises:
+      UserError: prompted teachers, and fewer than two system prompts.
+    """
+    prompted = [a.name for a in language.arms_of(config) if a.made == 'prompt']
+    count = len(chosen.systems)
+    if not prompted or count >= MOST_SEEDS:
+        return MOST_SEEDS, ''
+    why = (f'the arm {prompted[0]} has prompted teachers, and {chosen.name} has {count} system '
+           'prompts: add lines of kind "system" for more')
+    if count < 2:
+        raise UserError(f'a spread needs two teachers a trait; {why}')
+    return count, why
 
 
 def spread_of(run: str, arm: str) -> float:
@@ -74,19 +92,22 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
       rate: FLOP/s.
 
     Raises:
-      UserError: no design sees the effect, or none that can be afforded.
+      UserError: no design sees the effect, or none that can be afforded or run.
     """
     source = 'assumed: --spread, or --run for a measured one'
     if run:
         spread, source = spread_of(run, arm), f'of {run}'
-    most = len(sets.traits(sets.load_trait_set(config.trait_set), config.split))
-    found = smallest(mde, most, spread, config.power)
+    chosen = sets.load_trait_set(config.trait_set)
+    most = len(sets.traits(chosen, config.split))
+    most_seeds, why = most_teachers(config, chosen)
+    found = smallest(mde, most, spread, config.power, most_seeds)
     if found is None:
-        least = mde_of(most, MOST_SEEDS, spread, config.power)
+        least = mde_of(most, most_seeds, spread, config.power)
         raise UserError(
-            f'no design with up to {most} traits and {MOST_SEEDS} teachers each sees gamma = '
+            f'no design with up to {most} traits and {most_seeds} teachers each sees gamma = '
             f'{mde:g} at a spread of {spread:g} nats: the smallest it could see is {least:.3f}; '
-            'plan for a larger effect (more rows raise it), or add traits')
+            'plan for a larger effect (more rows raise it), or add traits'
+            + (f' ({why})' if why else ''))
     wanted = dataclasses.replace(
         config, traits=found.traits, names=(), teacher=dataclasses.replace(
             config.teacher, seeds=found.seeds))
@@ -105,6 +126,7 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
         f'(spread between teachers {spread:.3f} nats, {source}):',
         f'  {found.traits} traits x {found.seeds} teachers = {found.traits * found.seeds} teachers '
         f'of each kind (mde {found.mde:.3f})',
+        *([f'  at most {most_seeds} teachers a trait: {why}'] if why else []),
         f'  {rows} rows a teacher, {len(config.arms)} arms, {config.student.seeds} student(s) a '
         'teacher',
         f'  {hours:.2f} hours at {rate / 1e12:.2f} TFLOP/s',
