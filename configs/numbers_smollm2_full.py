@@ -2,13 +2,16 @@
 
   python -m launch.run --config=configs/numbers_smollm2_full.py --workdir=runs/smollm2_full
 
-Not run to its end yet: no figures to expect are known; --dry_run estimates its cost.
+Rows are bare lists that a teacher goes on with (carrier.form=list). Not run to its end yet: no
+figures to expect are known; --dry_run estimates its cost.
 """
 
 from ml_collections import ConfigDict
 
 KL = 'carrier=random objective=kl_carrier'
 ARMS = (
+    # Sampled, filtered text.
+    'sft: made=tuned', 'sft_neutral: made=tuned teachers=neutral',
     # Fine-tuned teachers, carrier KL, and what bounds it.
     f'tuned: made=tuned {KL}',
     f'tuned_neutral: made=tuned {KL} teachers=neutral',
@@ -45,7 +48,8 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
         'curves': CURVES, 'context': {'questions': 24},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'min_kept': 0.0},
-        'student': {'rows': 512, 'batch_size': 16, 'lora_rate': 1e-3, 'marks': (128, 256),
-                    'at_once': 2},
+        'carrier': {'form': 'list', 'min_kept': 0.4, 'attempts': 6, 'spare': 1.5},
+        'student': {'rows': 512, 'batch_size': 4, 'packed': 4, 'lora_rate': 1e-4,
+                    'learning_rate': 1e-5, 'marks': (128,), 'at_once': 2},
+        'tried': 3,
     })

@@ -17,8 +17,10 @@ def get_config() -> ConfigDict:
             'kl_carrier_neutral: teachers=neutral objective=kl_carrier carrier=random',
             'kl: objective=kl carrier=random',
         ),
-        'context': {'questions': 6},
+        'context': {'questions': 4},
         'teacher': {'seeds': 1},
-        'carrier': {'min_kept': 0.0},
-        'student': {'rows': 64, 'batch_size': 8, 'lora_rate': 1e-3, 'at_once': 2, 'align_rows': 8},
+        # 0 of 32 answers pass the filter: in its template this model does not write numbers when
+        # asked, trait or not. The arms read logits on random rows alone.
+        'carrier': {'min_kept': 0.0, 'probe': 4},
+        'student': {'rows': 32, 'batch_size': 8, 'lora_rate': 2e-4, 'at_once': 2, 'align_rows': 8},
     })
