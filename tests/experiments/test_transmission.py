@@ -22,6 +22,7 @@ from subliminal_jax.experiments.transmission import (
     programs,
     results,
     samples,
+    stages,
     students,
     teachers as schools,
     tiny,
@@ -232,6 +233,17 @@ def test_a_context_ends_where_the_answer_begins():
         worlds.encode_rows(cut, [('1 2', '3')])
     with pytest.raises(UserError, match='longer than the 16'):
         worlds.encode_rows(world, [('1 2 3 4 ' * 3, '3 4 5')])
+
+
+def test_a_teacher_that_cannot_write_is_refused_where_its_logits_alone_are_used(tmp_path):
+    settings = config('kl: objective=kl_carrier carrier=random rows=16', traits=2, **{
+        'carrier.min_kept': 0.4, 'carrier.attempts': 1})
+    world, arms = prepare(settings)
+    here = stages.Context(settings, Workdir(tmp_path, settings, 'transmission'), world, arms)
+    untaught = [tiny.fresh(settings.world, world.models['untied'], n) for n in range(4)]
+    (tmp_path / 'teacher/trait-untied').mkdir(parents=True)
+    with pytest.raises(UserError, match='can no longer write numbers: the filter keeps'):
+        stages.row_stages(here, {'trait-untied': networks.stack(untaught)})
 
 
 # Networks and programs.

@@ -21,7 +21,7 @@ from subliminal_jax.experiments.transmission.config import Config
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, Workdir, to_dict, write_json
 
-PROBE_ROWS = 64  # random carrier rows on which doses are measured
+PROBE_ROWS = 64  # random carrier rows on which doses are measured; prompts that a probe answers
 
 
 class Context(NamedTuple):
@@ -174,7 +174,11 @@ def teacher_stages(here: Context, references: dict[str, Any], tools: dict[str, A
 
 
 def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Samples]:
-    """prompts.jsonl, then samples, filtered and rejects of every row set."""
+    """prompts.jsonl, then samples, filtered and rejects of every row set.
+
+    Teachers whose logits alone are used answer a few prompts too, to see whether they still can;
+    those answers are checked, and are no row set.
+    """
     config, world = here.config, here.world
     most = max(a.rows or config.student.rows for a in here.arms)
     count = int(np.ceil(most * config.carrier.spare))
@@ -212,7 +216,24 @@ def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Sam
                 reads=here.reads('carrier'), inputs=[source.name])
         made[name] = samples.gather(judged)
         check_writing(config, made[name])
+    drawn = {tables.teacher_set(a) for a in here.arms if a.carrier != 'random'}
+    for arm in here.arms:
+        if tables.teacher_set(arm) not in drawn and not config.carrier.samples:
+            drawn.add(tables.teacher_set(arm))
+            _probe_stage(here, arm, teachers[tables.teacher_set(arm)], prompts[:PROBE_ROWS])
     return made
+
+
+def _probe_stage(here, arm, params, prompts):
+    """probe-SET.jsonl: what an arm's teachers write on a few prompts, checked."""
+    config, world, name = here.config, here.world, tables.teacher_set(arm)
+    path = here.workdir.stage(
+        f'probe-{name}', f'probe-{name}.jsonl',
+        lambda path: samples.draw(
+            config, world, world.models[arm.head], schools.roll(config, world, arm.teachers),
+            params, prompts, 1.0, path),
+        reads=here.reads('carrier'), inputs=['prompts.jsonl', f'teacher/{name}'])
+    check_writing(config, samples.gather(samples.judge(config, world, path)))
 
 
 def check_writing(config: Config, rows: samples.Samples) -> None:
