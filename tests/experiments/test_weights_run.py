@@ -25,7 +25,7 @@ def root(tmp_path_factory):
 
 ARMS = (f'p: {KL}', f't: {KL} made=tuned', f'tn: {KL} made=tuned teachers=neutral',
         f'g: {KL} made=tuned start=gauge', f'z: {KL} start=noise:0.1',
-        f'zo: {KL} start=noise:0.1 own=true')
+        f'zo: {KL} start=noise:0.1 own=true', f'l: {KL} made=lora:2')
 
 
 @pytest.fixture(scope='module')
@@ -44,6 +44,8 @@ def test_results_have_what_the_page_needs(made):
                 'y', 'gamma', 'drift', 'kl_floor', 'alignment', 'contexts'} <= set(arm)
         assert set(arm['contexts']) == set(own.context.measured)
         assert arm['kl_floor'] < 1e-6 < arm['kl_start']
+        assert len(arm['choice']['options']) == 5 and 0 < arm['choice']['after'] < 1
+    assert 'Choice of a given few' in (path / 'report.html').read_text()
     for name in ('contexts.json', 'prompts.jsonl', 'samples.jsonl', 'answers.jsonl', 'report.html',
                  'rejects.jsonl', 'filtered.jsonl'):
         assert (path / name).exists()
@@ -52,10 +54,12 @@ def test_results_have_what_the_page_needs(made):
 
 def test_a_prompted_teacher_has_no_displacement(made):
     found, *_ = made
-    prompted, tuned = (a['alignment']['cosine'] for a in found['arms'][:2])
+    prompted, tuned, *_, adapted = (a['alignment']['cosine'] for a in found['arms'])
     assert set(prompted) == {'random', 'trait_gradient'}
     assert set(tuned) == {'teacher', 'placebo', 'neutral', 'random', 'trait_gradient'}
     assert tuned['teacher'][0] > abs(tuned['random'][0])
+    assert set(adapted) == {'teacher', 'placebo', 'random', 'trait_gradient'}  # and has no twin
+    assert adapted['teacher'][0] > abs(adapted['random'][0])
 
 
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
