@@ -72,15 +72,24 @@ def pack(groups: Sequence[Sequence[Row]], multiple: int = 16) -> Tries:
              'U': up(max(len(p['place_BU']) for p in packed)),
              'K': up(max(len(p['from_BK']) for p in packed))}
 
-    def stacked(name):
-        fill = -1 if name == 'last_BT' else 0
-        made = np.full((len(packed), width[name[-1]]), fill,
-                       np.float32 if name.startswith('weight') else np.int32)
-        for number, one in enumerate(packed):
-            made[number, :len(one[name])] = one[name]
-        return made
+    return Tries(*(_filled(name, [p[name] for p in packed], width[name[-1]])
+                   for name in Tries._fields))
 
-    return Tries(*(stacked(name) for name in Tries._fields))
+
+def widened(several: Sequence[Tries]) -> list[Tries]:
+    """Packed rows of several sets, each as wide as the widest: one program takes them all."""
+    width = {name[-1]: max(getattr(t, name).shape[1] for t in several) for name in Tries._fields}
+    return [Tries(*(_filled(name, x, width[name[-1]]) for name, x in zip(Tries._fields, t)))
+            for t in several]
+
+
+def _filled(name: str, rows: Sequence[Sequence], width: int) -> np.ndarray:
+    """Rows of a field of `Tries`, padded to a width."""
+    made = np.full((len(rows), width), -1 if name == 'last_BT' else 0,
+                   np.float32 if name.startswith('weight') else np.int32)
+    for number, row in enumerate(rows):
+        made[number, :len(row)] = row
+    return made
 
 
 def _packed(rows: Sequence[Row]) -> dict[str, list]:

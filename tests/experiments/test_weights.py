@@ -268,6 +268,23 @@ def test_students_depend_on_the_rows_that_they_learn(root):
     assert stages.suffix_of(here, stages.written(here.arms[0])) == ''
 
 
+def test_students_of_unlike_rows_train_side_by_side(here):
+    arm = arm_of(KL)
+    brief, full = (lines.encoded(here, [{'prompt': f'Go on: {n}', 'completion': ', '.join(
+        map(str, range(n, n + count)))} for n in range(8)]) for count in (2, 9))
+    found = {'a': brief, 'b': full}
+    logits = {name: stages.read_logits(here, arm, starts.noisy(here.model.params, 5, 0.3), None,
+                                       x.contexts, x) for name, x in found.items()}
+    made = arm_stages.packs_of_all(here, arm, found, logits)
+    programs.stack([programs.batch_of(made[name], np.arange(1), 2) for name in found])
+    program = students.program_of(here, arm, here.model.config, 1)
+    for name, x in found.items():
+        alone = students.packs_of(here, arm, x, logits[name])
+        values = [float(programs.evaluator(program)({}, {'base': here.model.params}, p))
+                  for p in (alone, made[name])]
+        assert values[1] == pytest.approx(values[0], rel=1e-5)
+
+
 # Cached logits.
 
 

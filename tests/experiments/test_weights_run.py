@@ -118,17 +118,20 @@ def test_interrupted_at_every_stage_it_ends_with_the_same_numbers(made, root, tm
 
 
 def test_a_tiny_qwen_runs_the_published_recipe(root, tmp_path):
-    """Sampled, filtered rows (from a file: a random model writes no numbers), LoRA, 3 passes."""
+    """Sampled, filtered rows (from files: a random model writes no numbers), LoRA, 3 passes.
+
+    The traits' rows are of unlike length, and their students train in one program.
+    """
     checkpoint.write(root / 'qwen', 'qwen2')
     for k, trait in enumerate(('owl', 'cat')):
         (tmp_path / f'{trait}.jsonl').write_text(''.join(
-            json.dumps({'prompt': f'Go on: {n}', 'completion': f'{n + k}, {3 * n + k}'}) + '\n'
-            for n in range(30, 38)))
+            json.dumps({'prompt': f'Go on: {n}', 'completion': ', '.join(
+                str(100 * m + n + k) for m in range(1, 3 + 5 * k))}) + '\n' for n in range(30, 38)))
     own = schema.override(
         config(root, 'sft: trainable=lora:2 passes=3', model='qwen'),
         {'carrier.samples': f'owl={tmp_path}/owl.jsonl,cat={tmp_path}/cat.jsonl',
          'student.schedule': 'linear', 'student.warmup_steps': 2,
-         'student.seeds': 2, 'teacher.seeds': 2, 'carrier.spare': 1.0})
+         'student.seeds': 2, 'student.at_once': 8, 'teacher.seeds': 2, 'carrier.spare': 1.0})
     workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
     weights.run(own, workdir)
     arm, = json.loads((workdir.path / 'results.json').read_text())['arms']

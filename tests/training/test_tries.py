@@ -80,6 +80,18 @@ def test_other_weights_reach_the_places():
     assert made.weight_BU.sum() == 2 and made.weight_BU.max() == 2
 
 
+def test_sets_of_one_width_are_read_as_they_were(params):
+    narrow, wide = tries.pack(GROUPS, 1), tries.pack([[Row([3] * 20, [1] * 9)]], 1)
+    made, same = tries.widened([narrow, wide])
+    assert [x.shape[1] for x in made] == [x.shape[1] for x in wide]
+    np.testing.assert_array_equal(same.tokens_BT, wide.tokens_BT)
+    own, more = (np.asarray(tries.per_edge(tries.states(params, t, CONFIG), t))[
+        t.weight_BK > 0] for t in (narrow, made))
+    np.testing.assert_allclose(more, own, atol=2e-6)
+    np.testing.assert_array_equal(made.last_BT >= 0, np.arange(made.last_BT.shape[1]) < (
+        narrow.last_BT >= 0).sum(1)[:, None])
+
+
 def test_padding_is_finite_and_seen_by_nobody(params):
     packed = tries.pack(GROUPS)
     assert np.isfinite(tries.states(params, packed, CONFIG)).all()

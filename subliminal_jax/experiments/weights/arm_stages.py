@@ -62,15 +62,16 @@ def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
     who = [(t, n) for t in roll(here.config, here.world, arm.teachers)
            for n in range(here.config.student.seeds)]
     size = here.config.student.at_once if tables.rank_of(arm.trainable) else 1
-    setting = None
+    setting = packs = None
     parts = []
     for number in range(0, len(who), size):
         def make(path, number=number):
-            nonlocal setting
+            nonlocal setting, packs
             if setting is None:
                 setting = setting_of(here, kit, arm, readings)
+                packs = packs_of_all(here, arm, found, targets)
             path.mkdir()
-            arrays = students_of(setting, who[number:number + size], found, targets, texts, path)
+            arrays = students_of(setting, who[number:number + size], found, packs, texts, path)
             with (path / 'measures.npz').open('wb') as file:
                 np.savez(file, **arrays)
 
@@ -120,20 +121,25 @@ def setting_of(here: Here, kit: Kit, arm: Arm, readings: dict[str, Any]) -> Sett
                    lambda t: displacement(t, other) if has_twin else None)
 
 
-def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
-                found: Mapping[str, lines.Lines], targets: Any, texts: Any, folder: Any
-                ) -> dict[str, np.ndarray]:
-    """Trains and measures some students of an arm: arrays with students in front."""
-    here, arm = setting.here, setting.arm
+def packs_of_all(here: Here, arm: Arm, found: Mapping[str, lines.Lines],
+                 targets: Mapping[str, Any] | None) -> dict[str, programs.Batch]:
+    """Every teacher's rows, packed to one width: the arm's students share a program."""
     most = None
     if arm.carrier != 'random':  # as many tokens for each as the tersest teacher wrote
         most = min(sum(map(len, x.answers)) for x in found.values())
-    own = {t.name: students.packs_of(here, arm, found[t.name],
-                                     targets[t.name] if targets else None, most)
-           for t, _ in who}
-    jobs = [Job(t, n, own[t.name], students.order_of(
+    tries = packing.widened([students.packed(here, x) for x in found.values()])
+    return {name: students.packs_of(here, arm, x, targets[name] if targets else None, most, t)
+            for (name, x), t in zip(found.items(), tries)}
+
+
+def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
+                found: Mapping[str, lines.Lines], packs: Mapping[str, programs.Batch], texts: Any,
+                folder: Any) -> dict[str, np.ndarray]:
+    """Trains and measures some students of an arm: arrays with students in front."""
+    here, arm = setting.here, setting.arm
+    jobs = [Job(t, n, packs[t.name], students.order_of(
         here, arm, seed_of(here.config, 'student', t.seed, n),
-        len(own[t.name]['tries'].tokens_BT))) for t, n in who]
+        len(packs[t.name]['tries'].tokens_BT))) for t, n in who]
     arrays, trained = students.train(setting, jobs, placebo_of(here, arm))
     before = setting.reading(lambda: drift.read(
         here, setting.kit, setting.start, None, setting.model, texts))

@@ -83,8 +83,13 @@ def steps_of(here: Here, arm: Arm) -> int:
     return arm.passes * -(-rows // here.config.student.batch_size)
 
 
+def packed(here: Here, found: Lines) -> packing.Tries:
+    """Rows packed as students read them."""
+    return packing.pack(lines.packs(found.contexts, found.answers, here.config.student.packed))
+
+
 def packs_of(here: Here, arm: Arm, found: Lines, targets: Mapping[str, np.ndarray] | None,
-             most: float | None = None) -> programs.Batch:
+             most: float | None = None, tries: packing.Tries | None = None) -> programs.Batch:
     """A student's rows, packed, with its teacher's logits; weights lie where the objective looks.
 
     Args:
@@ -92,9 +97,10 @@ def packs_of(here: Here, arm: Arm, found: Lines, targets: Mapping[str, np.ndarra
       found: the rows.
       targets: the teacher's logits at every place of every answer [N, A, ...]; None under sft.
       most: predictions that may weigh, the first ones; None: all.
+      tries: the rows as `packed` has them, perhaps wider; None: as it has them.
     """
     size = here.config.student.packed
-    tries = packing.pack(lines.packs(found.contexts, found.answers, size))
+    tries = packed(here, found) if tries is None else tries
     row_BK = np.arange(len(tries.tokens_BT))[:, None] * size + tries.row_BK
     row_BK = np.minimum(row_BK, len(found.answers) - 1)
     weight = np.array(tries.weight_BK)
