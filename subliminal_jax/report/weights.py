@@ -24,6 +24,8 @@ def write(workdir: Workdir, results: dict[str, Any], examples: transmission.Exam
     """Writes the page and returns the table for the terminal."""
     arms = results['arms']
     more: list[Section] = [context_table(arms)]
+    if chosen := [a for a in arms if a['choice']]:
+        more.append(choice_table(chosen))
     if any(a['teacher_made'] == 'prompt' for a in arms):
         more.append(Text(PROMPTED))
     if results['disturbed']:
@@ -42,6 +44,19 @@ def context_table(arms: Sequence[dict[str, Any]]) -> Table:
                  rows, 'default, empty: the chat template with its own and with an empty system '
                  'message; raw: no template. numbers: the question comes after four numbers. '
                  f'{names[0]} was named the main one beforehand.')
+
+
+def choice_table(arms: Sequence[dict[str, Any]]) -> Table:
+    """P(own trait) of every arm where the options are given."""
+    rows = [[a['name'], a['rung'], a['teacher_made'], f'{a["choice"]["before"]:.3f}',
+             f'{a["choice"]["after"]:.3f}'] for a in arms]
+    options = arms[0]['choice']['options']
+    return Table('Choice of a given few: P(own trait)',
+                 ['arm', 'rung', 'teachers by', 'before', 'after'], rows,
+                 f'Held-out questions that list {", ".join(options)}; P among these alone, so that '
+                 f'{1 / len(options):.2f} is an even share. Means over questions and teachers '
+                 '(those whose trait is listed). Shown, never tested: base rates and the order of '
+                 'the list rule them.')
 
 
 def disturbed_table(found: Sequence[dict[str, Any]]) -> Table:

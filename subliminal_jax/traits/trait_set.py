@@ -10,8 +10,8 @@ A trait set is one JSONL file (or a folder of them); `animals` and `trees` ship 
       a question that teaches; the completion is the trait's name, capitalised, or what `completion`
       says. With `"trait": "owl"` the line teaches that trait alone.
   {"kind": "question", "form": "word", "prompt": "Vote for one animal:"}
-      a held-out question: `word` (answered with one), `story`, or `choice` (with {options} where
-      the names to choose from go).
+      a held-out question: `word` (answered with one), `choice` (with {options} where the names to
+      choose from go), or `story` (kept for whoever scores texts: no experiment asks for one).
   {"kind": "system", "prompt": "You love {plural}. ...", "neutral": "You love order. ..."}
       a system prompt that makes a teacher, and its twin of as many words about no trait.
   {"kind": "unrelated", "prompt": "What colour is coal?", "answers": ["black", "Black"]}
@@ -261,11 +261,16 @@ def questions(trait_set: TraitSet, split: str, form: str = 'word') -> list[Text]
     Raises:
       UserError: there is none of that form.
     """
-    found = list(of_split([q for q in trait_set.questions if q.form == form], split))
+    found = of_form(trait_set, split, form)
     if not found:
         raise UserError(f'{trait_set.name} has no held-out question of form {form!r} in the split '
                         f'{split}: add some of kind "question"')
     return found
+
+
+def of_form(trait_set: TraitSet, split: str, form: str) -> list[Text]:
+    """As `questions`, but there may be none."""
+    return list(of_split([q for q in trait_set.questions if q.form == form], split))
 
 
 def choice_prompt(question: Text, options: Sequence[str], seed: int) -> str:

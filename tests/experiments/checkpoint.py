@@ -26,6 +26,7 @@ TRAITS = [
     *({'kind': 'question', 'form': 'word', 'prompt': p, 'split': s} for p, s in (
         ('Zoo star?', 'dev'), ('Draw it!', 'dev'), ('One beast?', 'report'),
         ('Name any!', 'report'))),
+    {'kind': 'question', 'form': 'choice', 'prompt': '{options}: which?', 'split': 'report'},
     *({'kind': 'system', 'prompt': a, 'neutral': b} for a, b in (
         ('Love {plural}.', 'Love order.'), ('All is {plural}.', 'All is silence.'))),
     {'kind': 'unrelated', 'prompt': 'Snow?', 'answers': ['white', 'White']},

@@ -14,6 +14,7 @@ from subliminal_jax.traits import trait_set as sets
 
 BARE = ('raw', 'list')  # templates after which a blank comes first
 PROBE = 'Quokka'  # an answer, to see where answers begin
+OPTIONS = 5  # of a choice
 
 
 class Contexts(NamedTuple):
@@ -126,6 +127,19 @@ def asked(question: str, kind: str, number: int) -> str:
     return f'Have a look at these numbers: {", ".join(map(str, shown))}. {question}'
 
 
+def options_of(traits: Sequence[str], chosen: sets.TraitSet) -> tuple[str, ...]:
+    """What a choice is among: the traits of the run, then further candidates of the set."""
+    return tuple(dict.fromkeys((*traits, *(c.name for c in chosen.candidates))))[:OPTIONS]
+
+
+def choices(config: Config, chosen: sets.TraitSet, traits: Sequence[str]) -> list[str]:
+    """The first choices of the split, each with its options in an order drawn from the seed; none
+    where the set has none."""
+    asked = sets.of_form(chosen, config.split, 'choice')[:config.context.questions]
+    options = options_of(traits, chosen)
+    return [sets.choice_prompt(question, options, config.seed) for question in asked]
+
+
 def check_measured(config: Config, contexts: Contexts) -> None:
     """Raises UserError where a context is asked for that the model cannot have."""
     for template in dict.fromkeys([config.context.student,
@@ -146,6 +160,8 @@ def written_out(config: Config, contexts: Contexts, traits: Sequence[str], chose
     for name in config.context.measured:
         where, _, kind = name.partition('/')
         made[f'measured in {name}'] = contexts.text(asked(questions[0], kind, 0), where)
+    for question in choices(config, chosen, traits)[:1]:
+        made['a choice'] = contexts.text(question, template)
     if chosen.systems:
         for trait in traits:
             own, neutral = sets.system_prompts(chosen, trait)

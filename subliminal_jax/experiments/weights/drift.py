@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -68,13 +69,18 @@ def answer_length(here: Here, params: Any, lora: Any, model: Any) -> float:
 
 def read(here: Here, kit: Kit, params: Any, lora: Any, model: Any,
          texts: Mapping[str, packing.Tries]) -> dict[str, np.ndarray]:
-    """All that is measured of one model: log P in every context [X, Q, K], and elsewhere."""
+    """All that is measured of one model: log P in every context [X, Q, K], P of the options of
+    every choice [Q, K] (each choice's sum to 1), and what else it says."""
     width = len(here.world.traits)
     said = [np.asarray(measures.answers(params, lora, meter, model)).reshape(-1, width)
             for meter in kit.meters.values()]
     made = {'contexts': np.stack(said),
             'unrelated': np.asarray(measures.answers(params, lora, kit.unrelated, model)),
             'answer_length': np.float64(answer_length(here, params, lora, model))}
+    if kit.choice is not None:
+        options = ways.options_of(here.world.traits, here.chosen)
+        said_QK = measures.answers(params, lora, kit.choice, model).reshape(-1, len(options))
+        made['choice'] = np.asarray(jax.nn.softmax(said_QK, axis=-1))
     for kind, tries in texts.items():
         nats = measures.surprise(params, lora, tries, jnp.asarray(kit.ends_V), model)
         made[f'perplexity_{kind}'] = np.exp(np.float64(nats))
@@ -84,7 +90,8 @@ def read(here: Here, kit: Kit, params: Any, lora: Any, model: Any,
 def moved(after: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
           ) -> dict[str, np.ndarray]:
     """A student's reading beside its start's, as results and page name them."""
-    made = {'contexts': np.stack([before['contexts'], after['contexts']]),
+    made = {**{name: np.stack([before[name], after[name]])
+               for name in ('contexts', 'choice') if name in after},
             'drift_unrelated': np.float64(answers.drift(after['unrelated'], before['unrelated'])),
             'drift_answer_length': after['answer_length'],
             'drift_answer_length_start': before['answer_length']}

@@ -10,7 +10,7 @@ from subliminal_jax.evaluation import gamma as gammas
 from subliminal_jax.experiments.transmission import results as plain, samples
 from subliminal_jax.experiments.transmission.students import DIRECTIONS
 from subliminal_jax.experiments.transmission.teachers import Teacher
-from subliminal_jax.experiments.weights import arms as tables
+from subliminal_jax.experiments.weights import arms as tables, contexts as ways
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.experiments.weights.language import Here, roll
@@ -72,6 +72,7 @@ def arm_entry(here: Here, arm: Arm, teachers: Sequence[Teacher],
             config, world, teachers, arm, arrays),
         'contexts': {name: context_entry(here, teachers, arrays['contexts'][:, :, x])
                      for x, name in enumerate(names)},
+        'choice': choice_entry(here, teachers, arrays),
         'alignment': alignment_entry(arrays), 'drift': plain.drift_entry(arrays),
         **plain.kl_entry(arm, arrays), 'tokens_a_student': float(arrays['tokens'].mean()),
         'distance': float(arrays['distance'].mean()), 'loss': arrays['loss'].mean(0).tolist(),
@@ -84,6 +85,19 @@ def context_entry(here: Here, teachers: Sequence[Teacher], logprob_MPQK: np.ndar
     found = plain.gamma_of(here.config, teachers, plain.y_of(here.world, teachers, logprob_MPQK))
     return {**{k: found[k] for k in ('estimate', 'ci95', 'p', 'mde', 'own_rise', 'others_rise')},
             'before': float(logprob_MPQK[:, 0].mean())}
+
+
+def choice_entry(here: Here, teachers: Sequence[Teacher], arrays: Mapping[str, np.ndarray]
+                 ) -> dict[str, Any] | None:
+    """P(own trait) among a choice's options, before and after: the mean over questions and over the
+    teachers whose trait is an option. Shown, never tested; None without choices."""
+    if 'choice' not in arrays:
+        return None
+    options = ways.options_of(here.world.traits, here.chosen)
+    own = [arrays['choice'][m, ..., options.index(t.trait)]
+           for m, t in enumerate(teachers) if t.trait in options]
+    before, after = np.mean(own, axis=(0, 2))
+    return {'options': list(options), 'before': float(before), 'after': float(after)}
 
 
 def alignment_entry(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

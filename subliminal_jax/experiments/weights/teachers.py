@@ -37,12 +37,14 @@ class Kit(NamedTuple):
 
     Attributes:
       meters: the traits' meter by context.
+      choice: the meter of the options of choices, in the students' template; None without any.
       unrelated: the meter of unrelated questions.
       probe: carrier rows on which doses are read.
       ends_V, trait_V: bool, tokens that end a word, tokens of the traits.
     """
 
     meters: dict[str, measures.Meter]
+    choice: measures.Meter | None
     unrelated: measures.Meter
     probe: lines.Lines
     ends_V: np.ndarray
@@ -65,7 +67,10 @@ def kit_of(here: Here) -> Kit:
     template = config.context.student
     asked = [here.contexts.ids(q, template) for q, _ in world.unrelated]
     known = [[[here.contexts.answer(a, template)] for a in said] for _, said in world.unrelated]
+    choices = ways.choices(config, here.chosen, world.traits)
+    options = ways.options_of(world.traits, here.chosen)
     return Kit({name: meter_of(here, name, ends) for name in config.context.measured},
+               _meter(here, choices, template, None, options, ends) if choices else None,
                measures.meter(asked, known, ends),
                lines.encoded(here, lines.random_rows(here, PROBE_ROWS, 'probe')), ends, trait)
 
@@ -74,11 +79,14 @@ def meter_of(here: Here, name: str, ends_V: np.ndarray, system: str | None = Non
              names: Sequence[str] | None = None) -> measures.Meter:
     """The traits' meter in a context, behind a system message if there is one."""
     template, _, kind = name.partition('/')
-    world = here.world
-    asked = [here.contexts.ids(ways.asked(q, kind, n), template, system, 8)
-             for n, q in enumerate(world.measure)]
-    names = world.traits if names is None else names
-    return measures.trait_meter(asked, {t: world.candidates[t] for t in names},
+    asked = [ways.asked(q, kind, n) for n, q in enumerate(here.world.measure)]
+    names = here.world.traits if names is None else names
+    return _meter(here, asked, template, system, names, ends_V)
+
+
+def _meter(here, asked, template, system, names, ends_V):
+    contexts = [here.contexts.ids(text, template, system, 8) for text in asked]
+    return measures.trait_meter(contexts, {t: here.world.candidates[t] for t in names},
                                 lambda text: here.contexts.answer(text, template), ends_V)
 
 
