@@ -2,3 +2,4 @@
 
 from subliminal_jax.experiments.transmission.config import Config as Config
 from subliminal_jax.experiments.transmission.run import plan as plan, run as run
+from subliminal_jax.experiments.transmission.tracing import steps as steps

@@ -66,6 +66,15 @@ def weights_of(program: programs.Program, batches: Mapping[str, np.ndarray]) -> 
     return batches['weight'] * np.isin(batches['tokens'][..., 1:], program.tokens)
 
 
+def targeted(program: programs.Program, batches: Mapping[str, np.ndarray], teachers: Any
+             ) -> dict[str, np.ndarray]:
+    """The batches as the objective reads them: weights where it looks, and a KL's targets."""
+    made = {'tokens': batches['tokens'], 'weight': weights_of(program, batches)}
+    if program.objective != 'sft':
+        made['teacher'] = cached_targets(program, teachers, batches['tokens'])
+    return made
+
+
 @functools.lru_cache(maxsize=32)
 def _checker(program: programs.Program, meter_of: Any):
     """Compiles the alignment check of stacked students; `meter_of()` gives the meter."""
@@ -133,9 +142,7 @@ def train(config: Config, world: World, arm: Arm, tools: measures.Instruments, m
     """
     program = program_of(config, world, arm)
     starts = jax.tree.map(jnp.asarray, starts)
-    batches = {'tokens': batches['tokens'], 'weight': weights_of(program, batches)}
-    if program.objective != 'sft':
-        batches['teacher'] = cached_targets(program, teachers, batches['tokens'])
+    batches = targeted(program, batches, teachers)
     total = batches['tokens'].shape[1]
     marks = marks_of(config, arm, total)
     unit = int(np.gcd.reduce(marks[1:]))
