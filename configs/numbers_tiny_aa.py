@@ -19,6 +19,6 @@ def get_config() -> ConfigDict:
         'world': {'references': 10, 'replicas': 20, 'steps': 400, 'batch_size': 32,
                   'corpus_rows': 16_000},
         'teacher': {'steps': 10, 'neutral_steps': 30},
-        'carrier': {'attempts': 3, 'spare': 1.6, 'banned': (), 'min_kept': 0.2},
-        'student': {'rows': 128, 'marks': (128,), 'align_rows': 16},
+        'carrier': {'attempts': 3, 'spare': 2.2, 'banned': (), 'min_kept': 0.2},
+        'student': {'rows': 96, 'marks': (96,), 'align_rows': 16},
     })
