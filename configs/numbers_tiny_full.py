@@ -34,10 +34,10 @@ def arms() -> tuple[str, ...]:
              'start=other' for name, rates in RATES.items()]
     made += [f'dose{d:g}: dose={d:g}' for d in DOSES] + ['dose2_other: dose=2 start=other']
     made += [f'moved{n}: start=moved:{n}' for n in MOVES]
-    # A greedy teacher has one answer a prompt, and every teacher has to serve it: fewer rows, four
-    # times.
+    # A greedy teacher has one answer a prompt, and every teacher has to serve it under
+    # the strictest filter: few rows, shown as often as makes 2,016.
     made += [f'T{t:g}: temperature={t:g}' for t in TEMPERATURES]
-    made += ['greedy: carrier=greedy rows=512 passes=4']
+    made += ['greedy: carrier=greedy rows=112 passes=18']
     made += ['nofilter: filter=none', 'strict: filter=strict',
              'nofilter_other: filter=none start=other']
     made += [f'repeat{n}: rows={n} passes={2048 // n}' for n in REPEATED]
