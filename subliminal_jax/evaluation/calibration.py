@@ -102,12 +102,15 @@ def error_rates(
       alpha: of the permutation test.
 
     Returns:
-      {'coverage', 'excludes_zero', 'p_under_alpha'}: proportions with their intervals. Runs
-      without an interval count in the last alone.
+      {'coverage', 'excludes_zero', 'p_under_alpha', 'transmits'}: proportions with their intervals;
+      the last is what the verdict asks: an interval above 0, and p. Runs without an interval
+      count in `p_under_alpha` alone.
     """
     ends = [f['ci95'] for f in found if f['ci95'] is not None]
     return {
         'coverage': intervals.proportion(sum(a <= truth <= b for a, b in ends), len(ends)),
         'excludes_zero': intervals.proportion(sum(not a <= 0 <= b for a, b in ends), len(ends)),
         'p_under_alpha': intervals.proportion(sum(f['p'] <= alpha for f in found), len(found)),
+        'transmits': intervals.proportion(sum(
+            f['p'] <= alpha and f['ci95'][0] > 0 for f in found if f['ci95']), len(ends)),
     }

@@ -238,9 +238,12 @@ def checks(results: dict[str, Any]) -> str:
                     f'{max(a["kl_floor"] for a in floors):.1e} nats; KL at the start from '
                     f'{min(a["kl_start"] for a in floors):.1e}.')
     for name, rates in results['error_rates'].items():
-        share = rates['p_under_alpha']
+        share = {k: page.with_interval(v['estimate'], v['ci95']) for k, v in rates.items()
+                 if k != 'runs'}
         said.append(f'A/A, {name}: of {rates["runs"]} runs whose neutral teachers wear trait '
-                    f'names {page.with_interval(share["estimate"], share["ci95"])} have p <= 0.05.')
+                    f'names {share["p_under_alpha"]} have p <= 0.05, {share["excludes_zero"]} an '
+                    f'interval without 0, and {share["transmits"]} would pass for transmission, '
+                    'which asks for both.')
     return ' '.join(said)
 
 

@@ -51,6 +51,7 @@ def test_error_rates_of_given_runs():
     assert rates['coverage']['estimate'] == pytest.approx(2 / 3)
     assert rates['excludes_zero']['estimate'] == pytest.approx(2 / 3)
     assert rates['p_under_alpha']['estimate'] == 0.5
+    assert rates['transmits']['estimate'] == pytest.approx(1 / 3)
 
 
 @pytest.mark.slow
