@@ -3,8 +3,9 @@
   python -m launch.run --config=configs/numbers_tiny_full.py --workdir=runs/numbers_tiny_full
 
 One teacher a trait and reference, and other references than numbers_tiny.py has. The effect against
-rows is the figure of that name: rows are seen once, in order.
-45 arms, 20 teachers each. It has not been run to its end yet: no figures are stated.
+rows is the figure of that name: rows are seen once, in order. 45 arms, 20 teachers each, 14 min.
+To expect: sampled text +1.23 [+.70, +1.77] at the shared start, +.06 [-.27, +.39] at another;
+carrier KL +2.06 [+1.25, +2.86] and +.05 [-.01, +.10]; the curves are in README.md.
 """
 
 from ml_collections import ConfigDict
@@ -66,9 +67,10 @@ def curves() -> tuple[str, ...]:
             [('all', 'kl_carrier'), *shared('kl_share_'), ('nothing', 'kl_carrier_other')]),
         'By what is trained: ' + pairs(
             [('all', 'sft')] + [(p, f'train_{p}') for p in ('embedding', 'head', 'body')]),
-        'By optimiser and rate: ' + pairs(
+        'By optimiser and rate: ' + pairs(sorted(
             [('adam_1e-03', 'sft')] + [(f'{n}_{r:.0e}', f'{n}_{word(r)}')
-                                        for n, rates in RATES.items() for r in rates]),
+                                       for n, rates in RATES.items() for r in rates],
+            key=lambda point: (point[0].split('_')[0], float(point[0].split('_')[1])))),
         'Full fine-tuning and LoRA by rank: ' + pairs(
             [(f'rank_{r}', f'lora{r}') for r in RANKS] + [('full', 'sft')]),
         'By filter strength: none=nofilter paper=sft strict=strict',
