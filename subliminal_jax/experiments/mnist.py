@@ -94,6 +94,8 @@ def check(config: Config) -> None:
         raise UserError(
             f'{crossed[0]} starts from another model, and config.num_models is 1: set it to 2 or '
             "more, or leave the cross conditions out with --config.conditions=teacher,student_aux")
+    if not set(config.conditions) - {'reference'}:
+        raise UserError('nothing is trained: name a condition other than reference')
     images.check_name(config.data)
     if config.student_inputs not in ('noise', 'images'):
         images.check_name(config.student_inputs)
@@ -136,8 +138,6 @@ def steps(config: Config, count: int) -> Callable[[], Any]:
     _, cell = cells(config)[0]
     data = images.load(cell.data)
     recipe = recipe_of(cell, data.train_images.shape[1])
-    if not recipe.teachers:
-        raise UserError('nothing is trained: name a condition other than reference')
     shown = jnp.asarray(data.train_images[: count * cell.batch_size])
     labels = jnp.asarray(data.train_labels[: count * cell.batch_size])
     run, maps = models.programs(recipe, models.devices_mesh()), label_maps(cell.seed)

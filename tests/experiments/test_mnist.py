@@ -325,6 +325,7 @@ def test_when_a_loss_has_diverged(losses, stops, tmp_path):
 
 @pytest.mark.parametrize('changes, message', [
     ({'num_models': '1'}, 'cross_aux starts from another model.*num_models is 1: set it to 2'),
+    ({'conditions': 'reference'}, 'nothing is trained'),
     ({'data': 'minst'}, 'unknown data set'),
     ({'student_inputs': 'nosie'}, 'unknown data set'),
     ({'sweep': "{'num_models': (1, 4)}"}, 'cross_aux starts from another model'),
