@@ -150,6 +150,20 @@ def test_the_alignment_is_that_of_the_theory(here):
     assert inner > 0
 
 
+def test_a_dose_is_that_of_single_rows(here, kit, monkeypatch):
+    base, moved = here.model.params, starts.noisy(here.model.params, 5, 0.3)
+    together = schools.dose_of(here, kit, moved, None, base, 'Love owls.')
+    shift = geometry.predicted(here, kit, arm_of(KL), language.roll(
+        here.config, here.world, 'trait')[0], moved, None, base)
+    monkeypatch.setattr(schools, 'PACKED', 1)
+    monkeypatch.setattr(geometry, 'PACKED', 1)
+    assert together == pytest.approx(schools.dose_of(here, kit, moved, None, base, 'Love owls.'),
+                                     rel=1e-4)
+    assert together[0] > 1e-3
+    np.testing.assert_allclose(shift, geometry.predicted(here, kit, arm_of(KL), language.roll(
+        here.config, here.world, 'trait')[0], moved, None, base), atol=1e-4)
+
+
 def test_the_matrix_alone_predicts_nothing_for_a_teacher_that_did_not_move(here, kit):
     arm = arm_of('made=tuned objective=kl_carrier carrier=random')
     teacher = language.roll(here.config, here.world, 'trait')[0]

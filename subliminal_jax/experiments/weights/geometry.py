@@ -11,7 +11,7 @@ from subliminal_jax.experiments.transmission.teachers import Teacher
 from subliminal_jax.experiments.weights import contexts as ways, measures, rows as lines
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.language import Here, system_of
-from subliminal_jax.experiments.weights.teachers import Kit
+from subliminal_jax.experiments.weights.teachers import PACKED, Kit
 from subliminal_jax.training import tries as packing
 
 
@@ -27,7 +27,7 @@ def predicted(here: Here, kit: Kit, arm: Arm, teacher: Teacher, params: Any, lor
     template = ways.rows_template(here.config)
     system = system_of(here, arm, teacher)
     theirs = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
-    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, 1))
+    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, PACKED))
                   for c in (theirs, kit.probe.contexts))
     shift_D = visible_shift(params, lora, base, own, plain, jnp.asarray(here.world.carrier_ids),
                             here.model.config)

@@ -28,7 +28,7 @@ from subliminal_jax.training import checkpoints, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig
 
 PROBE_ROWS = 8  # random carrier rows on which doses are measured
-PACKED = 8  # teaching rows packed together
+PACKED = 8  # rows packed together, to teach and to read a dose
 SEGMENT = 2  # steps between two readings of a neutral teacher's dose
 
 
@@ -168,7 +168,7 @@ def dose_of(here: Here, kit: Kit, params: Any, lora: Any, base: Any, system: str
     """(KL from the reference on carrier positions, mass of trait words there) of a teacher."""
     template = ways.rows_template(here.config)
     mine = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
-    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, 1))
+    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, PACKED))
                   for c in (mine, kit.probe.contexts))
     found = measures.dose(params, base, lora, own, plain, jnp.asarray(kit.trait_V),
                           here.model.config)
