@@ -5,6 +5,8 @@
 Two traits x two teachers: the smallest p that this design can reach is 0.17, so that it shows and
 cannot prove. Rates were chosen on the split dev (BUILD_NOTES.md). Rows are bare lists that a
 teacher goes on with: asked for numbers in its chat template, SmolLM2-135M does not write them.
+To expect (seed 0): sampled text +.005 [-.024, +.034]; carrier KL +.020 [+.016, +.025], of which the
+output matrix alone predicts .016; neutral +.005 [-.007, +.017]. About 40 minutes on two cores.
 """
 
 from ml_collections import ConfigDict
