@@ -43,9 +43,14 @@ def slope(x: Sequence[float], y: Sequence[float], level: float = 0.95
     """
     if len(set(x)) < 2:
         return None
-    found = stats.linregress(x, y)
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    far = x - x.mean()
+    found = float(far @ y / (far @ far))
+    left = y - y.mean() - found * far
     dof = len(x) - 2
-    return float(found.slope), around(found.slope, found.stderr, dof, level) if dof else None
+    if not dof:
+        return found, None
+    return found, around(found, float((left @ left / dof / (far @ far)) ** 0.5), dof, level)
 
 
 def around(

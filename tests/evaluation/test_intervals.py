@@ -24,6 +24,13 @@ def test_a_slope_by_hand_and_its_coverage():
     assert found == pytest.approx(0.5) and (low, high) == pytest.approx((0.5 - half, 0.5 + half))
     assert intervals.slope([0, 1], [2, 4]) == (pytest.approx(2.0), None)
     assert intervals.slope([3, 3], [2, 4]) is None
+    found, ends = intervals.slope([1, 2, 2], [7, 7, 7])
+    assert [found, *ends] == pytest.approx([0.0] * 3, abs=1e-9)
+    theirs = stats.linregress([1, 2, 4, 7], [3, 1, 4, 1])
+    half = stats.t.ppf(0.975, 2) * theirs.stderr
+    found, ends = intervals.slope([1, 2, 4, 7], [3, 1, 4, 1])
+    assert found == pytest.approx(theirs.slope)
+    assert ends == pytest.approx([found - half, found + half])
     rng = np.random.default_rng(0)
     x = np.arange(8.0)
     ends = [intervals.slope(x, 0.3 * x + rng.standard_normal(8))[1] for _ in range(2000)]

@@ -6,10 +6,10 @@ import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-from launch import overview
 from subliminal_jax.report.page import Table, Text, write
 from subliminal_jax.runs import UserError, Workdir
 from subliminal_jax.runs.schema import spec
+from tests.launch import programs
 
 
 def finished(folder, title, verdict):
@@ -25,9 +25,16 @@ def finished(folder, title, verdict):
 
 
 def run(**flags):
+    overview = programs.fresh('launch.overview')
     absl_flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(**flags):
         overview.main([])
+
+
+@pytest.fixture(autouse=True)
+def no_flags_left():
+    yield
+    programs.forget()
 
 
 def test_a_page_has_every_verdict_first_and_every_report_whole(tmp_path, capsys):

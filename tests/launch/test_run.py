@@ -11,10 +11,10 @@ import time
 import pytest
 from absl.testing import flagsaver
 
-from launch import run as program
 from subliminal_jax.runs import run_program
 from subliminal_jax.runs.workdir import _locked
 from tests import blobs
+from tests.launch import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 MNIST = f'--config={ROOT}/configs/mnist.py'
@@ -29,12 +29,13 @@ def call(monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', ['launch.run', *arguments])
         try:
             with flagsaver.flagsaver():
-                run_program(program.main, allow_prefix='--config')
+                run_program(programs.fresh('launch.run').main, allow_prefix='--config')
         except SystemExit as stop:
             return stop.code, *capsys.readouterr()
         return 0, *capsys.readouterr()
 
     yield run
+    programs.forget()
     signal.signal(signal.SIGTERM, handler)
 
 

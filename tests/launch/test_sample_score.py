@@ -1,19 +1,18 @@
 """launch.sample and launch.score: rows in and out, resumed by row, mistakes in one line."""
 
-import importlib
 import json
 import sys
 
 import jax
 import numpy as np
 import pytest
-from absl import flags
 
 from launch import lm_rows
 from subliminal_jax.models.loading import Model
 from subliminal_jax.models.params import init_params, tiny
 from subliminal_jax.models.tokenizer import WordTokenizer
 from subliminal_jax.runs import run_program
+from tests.launch import programs
 
 WORDS = [f'w{i}' for i in range(40)]
 ROWS = [{'prompt': ' '.join(WORDS[i : i + 2 + i % 3]), 'mine': i} for i in range(20)]
@@ -35,29 +34,19 @@ def tiny_model(monkeypatch):
     return loads
 
 
-def fresh(name):
-    """A program's module, imported anew: programs share flag names, and absl keeps one set."""
-    for known, own in list(flags.FLAGS.flags_by_module_dict().items()):
-        if known.startswith('launch.'):
-            for flag in list(own):
-                delattr(flags.FLAGS, flag.name)
-            sys.modules.pop(known, None)
-    return importlib.import_module(name) if name else None
-
-
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Runs a program with flags; gives (exit status, the last line of standard error)."""
     def call(program, **settings):
         monkeypatch.setattr(sys, 'argv', [program, *(f'--{k}={v}' for k, v in settings.items())])
         try:
-            run_program(fresh(f'launch.{program}').main)
+            run_program(programs.fresh(f'launch.{program}').main)
         except SystemExit as stop:
             return stop.code, capsys.readouterr().err.strip().splitlines()[-1]
         return 0, ''
 
     yield call
-    fresh(None)
+    programs.forget()
 
 
 def write(path, rows):
