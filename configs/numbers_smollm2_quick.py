@@ -2,8 +2,8 @@
 
   python -m launch.run --config=configs/numbers_smollm2_quick.py --workdir=runs/smollm2_quick
 
-Of a split for tuning and one teacher a trait: no interval, no finding. Not run to its end yet: no
-figures to expect are known; --dry_run estimates its cost.
+Of a split for tuning and one teacher a trait: no interval, no finding. To expect: gamma within .1
+nats of 0 in every arm.
 """
 
 from ml_collections import ConfigDict

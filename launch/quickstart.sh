@@ -4,7 +4,7 @@
 #
 #   launch/quickstart.sh [FOLDER]          (default: runs/quickstart)
 #
-# About five minutes on two cores after installation. Started again it goes on where it stopped.
+# About six minutes on two cores, installation included. Started again it goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
