@@ -36,17 +36,6 @@ from subliminal_jax.training import losses  # noqa: E402
 
 
 @pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return checkpoint.folder(tmp_path_factory.mktemp('weights'))
-
-
-@pytest.fixture(scope='module')
-def here(root):
-    own = config(root)
-    return language.prepare(own, None, language.load(own))
-
-
-@pytest.fixture(scope='module')
 def kit(here):
     return schools.kit_of(here)
 

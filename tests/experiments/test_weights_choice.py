@@ -25,17 +25,6 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
 from subliminal_jax.report import weights as report  # noqa: E402
 
 
-@pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return checkpoint.folder(tmp_path_factory.mktemp('weights'))
-
-
-@pytest.fixture(scope='module')
-def here(root):
-    own = config(root)
-    return language.prepare(own, None, language.load(own))
-
-
 def test_options_are_the_traits_first_in_an_order_of_the_seed(here):
     options = ways.options_of(here.world.traits, here.chosen)
     assert len(options) == 5 and options[:2] == here.world.traits

@@ -18,11 +18,6 @@ from subliminal_jax.runs import Preempted, UserError, Workdir, schema  # noqa: E
 pytestmark = pytest.mark.slow  # minutes, most of them compilation
 
 
-@pytest.fixture(scope='module')
-def root(tmp_path_factory):
-    return checkpoint.folder(tmp_path_factory.mktemp('weights'))
-
-
 ARMS = (f'p: {KL}', f't: {KL} made=tuned', f'tn: {KL} made=tuned teachers=neutral',
         f'g: {KL} made=tuned start=gauge', f'z: {KL} start=noise:0.1',
         f'zo: {KL} start=noise:0.1 own=true', f'l: {KL} made=lora:2')
