@@ -3,7 +3,7 @@
   python -m launch.run --config=configs/numbers_smollm2_quick.py --workdir=runs/smollm2_quick
 
 Of a split for tuning and one teacher a trait: no interval, no finding. To expect: gamma within .1
-nats of 0 in every arm.
+nats of 0 in every arm; 4 minutes on two cores.
 """
 
 from ml_collections import ConfigDict
