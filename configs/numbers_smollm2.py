@@ -20,7 +20,7 @@ ARMS = (
     f'kl_carrier_neutral: {KL} teachers=neutral',
     f'kl_carrier_body: {KL} start=body trainable=all',
     f'kl_carrier_replaced: {KL} head=replaced',
-    f'kl: {TUNED} carrier=random objective=kl rows=24',
+    f'kl: {TUNED} carrier=random objective=kl rows=20',
 )
 
 
@@ -29,8 +29,8 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 2, 'arms': ARMS,
         'context': {'questions': 6},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'form': 'list', 'min_kept': 0.35, 'attempts': 6, 'spare': 1.5},
-        'student': {'rows': 48, 'batch_size': 4, 'packed': 4, 'lora_rate': 2e-4,
+        'carrier': {'form': 'list', 'min_kept': 0.35, 'attempts': 6, 'spare': 1.3},
+        'student': {'rows': 40, 'batch_size': 4, 'packed': 4, 'lora_rate': 2e-4,
                     'learning_rate': 1e-5, 'align_rows': 4},
         'tried': 3,
     })

@@ -145,13 +145,13 @@ def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
         here, setting.kit, setting.start, None, setting.model, texts))
     away = 0.0 if arm.start == 'shared' else starts.distance(
         setting.start, stages.with_head(here, arm, here.model.params)[0])
-    readings = []
+    readings, floors = [], {}
     for job, tree in zip(jobs, trained):
         frozen = {'base': {} if arm.trainable == 'all' else setting.start}
         params, lora = programs.resolve(tree, frozen)
         reading = drift.moved(
             drift.read(here, setting.kit, params, lora, setting.model, texts), before)
-        floor, begun = kl_of(setting, job, found[job.teacher.name])
+        floor, begun = kl_of(setting, job, found[job.teacher.name], floors)
         readings.append({**reading, 'kl_floor': floor, 'kl_start': begun, 'distance': away,
                          'tokens': job.packs['tries'].weight_BK.sum() * arm.passes})
         if isinstance(tree, Lora):
@@ -167,18 +167,30 @@ def placebo_of(here: Here, arm: Arm) -> dict[str, Teacher]:
     return {t.name: everyone[(n + step) % len(everyone)] for n, t in enumerate(everyone)}
 
 
-def kl_of(setting: Setting, job: Job, found: lines.Lines) -> tuple[float, float]:
-    """(floor, KL at the start) on the student's first packs; NaN under sft."""
+def kl_of(setting: Setting, job: Job, found: lines.Lines, floors: dict[str, float]
+          ) -> tuple[float, float]:
+    """(floor, KL at the start) on the student's first packs; NaN under sft.
+
+    The floor is the reference against its own cached self: one for all that have the same rows,
+    kept in `floors`.
+    """
     here, arm = setting.here, setting.arm
     if arm.objective == 'sft':
         return float('nan'), float('nan')
     few = here.config.student.batch_size
     first = lines.Lines(found.prompts[:few], found.contexts[:few], found.answers[:few],
                         found.allowed_NC[:few])
-    reference, _ = stages.with_head(here, arm, here.model.params)
-    own = stages.read_logits(here, arm, here.model.params, None, first.contexts, first)
-    return drift.kl_readings(setting, job.packs, students.packs_of(here, arm, first, own),
-                             reference)
+    evaluate = programs.evaluator(setting.program)
+    size = -(-len(first.answers) // here.config.student.packed)
+    mean = lambda params, packs: abs(float(evaluate(
+        {}, {'base': params}, programs.batch_of(packs, np.arange(size), size))))
+
+    def floor():
+        reference, _ = stages.with_head(here, arm, here.model.params)
+        own = stages.read_logits(here, arm, here.model.params, None, first.contexts, first)
+        return mean(reference, students.packs_of(here, arm, first, own))
+
+    return remembered(floors, first.digest(), floor), mean(setting.start, job.packs)
 
 
 def geometry_stage(here: Here, kit: Kit) -> dict[str, np.ndarray]:

@@ -11,9 +11,8 @@ import numpy as np
 from subliminal_jax.data.rows import Row
 from subliminal_jax.evaluation import measures as answers
 from subliminal_jax.experiments.transmission.teachers import seed_of
-from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
+from subliminal_jax.experiments.weights import contexts as ways, measures, rows as lines
 from subliminal_jax.experiments.weights.language import Here, asked_ids
-from subliminal_jax.experiments.weights.students import Setting
 from subliminal_jax.experiments.weights.teachers import Kit
 from subliminal_jax.sampling import choice as choices, network, sample
 from subliminal_jax.training import tries as packing
@@ -99,23 +98,6 @@ def moved(after: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray]
         if name.startswith('perplexity_'):
             made |= {f'drift_{name}': after[name], f'drift_{name}_start': before[name]}
     return made
-
-
-def kl_readings(setting: Setting, packs: programs.Batch, own_packs: programs.Batch, reference: Any
-                ) -> tuple[float, float]:
-    """(the reference against its own cached self, the start against the teacher), mean KL.
-
-    Args:
-      setting: the arm's.
-      packs: a student's rows with its teacher's logits.
-      own_packs: the same rows with the reference's own.
-      reference: the reference's parameters (with the arm's output matrix).
-    """
-    evaluate = programs.evaluator(setting.program)
-    size = len(own_packs['tries'].tokens_BT)
-    mean = lambda params, rows: abs(float(evaluate(
-        {}, {'base': params}, programs.batch_of(rows, np.arange(size), size))))
-    return mean(reference, own_packs), mean(setting.start, packs)
 
 
 def stacked(readings: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -29,7 +29,8 @@ class Program(NamedTuple):
       objective: sft, kl_carrier, kl_carrier_end or kl.
       ids: the token set of a KL.
       optimizer: the update.
-      num_steps: of the whole training, where a schedule ends.
+      num_steps: of the whole training, where a schedule ends; 0 for a rate that is constant, so
+        that trainings of any length share a program.
     """
 
     config: Any

@@ -15,7 +15,7 @@ from subliminal_jax.experiments.weights import contexts as ways
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.language import Here, system_of
 from subliminal_jax.runs import check_preempted, sha256_of
-from subliminal_jax.sampling import choice as choices, network, sample
+from subliminal_jax.sampling import buckets, choice as choices, network, sample
 from subliminal_jax.training.tries import Row
 
 BATCH = 32  # prompts that a teacher answers at once
@@ -82,39 +82,48 @@ def random_rows(here: Here, count: int, purpose: str = 'random') -> list[dict[st
 
 def draw(here: Here, arm: Arm, teacher: Teacher, params: Any, lora: Any,
          prompts: Sequence[Mapping[str, Any]], wanted_strict: bool) -> Iterator[dict[str, Any]]:
-    """A teacher's answers, attempt after attempt on the prompts that have none yet."""
+    """A teacher's answers, attempt after attempt on the prompts that have none yet.
+
+    A batch takes as long half empty as full: where few prompts are left, several attempts at each
+    go together, and of those behind the first that is kept nothing is seen.
+    """
     config, world, template = here.config, here.world, ways.rows_template(here.config)
     system = system_of(here, arm, teacher)
     weights = network.prepare(params, here.model.config, lora)
     contexts = [here.contexts.ids(p['prompt'], template, system, world.new_tokens)
                 for p in prompts]
-    wanted = list(range(len(prompts)))
     attempts = config.carrier.attempts if arm.carrier != 'greedy' and wanted_strict else 1
     choice = choices.Choice(0.0 if arm.carrier == 'greedy' else 1.0)
-    for attempt in range(attempts):
-        check_preempted()
-        failed = []
+    names = [f'{p["id"]}/{attempt}' for attempt in range(attempts) for p in prompts]
+    longest = max(map(len, contexts)) - buckets.shared_prefix(contexts)
+    waiting, begun = list(range(len(prompts))), 0
+    while waiting and begun < attempts:
+        ahead = range(begun, min(begun + max(1, BATCH // len(waiting)), attempts))
+        begun = ahead.stop
         batches = sample.sample_tokens(
-            weights, here.model.config, contexts, [p['id'] for p in prompts],
+            weights, here.model.config, contexts * attempts, names,
             max_new_tokens=world.new_tokens, choice=choice,
-            seed=seed_of(config, 'sample', teacher.seed, attempt),
+            seed=seed_of(config, 'sample', teacher.seed),
             stop_ids=here.contexts.stops(template), pad_id=world.pad_id, batch_size=BATCH,
-            wanted=wanted)
+            wanted=[attempt * len(prompts) + n for attempt in ahead for n in waiting],
+            buckets=[longest])
+        found = {}
         for indices, done in batches:
+            check_preempted()
             for place, index in enumerate(indices):
-                row = sample.completed(dict(prompts[index]), done, place, here.model.tokenizer)
-                row |= {'id': f'{teacher.name}/{prompts[index]["id"]}/{attempt}',
-                        'teacher': teacher.name}
+                row = dict(prompts[index % len(prompts)])
+                row = sample.completed(row, done, place, here.model.tokenizer)
+                row |= {'id': f'{teacher.name}/{names[index]}', 'teacher': teacher.name}
                 if template in ways.BARE:  # the blank before the first number
                     row['completion'] = row['completion'].removeprefix(' ')
                 if system is not None:
                     row['teacher_system'] = system
-                if samples.reasons_of(config, world, row)['strict']:
-                    failed.append(index)
-                yield row
-        wanted = sorted(failed)
-        if not wanted:
-            return
+                found[index] = row
+        for attempt in ahead:
+            rows = {n: found[attempt * len(prompts) + n] for n in waiting}
+            yield from rows.values()
+            waiting = [n for n, row in rows.items() if samples.reasons_of(
+                config, world, row)['strict']]
 
 
 def write_samples(here: Here, arm: Arm, teachers: Sequence[Teacher], params_of: Any,

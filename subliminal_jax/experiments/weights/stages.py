@@ -66,7 +66,7 @@ def start_of(here: Here, start: str) -> Any:
                             [r['token_ids'] for r in texts], MOVING_PACK)
         tries = packing.pack(packs)
         program = programs.Program(here.model.config, 'sft', (), OptimizerConfig(
-            learning_rate=here.config.teacher.learning_rate), int(rest))
+            learning_rate=here.config.teacher.learning_rate), 0)
         state = programs.begin(program, here.model.params)
         for step in range(int(rest)):
             check_preempted()

@@ -28,7 +28,7 @@ from subliminal_jax.experiments.weights.language import Here
 from subliminal_jax.experiments.weights.rows import Lines
 from subliminal_jax.experiments.weights.starts import gauge_adapter
 from subliminal_jax.experiments.weights.teachers import Kit
-from subliminal_jax.models.lora import Lora, merge_lora
+from subliminal_jax.models.lora import merge_lora
 from subliminal_jax.runs import check_preempted
 from subliminal_jax.theory import trees
 from subliminal_jax.training import tries as packing
@@ -73,6 +73,7 @@ def program_of(here: Here, arm: Arm, model: Any, steps: int) -> programs.Program
     own = here.config.student
     rate = arm.learning_rate or (own.lora_rate if rank_of(arm.trainable) else own.learning_rate)
     ids = () if arm.objective == 'sft' else lines.token_set(here)
+    steps = 0 if own.schedule == 'constant' and not own.warmup_steps else steps
     return programs.Program(model, arm.objective, ids, OptimizerConfig(
         arm.optimizer, rate, own.schedule, own.warmup_steps), steps)
 
@@ -210,6 +211,7 @@ def _mark(setting, jobs, now, before, frozen, placebo, check):
     meter = next(iter(kit.meters.values()))
     width = len(here.world.traits)
     made: dict[str, list] = {'logprob': [], 'predicted': [], 'inner': [], 'cosine': []}
+    slope = at = None
     for m, (job, own) in enumerate(zip(jobs, now)):
         params, lora = programs.resolve(own, frozen)
         found = np.asarray(measures.answers(params, lora, meter, setting.model))
@@ -220,7 +222,12 @@ def _mark(setting, jobs, now, before, frozen, placebo, check):
                 before[m], jax.tree.map(jnp.subtract, own, before[m]), frozen, meter, column,
                 width, setting.model)))
         if check:
-            inner, cosine = aligned(setting, job, params, lora, column, placebo)
+            whole = merge_lora(params, lora, setting.model) if lora is not None else params
+            # at the start all students of a trait have one gradient of its loss
+            if before is not None or at != column:
+                slope = None  # its memory is the next one's
+                slope, at = _trait_gradient(whole, meter, column, width, setting.model), column
+            inner, cosine = aligned(setting, job, whole, slope, placebo)
             made['inner'].append(inner)
             made['cosine'].append(cosine)
     return {k: np.array(v, np.float64) for k, v in made.items() if v}
@@ -250,19 +257,24 @@ _trait_gradient = jax.jit(
         params, None, meter, column, width, model)), static_argnums=(3, 4))
 
 
-def aligned(setting: Setting, job: Job, params: Any, lora: Lora | None, column: int,
-            placebo: Mapping[str, Teacher]) -> tuple[list[float], list[float]]:
+def aligned(setting: Setting, job: Job, whole: Any, slope: Any, placebo: Mapping[str, Teacher]
+            ) -> tuple[list[float], list[float]]:
     """(inner products, cosines) of the student's gradient step with each of DIRECTIONS.
 
-    In the coordinates of all weights, an adapter merged; NaN where there is no such direction.
+    Args:
+      setting, job: whose.
+      whole: the student's weights, an adapter merged: its coordinates are those of all weights.
+      slope: the gradient of its teacher's trait's loss there.
+      placebo: teacher -> one of another trait.
+
+    Returns:
+      One number a direction; NaN where there is none.
     """
-    here, model = setting.here, setting.model
-    whole = merge_lora(params, lora, model) if lora is not None else params
+    here = setting.here
     count = max(1, here.config.student.align_rows // here.config.student.packed)
     batch = programs.batch_of(job.packs, np.arange(min(count, len(job.packs['tries'].tokens_BT))),
                               count)
     step = jax.tree.map(jnp.negative, programs.gradient(setting.program)(whole, batch))
-    meter = next(iter(setting.kit.meters.values()))
     found: dict[str, Any] = {}
 
     def against(name, direction):
@@ -275,21 +287,27 @@ def aligned(setting: Setting, job: Job, params: Any, lora: Lora | None, column: 
     del own
     against('placebo', setting.displacement(placebo[job.teacher.name]))
     against('neutral', setting.twin(job.teacher))
-    slope = _trait_gradient(whole, meter, column, len(here.world.traits), model)
     against('trait_gradient', jax.tree.map(jnp.negative, slope))
     nothing = [np.nan, np.nan]
     return tuple([found.get(n, nothing)[i] for n in DIRECTIONS] for i in (0, 1))
 
 
 def random_direction(setting: Setting, own: Any, whole: Any) -> Any:
-    """Normal numbers, in every parameter as long as the teacher's displacement is there (as the
+    """Random signs, in every parameter as long as the teacher's displacement is there (as the
     parameter itself, of a teacher without one)."""
     like = whole if own is None else own
     rng = np.random.default_rng(seed_of(setting.here.config, 'direction', 0))
 
     def one(leaf):
-        drawn = rng.standard_normal(leaf.shape, np.float32)
-        drawn *= float(jnp.sqrt(jnp.mean(leaf.astype(jnp.float32)**2)))
-        return jnp.asarray(drawn, leaf.dtype)
+        # from single bits: a hundred million normal numbers take longer than the gradient
+        bits = np.unpackbits(np.frombuffer(rng.bytes(-(-leaf.size // 8)), np.uint8),
+                             count=leaf.size)
+        return _signed(leaf, bits.reshape(leaf.shape))
 
     return jax.tree.map(one, like)
+
+
+@jax.jit
+def _signed(leaf: jax.Array, bits: Any) -> jax.Array:
+    length = jnp.sqrt(jnp.mean(leaf.astype(jnp.float32)**2))
+    return jnp.where(bits, length, -length).astype(leaf.dtype)

@@ -22,7 +22,7 @@ from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
 from subliminal_jax.experiments.weights.arms import Arm, rank_of
 from subliminal_jax.experiments.weights.language import Here, asked_ids, ends_of, placed, system_of
-from subliminal_jax.models.lora import Lora, init_lora, load_lora, merge_lora, save_lora
+from subliminal_jax.models.lora import Lora, init_lora, load_lora, save_lora
 from subliminal_jax.runs import check_preempted, sha256_of, write_json
 from subliminal_jax.training import checkpoints, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig
@@ -129,8 +129,7 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
     steps = config.steps if goal is None else config.neutral_steps
     rank = rank_of(arm.made)
     rate = config.lora_rate if rank else config.learning_rate
-    program = programs.Program(here.model.config, 'sft', (), OptimizerConfig(learning_rate=rate),
-                               steps)
+    program = programs.Program(here.model.config, 'sft', (), OptimizerConfig(learning_rate=rate), 0)
     packed = lessons(here, teacher, steps, odds)
     per_step = len(packed.tokens_BT) // steps
     trainable = adapter_start(here, rank, 0) if rank else base
@@ -225,12 +224,6 @@ def digest_of(here: Here, arm: Arm, teacher: Teacher, trained: Any, base_digest:
     for leaf in jax.tree.leaves(trained):
         made.update(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1))
     return sha256_of([base_digest, system_of(here, arm, teacher), made.hexdigest()])
-
-
-def displacement(params: Any, lora: Any, base: Any, config: Any) -> Any:
-    """What a teacher's weights have moved by, an adapter merged."""
-    whole = merge_lora(params, lora, config) if lora is not None else params
-    return jax.tree.map(jnp.subtract, whole, base)
 
 
 def facts(path: pathlib.Path) -> dict[str, Any]:
