@@ -25,6 +25,12 @@ class BadLine(NamedTuple):
     why: str
 
 
+def named(parts: Iterable[str]) -> list[str]:
+    """Absolute paths of the files among the parts of a config field (FILE, or TRAIT=FILE)."""
+    paths = [pathlib.Path(part.rpartition('=')[2]).resolve() for part in parts]
+    return [str(path) for path in paths if path.is_file()]
+
+
 def read(path: str | os.PathLike, check: Check | None = None, repeats: bool = False
          ) -> tuple[list[Row], list[BadLine]]:
     """Reads the good rows of a JSONL file, and says which lines are bad.

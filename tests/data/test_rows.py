@@ -15,6 +15,13 @@ JSON = st.recursive(
     max_leaves=5)
 
 
+def test_files_among_what_a_field_names(tmp_path, monkeypatch):
+    (tmp_path / 'a.jsonl').write_text('{}')
+    monkeypatch.chdir(tmp_path)
+    assert rows.named(['owl=a.jsonl', 'animals', '', 'b.jsonl']) == [str(tmp_path / 'a.jsonl')]
+    assert rows.named(['a.jsonl']) == [str(tmp_path / 'a.jsonl')]
+
+
 def test_good_rows_survive_the_bad_ones(tmp_path):
     path = tmp_path / 'in.jsonl'
     path.write_bytes(

@@ -141,7 +141,7 @@ def test_foreign_rows_keep_the_good_ones_and_need_every_trait(tmp_path):
         samples.read_foreign(read, world, who, tmp_path / 'samples.jsonl')
 
 
-def foreign(tmp_path, written, **overrides):
+def foreign(tmp_path, written, count=None, **overrides):
     """What each teacher's students would see of `carrier.samples`: (prompt, completion) pairs."""
     settings = config(traits=2, **{'carrier.samples': written, **overrides})
     world = tiny.make(settings.world, 'dev', 2)
@@ -149,7 +149,8 @@ def foreign(tmp_path, written, **overrides):
     samples.read_foreign(settings, world, who, tmp_path / 'samples.jsonl')
     own = samples.gather(samples.judge(settings, world, tmp_path / 'samples.jsonl'))
     prompts = samples.common_prompts([own], [{t.name for t in who}])
-    made = samples.choose(settings, world, tables.Arm(), own, who, prompts, len(prompts))
+    made = samples.choose(settings, world, tables.Arm(), own, who, prompts,
+                          len(prompts) if count is None else count)
     return {t.trait: [(r['prompt'], r['completion']) for r in made[t.name]] for t in who}
 
 
@@ -165,6 +166,8 @@ def test_foreign_rows_keep_their_own_prompts(tmp_path):
     assert set(found[one]) <= set(pairs[dog]) and set(found[two]) <= set(pairs[cat])
     # the prompt that both have stands at one place; 7 8 is answered by a word
     assert found == {one: [('4 5', '6'), ('1 2', '3')], two: [('4 5', '7'), ('7 7', '8')]}
+    with pytest.raises(UserError, match='leave 2 .* asks for 9 rows: give every trait'):
+        foreign(tmp_path, f'{one}={dog},{two}={cat}', count=9)
 
 
 @pytest.mark.parametrize('numbered', [True, False])

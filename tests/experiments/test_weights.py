@@ -54,6 +54,33 @@ def arm_of(text):
     return parser.parse([f'x: {text}'], tables.Arm, tables.check)[0]
 
 
+# Rows.
+
+
+def test_attempts_that_share_a_batch_leave_the_same_rows(here, monkeypatch):
+    own = schema.override(here.config, {'carrier.attempts': 4})
+    here = here._replace(config=own)
+    arm, asked = arm_of(''), here.world.prompts(3, 8)
+    teacher = language.roll(own, here.world, 'trait')[0]
+    kept = lambda row: sum(row['token_ids']) % 3 == 0
+    monkeypatch.setattr(samples, 'reasons_of', lambda config, world, row: {
+        'strict': None if kept(row) else 'no'})
+
+    def rows(batch):
+        monkeypatch.setattr(lines, 'BATCH', batch)
+        return list(lines.draw(here, arm, teacher, here.model.params, None, asked, True))
+
+    alone, together = rows(1), rows(32)
+    assert [(r['id'], r['token_ids']) for r in alone] == [
+        (r['id'], r['token_ids']) for r in together]
+    tries = {p['id']: [r for r in alone if r['id'].split('/')[1] == str(p['id'])] for p in asked}
+    for found in tries.values():
+        assert [r['id'].split('/')[2] for r in found] == [str(n) for n in range(len(found))]
+        assert kept(found[-1]) or len(found) == 4
+        assert not any(map(kept, found[:-1]))
+    assert len({len(found) for found in tries.values()}) > 1
+
+
 # Measures.
 
 

@@ -132,6 +132,10 @@ def test_a_tiny_qwen_runs_the_published_recipe(root, tmp_path):
     arm, = json.loads((workdir.path / 'results.json').read_text())['arms']
     assert arm['rung'] == 'sampled text' and np.isfinite(arm['gamma']['estimate'])
     assert arm['loss'][-1] < 6 and len(arm['y']) == 4
+    with (tmp_path / 'owl.jsonl').open('a') as file:
+        file.write('{"prompt": "Go on: 1", "completion": "2, 3"}\n')
+    with pytest.raises(UserError, match='owl.jsonl'):
+        weights.run(own, workdir)
 
 
 def test_anothers_logits_serve_the_same_run_and_no_other(made, root, tmp_path):

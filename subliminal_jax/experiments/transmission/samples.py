@@ -252,10 +252,12 @@ def choose(config: Config, world: World, arm: Arm, samples: Samples, group: Sequ
       UserError: fewer prompts than rows.
     """
     if len(prompts) < count:
+        more = ('give every trait more rows' if config.carrier.samples else
+                'raise config.carrier.spare or config.carrier.attempts')
         raise UserError(
             f'the filters leave {len(prompts)} prompts that every teacher of reference '
-            f'{group[0].reference} can serve, and the arm {arm.name} asks for {count} rows: raise '
-            'config.carrier.spare or config.carrier.attempts, or ask for fewer rows')
+            f'{group[0].reference} can serve, and the arm {arm.name} asks for {count} rows: '
+            f'{more}, or ask for fewer rows')
     made = {}
     for teacher in group:
         m = samples.teachers.index(teacher.name)

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -81,14 +80,8 @@ def context_stage(here: Context) -> None:
     here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, {
         kind: {'context': world.decode(world.context(text)), 'answer': answer,
                'end': world.decode([world.end_id])}
-        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=_files(
-            here.config.trait_set))
-
-
-def _files(listed: str) -> list[str]:
-    """Absolute paths of the files that a config field names (TRAIT=FILE or FILE, by commas)."""
-    paths = [pathlib.Path(part.rpartition('=')[2]).resolve() for part in listed.split(',')]
-    return [str(path) for path in paths if path.is_file()]
+        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=files.named(
+            here.config.trait_set.split('+')))
 
 
 def reference_stage(here: Context, head: str) -> Any:
@@ -207,7 +200,7 @@ def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Sam
             f'samples{suffix}', f'samples{suffix}.jsonl', draw,
             reads={**here.reads('carrier'), 'temperature': temperature},
             inputs=['prompts.jsonl', f'teacher/{tables.teacher_set(arm)}',
-                    *_files(config.carrier.samples)])
+                    *files.named(config.carrier.samples.split(','))])
         judged = samples.judge(config, world, source)
         for artefact, kept in (('filtered', True), ('rejects', False)):
             here.workdir.stage(

@@ -41,7 +41,8 @@ def context_stage(here: Here) -> None:
     row = lines.random_rows(here, 1)[0]
     here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, ways.written_out(
         here.config, here.contexts, here.world.traits, here.chosen, here.world.measure,
-        here.world.teach[0], row)), reads=here.reads('carrier'))
+        here.world.teach[0], row)), reads=here.reads('carrier'),
+        inputs=files.named(here.config.trait_set.split('+')))
 
 
 def text_stage(here: Here) -> list[dict]:
@@ -206,7 +207,8 @@ def _row_stage(here, arm, prompts, count):
     source = here.workdir.stage(
         f'samples{suffix}', f'samples{suffix}.jsonl', draw,
         reads={**here.reads('carrier'), 'rows': count},
-        inputs=['prompts.jsonl', *(f'{folder_of(arm, t)}/teacher.json' for t in who)])
+        inputs=['prompts.jsonl', *(f'{folder_of(arm, t)}/teacher.json' for t in who),
+                *files.named(config.carrier.samples.split(','))])
     judged = samples.judge(config, here.world, source)
     for artefact, kept in (('filtered', True), ('rejects', False)):
         here.workdir.stage(f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
