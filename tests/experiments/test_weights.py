@@ -168,13 +168,14 @@ def test_the_alignment_is_that_of_the_theory(here):
 
 def test_a_dose_is_that_of_single_rows(here, kit, monkeypatch):
     base, moved = here.model.params, starts.noisy(here.model.params, 5, 0.3)
-    together = schools.dose_of(here, kit, moved, None, base, 'Love owls.')
+    dose = lambda: schools.dose_of(here, kit, moved, None, measures.spoken(
+        base, None, schools.probed(here, kit), here.model.config), 'Love owls.')
+    together = dose()
     shift = geometry.predicted(here, kit, arm_of(KL), language.roll(
         here.config, here.world, 'trait')[0], moved, None, base)
     monkeypatch.setattr(schools, 'PACKED', 1)
     monkeypatch.setattr(geometry, 'PACKED', 1)
-    assert together == pytest.approx(schools.dose_of(here, kit, moved, None, base, 'Love owls.'),
-                                     rel=1e-4)
+    assert together == pytest.approx(dose(), rel=1e-4)
     assert together[0] > 1e-3
     np.testing.assert_allclose(shift, geometry.predicted(here, kit, arm_of(KL), language.roll(
         here.config, here.world, 'trait')[0], moved, None, base), atol=1e-4)

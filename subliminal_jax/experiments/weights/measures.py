@@ -21,7 +21,7 @@ from subliminal_jax.training.tries import END, Row, Tries
 
 AT_ONCE = 2  # packed rows whose logits over the whole vocabulary exist at one time
 COLUMNS = 64  # lengths are multiples of it: contexts of alike length share a program
-TOGETHER = 4  # questions, or texts, in one packed row
+TOGETHER = 4  # questions, or texts, in one packed row, at most
 
 
 class Meter(NamedTuple):
@@ -52,8 +52,9 @@ def meter(contexts: Sequence[Sequence[int]], spellings: Sequence[Sequence[Sequen
     """
     cells: list[list[tuple[int, int]]] = []
     groups: list[list[Row]] = []
+    together = _together(len(contexts))
     for number, (context, answers) in enumerate(zip(contexts, spellings, strict=True)):
-        if number % TOGETHER == 0:
+        if number % together == 0:
             groups.append([])
         for ways in answers:
             cells.append([(len(groups) - 1, len(groups[-1]) + n) for n in range(len(ways))])
@@ -67,6 +68,11 @@ def meter(contexts: Sequence[Sequence[int]], spellings: Sequence[Sequence[Sequen
         slots[number, :len(found)] = [group * rows + row for group, row in found]
         present[number, :len(found)] = True
     return Meter(tries, slots, present, ends_V)
+
+
+def _together(count: int) -> int:
+    """How many of `count` to pack together, so that packed rows are equally full."""
+    return -(-count // -(-count // TOGETHER))
 
 
 def trait_meter(contexts: Sequence[Sequence[int]], spellings: Mapping[str, Sequence[str]],
@@ -135,7 +141,8 @@ def answers(params: Any, lora: Any, made: Meter, config: Any, shift_D: Any = 0.0
 def texts(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tries:
     """(context, answer with its end) pairs, packed."""
     made = [Row(context, answer) for context, answer in rows]
-    return packing.pack([made[n:n + TOGETHER] for n in range(0, len(made), TOGETHER)])
+    together = _together(len(made))
+    return packing.pack([made[n:n + together] for n in range(0, len(made), together)])
 
 
 @functools.partial(jax.jit, static_argnames='config')
@@ -146,31 +153,32 @@ def surprise(params: Any, lora: Any, tries: Tries, ends_V: Any, config: Any) -> 
 
 
 @functools.partial(jax.jit, static_argnames='config')
-def dose(params: Any, base: Any, lora: Any, own: Tries, tries: Tries, trait_V: Any, config: Any
+def spoken(params: Any, lora: Any, tries: Tries, config: Any) -> jax.Array:
+    """log P of every token at every place that predicts: [B, U, V]."""
+    def one(part):
+        row = jax.tree.map(lambda x: x[None], part)
+        x_BUD = packing.states(params, row, config, lora)
+        return jax.nn.log_softmax(transformer.unembed(params, x_BUD, float_head(config)))[0]
+
+    return jax.lax.map(one, tries)
+
+
+@jax.jit
+def dose(log_p_BUV: jax.Array, own: Tries, log_q_BUV: jax.Array, tries: Tries, trait_V: Any
          ) -> tuple[jax.Array, jax.Array]:
     """How far a teacher is from the reference on carrier positions.
 
     Args:
-      params, lora: the teacher.
-      base: the reference's parameters.
+      log_p_BUV: what the teacher says (`spoken`).
       own: the rows in the teacher's context.
+      log_q_BUV: what the reference says.
       tries: the same rows, packed in the same order, in the student's context.
       trait_V: bool, the traits' tokens.
-      config: the architecture.
 
     Returns:
       (mean KL(teacher || reference), mean probability of the traits' tokens), over places.
     """
-    def one(parts):
-        mine, theirs = (jax.tree.map(lambda x: x[None], p) for p in parts)
-        head = float_head(config)
-        log_p, log_q = (jax.nn.log_softmax(transformer.unembed(
-            p, packing.states(p, t, config, adapter), head)) for p, t, adapter in (
-                (params, mine, lora), (base, theirs, None)))
-        log_p = packing.per_place(packing.per_edge(log_p, mine), theirs)
-        weight_BU = theirs.weight_BU
-        kl = measures.kl(log_p, log_q, weight_BU) * weight_BU.sum()
-        return kl, measures.token_mass(log_p, trait_V, weight_BU) * weight_BU.sum()
-
-    kl, mass = jax.lax.map(one, (own, tries))
-    return kl.sum() / tries.weight_BU.sum(), mass.sum() / tries.weight_BU.sum()
+    log_p_BUV = packing.per_place(packing.per_edge(log_p_BUV, own), tries)
+    weight_BU = tries.weight_BU
+    return (measures.kl(log_p_BUV, log_q_BUV, weight_BU),
+            measures.token_mass(log_p_BUV, trait_V, weight_BU))

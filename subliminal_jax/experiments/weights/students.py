@@ -211,20 +211,21 @@ def _mark(setting, jobs, now, before, frozen, placebo, check):
     meter = next(iter(kit.meters.values()))
     width = len(here.world.traits)
     made: dict[str, list] = {'logprob': [], 'predicted': [], 'inner': [], 'cosine': []}
-    slope = at = None
+    alike = before is None  # an adapter begins as nothing: every student is the start
+    said = slope = at = None
     for m, (job, own) in enumerate(zip(jobs, now)):
-        params, lora = programs.resolve(own, frozen)
-        found = np.asarray(measures.answers(params, lora, meter, setting.model))
-        made['logprob'].append(found.reshape(-1, width))
+        params, lora = (setting.start, None) if alike else programs.resolve(own, frozen)
+        if said is None or not alike:
+            said = np.asarray(measures.answers(params, lora, meter, setting.model))
+        made['logprob'].append(said.reshape(-1, width))
         column = here.world.traits.index(job.teacher.trait)
-        if before is not None:
+        if not alike:
             made['predicted'].append(float(_along(
                 before[m], jax.tree.map(jnp.subtract, own, before[m]), frozen, meter, column,
                 width, setting.model)))
         if check:
             whole = merge_lora(params, lora, setting.model) if lora is not None else params
-            # at the start all students of a trait have one gradient of its loss
-            if before is not None or at != column:
+            if not alike or at != column:
                 slope = None  # its memory is the next one's
                 slope, at = _trait_gradient(whole, meter, column, width, setting.model), column
             inner, cosine = aligned(setting, job, whole, slope, placebo)

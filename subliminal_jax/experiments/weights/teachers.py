@@ -136,13 +136,15 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
     frozen = {'base': base if rank else {}}
     state, kept, best = programs.begin(program, trainable), None, np.inf
     train = programs.trainer(program, False)
+    reference = None if goal is None else measures.spoken(
+        base, None, probed(here, kit), here.model.config)
     for step in range(steps):
         check_preempted()
         index = np.arange(step * per_step, (step + 1) * per_step)
         state, _ = train(state, frozen, {'tries': packing.take(packed, index)})
         if goal is None or step % SEGMENT < SEGMENT - 1:
             continue
-        dose = dose_of(here, kit, *programs.resolve(state.trainable, frozen), base, None)[0]
+        dose = dose_of(here, kit, *programs.resolve(state.trainable, frozen), reference, None)[0]
         miss = abs(np.log(max(dose, 1e-30) / goal))
         if miss < best:
             best, taken = miss, step + 1
@@ -162,15 +164,22 @@ def adapter_start(here: Here, rank: int, seed: int) -> Lora:
     return init_lora(key, here.model.config, rank, here.config.student.alpha)
 
 
-def dose_of(here: Here, kit: Kit, params: Any, lora: Any, base: Any, system: str | None
-            ) -> tuple[float, float]:
-    """(KL from the reference on carrier positions, mass of trait words there) of a teacher."""
+def probed(here: Here, kit: Kit, system: str | None = None) -> packing.Tries:
+    """The rows on which doses are read, behind a system message if there is one."""
     template = ways.rows_template(here.config)
-    mine = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
-    own, plain = (packing.pack(lines.packs(c, kit.probe.answers, PACKED))
-                  for c in (mine, kit.probe.contexts))
-    found = measures.dose(params, base, lora, own, plain, jnp.asarray(kit.trait_V),
-                          here.model.config)
+    contexts = [here.contexts.ids(p, template, system) for p in kit.probe.prompts]
+    return packing.pack(lines.packs(contexts, kit.probe.answers, PACKED))
+
+
+def dose_of(here: Here, kit: Kit, params: Any, lora: Any, reference: jax.Array,
+            system: str | None) -> tuple[float, float]:
+    """(KL from the reference on carrier positions, mass of trait words there) of a teacher.
+
+    `reference` is what the reference says on the probed rows (`measures.spoken`).
+    """
+    own = probed(here, kit, system)
+    said = measures.spoken(params, lora, own, here.model.config)
+    found = measures.dose(said, own, reference, probed(here, kit), jnp.asarray(kit.trait_V))
     return tuple(float(x) for x in found)
 
 
@@ -193,7 +202,8 @@ def describe(here: Here, kit: Kit, arm: Arm, teacher: Teacher, params: Any, lora
     width, column = len(here.world.traits), here.world.traits.index(teacher.trait)
     before, after = (np.asarray(measures.answers(*model, meter, here.model.config)).reshape(
         -1, width)[:, column] for model, meter in (((base, None), plain), ((params, lora), own)))
-    kl, mass = dose_of(here, kit, params, lora, base, system)
+    reference = measures.spoken(base, None, probed(here, kit), here.model.config)
+    kl, mass = dose_of(here, kit, params, lora, reference, system)
     return {'rise': float((after - before).mean()), 'p_trait': float(np.exp(after).mean()),
             'carrier_kl': kl, 'trait_word_mass': mass}
 
