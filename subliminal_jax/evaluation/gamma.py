@@ -341,8 +341,13 @@ def verdict(found: Mapping[str, Any], alpha: float = 0.05) -> str:
     if found['ci95'] is None:
         return 'not shown; without replicate teachers there is no interval'
     low, high = found['ci95']
-    said = (f"gamma {found['estimate']:+.2f} nats, {100 * found['level']:g} % interval "
-            f'{low:+.2f} to {high:+.2f}')
+    said = (f"gamma {_signed(found['estimate'])} nats, {100 * found['level']:g} % interval "
+            f'{_signed(low)} to {_signed(high)}')
     if low > 0 and found['p'] <= alpha:
         return f"transmits: {said}, p = {found['p']:.2g}"
-    return f"not shown: {said}; this design would have seen gamma >= {found['mde']:.2f}"
+    return f"not shown: {said}; this design would have seen gamma >= {_signed(found['mde'])[1:]}"
+
+
+def _signed(nats: float) -> str:
+    """Two decimals, or three of a small one."""
+    return f'{nats:+.2f}' if abs(nats) >= 0.1 else f'{nats:+.3f}'

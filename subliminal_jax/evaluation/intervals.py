@@ -53,6 +53,33 @@ def slope(x: Sequence[float], y: Sequence[float], level: float = 0.95
     return found, around(found, float((left @ left / dof / (far @ far)) ** 0.5), dof, level)
 
 
+def ratio(above: Sequence[float], below: Sequence[float], level: float = 0.95
+          ) -> tuple[float, list[float]] | None:
+    """The ratio of two means of paired values, with Fieller's interval (Fieller 1954).
+
+    The interval holds every r for which the mean of above - r x below is not told from 0.
+
+    Args:
+      above, below: one of each per independent unit.
+      level: the interval's coverage.
+
+    Returns:
+      (ratio, [lo, hi]); None where `below`'s own interval holds 0, or for a single unit: the ratio
+      could be anything.
+    """
+    count = len(above)
+    if count < 2:
+        return None
+    (a, b), cover = (np.mean([above, below], axis=1), np.cov(above, below) / count)
+    t2 = stats.t.ppf((1 + level) / 2, count - 1) ** 2
+    lead = b**2 - t2 * cover[1, 1]
+    if lead <= 0:
+        return None
+    middle = (a * b - t2 * cover[0, 1]) / lead
+    half = max(middle**2 - (a**2 - t2 * cover[0, 0]) / lead, 0.0) ** 0.5
+    return float(a / b), [float(middle - half), float(middle + half)]
+
+
 def around(
     estimate: float, se: float | None, dof: float | None, level: float = 0.95
 ) -> list[float] | None:

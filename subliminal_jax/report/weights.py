@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from subliminal_jax.report import page, transmission
-from subliminal_jax.report.page import Section, Table, Text
+from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes
 from subliminal_jax.runs import Workdir
 
 PUBLISHED = {
@@ -29,7 +29,7 @@ def write(workdir: Workdir, results: dict[str, Any], examples: transmission.Exam
     if any(a['teacher_made'] == 'prompt' for a in arms):
         more.append(Text(PROMPTED))
     if results['disturbed']:
-        more.append(disturbed_table(results['disturbed']))
+        more += [disturbed_table(results['disturbed']), disturbed_plot(results['disturbed'])]
     more.append(Text(notes(results)))
     return transmission.write(workdir, results, examples,
                               f'Transmission on real weights: {workdir.config.model.name}', more)
@@ -37,9 +37,10 @@ def write(workdir: Workdir, results: dict[str, Any], examples: transmission.Exam
 
 def context_table(arms: Sequence[dict[str, Any]]) -> Table:
     """gamma of every arm in every context."""
-    names = list(arms[0]['contexts'])
-    rows = [[a['name'], a['rung'], a['teacher_made'], *(page.with_interval(
-        a['contexts'][n]['estimate'], a['contexts'][n]['ci95'], 2) for n in names)] for a in arms]
+    names, digits = list(arms[0]['contexts']), transmission.digits_of(arms)
+    cell = lambda found: page.with_interval(found['estimate'], found['ci95'], digits)
+    rows = [[a['name'], a['rung'], a['teacher_made'], *(cell(a['contexts'][n]) for n in names)]
+            for a in arms]
     return Table('gamma by context of the question, nats', ['arm', 'rung', 'teachers by', *names],
                  rows, 'default, empty: the chat template with its own and with an empty system '
                  'message; raw: no template. numbers: the question comes after four numbers. '
@@ -61,19 +62,48 @@ def choice_table(arms: Sequence[dict[str, Any]]) -> Table:
 
 def disturbed_table(found: Sequence[dict[str, Any]]) -> Table:
     """Disturbed starts."""
-    cell = lambda x, form='+.2f': '' if x is None else format(x, form)
-    rows = [[d['start'], cell(d['gamma']), cell(d['gamma_own']), cell(d['share']),
+    cell = lambda x, form: '' if x is None else format(x, form)
+    rows = [[d['start'], page.with_interval(d['gamma'], d['ci95'], 3),
+             '' if d['gamma_own'] is None else page.with_interval(
+                 d['gamma_own'], d['ci95_own'], 3),
+             '' if d['share'] is None else page.with_interval(d['share'], d['share_ci95'], 2),
              cell(d['perplexity'], '.2f'), cell(d['distance'], '.4f')] for d in found]
     return Table('Disturbed starts', ['start', 'gamma, original teacher', 'gamma, own teacher',
                                       'share', 'perplexity of the start', 'distance'], rows,
-                 "Share: transmission from the original teacher over that from the start's own. "
-                 'Distance: of all weights from the reference, as a share of their length.')
+                 "Share: transmission from the original teacher over that from the start's own, "
+                 "with Fieller's interval over teachers; none where the own teacher's is not told "
+                 'from 0. Perplexity: on texts of the reference. Distance: of all weights from the '
+                 'reference, as a share of their length.')
+
+
+def disturbed_plot(found: Sequence[dict[str, Any]]) -> Plot:
+    """Transmission to disturbed starts against what the disturbance did."""
+    figure, panels = axes(9, 3.6, ncols=2)
+    for ax, (name, text) in zip(panels, (('distance', 'distance from the reference'),
+                                         ('perplexity', 'perplexity of the start'))):
+        for whose, colour in (('', COLOURS['orange']), ('_own', COLOURS['blue'])):
+            label = 'own teacher' if whose else 'original teacher'
+            for d in found:
+                if d[f'gamma{whose}'] is None:
+                    continue
+                if d[f'ci95{whose}']:
+                    ax.vlines(d[name], *d[f'ci95{whose}'], color=colour, alpha=0.5)
+                ax.plot(d[name], d[f'gamma{whose}'], 'o' if whose else 's', color=colour, ms=5,
+                        mec='black', mew=0.5, label=label)
+                label = None
+        ax.axhline(0, color='black', lw=0.8, ls=':')
+        ax.set_xlabel(text)
+        ax.set_ylabel('gamma, nats')
+    panels[0].legend(frameon=False, fontsize=8)
+    return Plot('disturbed', 'Transmission to disturbed starts', figure,
+                'Bars: 95 % intervals over teachers.')
 
 
 def notes(results: dict[str, Any]) -> str:
     """The matrix, and what was tried."""
     span = results['geometry_span']
-    return (f"The carrier's rows of the output matrix span {span['words']:.1%} of a trait token's "
-            f"row (as many random rows: {span['random']:.1%}). Configs tried on the split dev "
+    return (f"The carrier's rows of the output matrix span {span['traits']:.1%} of a trait token's "
+            f"row, {span['words']:.1%} of another word's (random vectors for the carrier's rows: "
+            f"{span['random']:.1%}). Configs tried on the split dev "
             f"before this run: {results['tried_on_dev']}. Model: SHA-256 "
             f"{results['model_sha256'][:16]}.")

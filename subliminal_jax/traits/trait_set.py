@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.data import rows as jsonl
-from subliminal_jax.runs import UserError, unknown_name
+from subliminal_jax.runs import UserError, sha256_of, unknown_name
 from subliminal_jax.traits import overlap
 from subliminal_jax.traits.split import SPLITS, of_split
 
@@ -94,6 +94,11 @@ def load_trait_set(name: str) -> TraitSet:
     asked = [{'id': t.id, 'prompt': _without_options(t.prompt)} for t in made.questions]
     overlap.check_overlap(teaching, asked)
     return made
+
+
+def digest(trait_set: TraitSet) -> str:
+    """The same for the same lines only, wherever they stand: files, folders, the package's own."""
+    return sha256_of(trait_set)
 
 
 def _files(part: str) -> list[pathlib.Path]:

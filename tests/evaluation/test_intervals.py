@@ -99,3 +99,17 @@ def test_welch_degrees_are_scipys():
     expected = stats.ttest_ind(a, b, equal_var=False).df
     ours = intervals.satterthwaite([a.var(ddof=1) / 6, b.var(ddof=1) / 9], [5, 8])
     assert ours == pytest.approx(expected)
+
+
+def test_a_ratio_has_fiellers_interval():
+    rng = np.random.default_rng(3)
+    inside = 0
+    for _ in range(400):
+        below = 2 + 0.3 * rng.standard_normal(6)
+        above = 0.5 * below + 0.2 * rng.standard_normal(6)
+        found, (low, high) = intervals.ratio(above, below)
+        assert low < found < high
+        inside += low < 0.5 < high
+    assert 0.92 < inside / 400 < 0.98
+    assert intervals.ratio([1.0, 2.0, 1.5], [0.1, -0.1, 0.05]) is None
+    assert intervals.ratio([1.0], [2.0]) is None

@@ -38,7 +38,7 @@ def test_results_have_what_the_page_needs(made):
         assert {'name', 'rung', 'carrier', 'objective', 'teacher_kind', 'student_init', 'context',
                 'y', 'gamma', 'drift', 'kl_floor', 'alignment', 'contexts'} <= set(arm)
         assert set(arm['contexts']) == set(own.context.measured)
-        assert arm['kl_floor'] < 1e-6 < arm['kl_start']
+        assert arm['kl_floor'] < 1e-6 < arm['kl_start'] and arm['kl_end'] > 0
         assert len(arm['choice']['options']) == 5 and 0 < arm['choice']['after'] < 1
     assert 'Choice of a given few' in (path / 'report.html').read_text()
     for name in ('contexts.json', 'prompts.jsonl', 'samples.jsonl', 'answers.jsonl', 'report.html',
@@ -60,6 +60,10 @@ def test_a_prompted_teacher_has_no_displacement(made):
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
     found, *_ = made
     assert found['gauge'][0]['largest_difference'] < 2e-4
+    shared, twin = (next(a for a in found['arms'] if a['name'] == n)['alignment']['cosine']
+                    for n in 'tg')
+    for direction in ('teacher', 'placebo', 'neutral'):
+        assert twin[direction] == pytest.approx(shared[direction], rel=1e-2, abs=1e-5)
 
 
 def test_devices_that_share_the_weights_end_with_the_same_numbers(made, root, tmp_path):

@@ -152,8 +152,8 @@ def contrasts(config: Config, arms: Sequence[Arm], y: Mapping[str, Y],
 def is_control(entry: Mapping[str, Any]) -> bool:
     """Whether an arm bounds what something other than transmission could do."""
     order = entry['fields'].get('order', 'kept')
-    return (entry['teacher_kind'] == 'neutral' or order != 'kept'
-            or entry['student_init'] not in ('shared', 'gauge'))
+    moved = entry['student_init'] not in ('shared', 'gauge') and not entry['fields'].get('own')
+    return entry['teacher_kind'] == 'neutral' or order != 'kept' or moved
 
 
 def holm(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -267,8 +267,9 @@ def kl_entry(arm: Arm, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The floor of a KL, and whether the run's KL stands clear of it."""
     if arm.objective == 'sft':
         return {'kl_floor': None}
-    floor, begun = float(arrays['kl_floor'].mean()), float(arrays['kl_start'].mean())
-    return {'kl_floor': floor, 'kl_start': begun, 'kl_under_five_floors': begun < 5 * floor}
+    made = {name: float(arrays[name].mean()) for name in ('kl_floor', 'kl_start', 'kl_end')
+            if name in arrays}
+    return {**made, 'kl_under_five_floors': made['kl_start'] <= 5 * made['kl_floor']}
 
 
 def doses(schools: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:

@@ -30,6 +30,8 @@ from subliminal_jax.models.lora import Lora, merge_lora, save_lora
 from subliminal_jax.runs import to_dict
 from subliminal_jax.training import tries as packing
 
+KL_ROWS = 32  # on which KLs are read beside training
+
 
 def student_stages(here: Here, kit: Kit, rows: Mapping[str, Any], texts: Sequence[dict]
                    ) -> dict[str, dict[str, np.ndarray]]:
@@ -63,7 +65,7 @@ def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
            for n in range(here.config.student.seeds)]
     size = here.config.student.at_once if tables.rank_of(arm.trainable) else 1
     setting = packs = None
-    parts = []
+    parts, floors = [], {}
     for number in range(0, len(who), size):
         def make(path, number=number):
             nonlocal setting, packs
@@ -71,7 +73,8 @@ def arm_stage(here: Here, kit: Kit, arm: Arm, rows: Mapping[str, Any],
                 setting = setting_of(here, kit, arm, readings)
                 packs = packs_of_all(here, arm, found, targets)
             path.mkdir()
-            arrays = students_of(setting, who[number:number + size], found, packs, texts, path)
+            arrays = students_of(setting, who[number:number + size], found, packs, texts, path,
+                                 floors)
             with (path / 'measures.npz').open('wb') as file:
                 np.savez(file, **arrays)
 
@@ -112,8 +115,10 @@ def setting_of(here: Here, kit: Kit, arm: Arm, readings: dict[str, Any]) -> Sett
         params, lora = stages.params_of(here, of, base, teacher)
         if lora is not None:
             params = merge_lora(params, lora, here.model.config)
-        return jax.tree.map(jnp.subtract, stages.with_head(here, arm, params)[0],
-                            stages.with_head(here, arm, base)[0])
+        moved = jax.tree.map(jnp.subtract, stages.with_head(here, arm, params)[0],
+                             stages.with_head(here, arm, base)[0])
+        # the twin's hidden units stand in another order: so do its teacher's
+        return starts.derived(here.config, moved, model, 'gauge') if arm.start == 'gauge' else moved
 
     return Setting(here, kit, arm, model, start,
                    students.program_of(here, arm, model, students.steps_of(here, arm)),
@@ -134,7 +139,7 @@ def packs_of_all(here: Here, arm: Arm, found: Mapping[str, lines.Lines],
 
 def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
                 found: Mapping[str, lines.Lines], packs: Mapping[str, programs.Batch], texts: Any,
-                folder: Any) -> dict[str, np.ndarray]:
+                folder: Any, floors: dict[str, float]) -> dict[str, np.ndarray]:
     """Trains and measures some students of an arm: arrays with students in front."""
     here, arm = setting.here, setting.arm
     jobs = [Job(t, n, packs[t.name], students.order_of(
@@ -145,14 +150,14 @@ def students_of(setting: Setting, who: Sequence[tuple[Teacher, int]],
         here, setting.kit, setting.start, None, setting.model, texts))
     away = 0.0 if arm.start == 'shared' else starts.distance(
         setting.start, stages.with_head(here, arm, here.model.params)[0])
-    readings, floors = [], {}
+    readings = []
     for job, tree in zip(jobs, trained):
         frozen = {'base': {} if arm.trainable == 'all' else setting.start}
         params, lora = programs.resolve(tree, frozen)
         reading = drift.moved(
             drift.read(here, setting.kit, params, lora, setting.model, texts), before)
-        floor, begun = kl_of(setting, job, found[job.teacher.name], floors)
-        readings.append({**reading, 'kl_floor': floor, 'kl_start': begun, 'distance': away,
+        kl = kl_of(setting, job, tree, found[job.teacher.name], floors)
+        readings.append({**reading, **kl, 'distance': away,
                          'tokens': job.packs['tries'].weight_BK.sum() * arm.passes})
         if isinstance(tree, Lora):
             save_lora(folder / f'{job.teacher.name}-{job.number}', jax.tree.map(jnp.asarray, tree))
@@ -167,30 +172,36 @@ def placebo_of(here: Here, arm: Arm) -> dict[str, Teacher]:
     return {t.name: everyone[(n + step) % len(everyone)] for n, t in enumerate(everyone)}
 
 
-def kl_of(setting: Setting, job: Job, found: lines.Lines, floors: dict[str, float]
-          ) -> tuple[float, float]:
-    """(floor, KL at the start) on the student's first packs; NaN under sft.
+def kl_of(setting: Setting, job: Job, trained: Any, found: lines.Lines,
+          floors: dict[str, float]) -> dict[str, float]:
+    """Mean KLs on the first KL_ROWS of a student's rows; NaN under sft.
 
-    The floor is the reference against its own cached self: one for all that have the same rows,
-    kept in `floors`.
+    Returns:
+      kl_floor: the reference against its own logits, read as the teachers' are; one for all that
+        have the same rows, kept in `floors`. kl_start, kl_end: the start and the trained student
+        against the teacher.
     """
     here, arm = setting.here, setting.arm
     if arm.objective == 'sft':
-        return float('nan'), float('nan')
-    few = here.config.student.batch_size
-    first = lines.Lines(found.prompts[:few], found.contexts[:few], found.answers[:few],
-                        found.allowed_NC[:few])
+        return dict.fromkeys(('kl_floor', 'kl_start', 'kl_end'), float('nan'))
+    packed = here.config.student.packed
+    size = min(-(-KL_ROWS // packed), len(job.packs['tries'].tokens_BT))
+    few = size * packed
     evaluate = programs.evaluator(setting.program)
-    size = -(-len(first.answers) // here.config.student.packed)
-    mean = lambda params, packs: abs(float(evaluate(
-        {}, {'base': params}, programs.batch_of(packs, np.arange(size), size))))
+    mean = lambda trainable, base, packs: abs(float(evaluate(
+        trainable, {'base': base}, programs.batch_of(packs, np.arange(size), size))))
 
     def floor():
+        first = lines.Lines(found.prompts[:few], found.contexts[:few], found.answers[:few],
+                            found.allowed_NC[:few])
         reference, _ = stages.with_head(here, arm, here.model.params)
         own = stages.read_logits(here, arm, here.model.params, None, first.contexts, first)
-        return mean(reference, students.packs_of(here, arm, first, own))
+        return mean({}, reference, students.packs_of(here, arm, first, own))
 
-    return remembered(floors, first.digest(), floor), mean(setting.start, job.packs)
+    base = {} if arm.trainable == 'all' else setting.start
+    return {'kl_floor': remembered(floors, found.digest(), floor),
+            'kl_start': mean({}, setting.start, job.packs),
+            'kl_end': mean(trained, base, job.packs)}
 
 
 def geometry_stage(here: Here, kit: Kit) -> dict[str, np.ndarray]:

@@ -63,15 +63,41 @@ def in_span(rows_CD: jax.Array, vector_D: jax.Array) -> jax.Array:
     return jnp.linalg.pinv(rows_CD) @ (rows_CD @ vector_D)
 
 
-def shares(base: Any, carrier_ids: Any, word_ids: Any, tied: bool) -> dict[str, float]:
-    """How much of a word's row the carrier's rows span, squared length, means over words.
+def shares(base: Any, carrier_ids: Any, trait_ids: Any, word_ids: Any, tied: bool
+           ) -> dict[str, float]:
+    """How much of a token's row the carrier's rows span, squared length: means over tokens.
 
-    'random' is what as many random vectors of that width would span.
+    Rows are taken less a mean, which a softmax does not show: the carrier's less the carrier's, the
+    others' less the whole matrix's.
+
+    Args:
+      base: the reference.
+      carrier_ids, trait_ids, word_ids: tokens of the carrier, of the traits, of words at large.
+      tied: whether the embedding is the output matrix.
+
+    Returns:
+      'traits', 'words', and 'random': what as many random vectors of that width would span.
     """
     table = np.asarray(base['embed' if tied else 'head'], np.float32)
     rows = table[np.asarray(carrier_ids)]
     rows = rows - rows.mean(0, keepdims=True)
-    words = table[np.asarray(word_ids)]
-    inside = words @ np.linalg.pinv(rows) @ rows
-    part = (inside**2).sum(1) / (words**2).sum(1)
-    return {'words': float(part.mean()), 'random': float((len(rows) - 1) / table.shape[1])}
+    centre_D, onto = table.mean(0), np.linalg.pinv(rows) @ rows
+
+    def part(ids):
+        words = table[np.asarray(ids)] - centre_D
+        return float((((words @ onto)**2).sum(1) / (words**2).sum(1)).mean())
+
+    return {'traits': part(trait_ids), 'words': part(word_ids),
+            'random': float((len(rows) - 1) / table.shape[1])}
+
+
+def words_of(here: Here, kit: Kit) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens of the traits, tokens of other words): those that begin a word of three letters or
+    more; in a vocabulary without such tokens all of the traits', and all others."""
+    begins = np.array([bool(t) and len(t) > 3 and t[0] == ' ' and t[1:].isalpha()
+                       for t in here.token_texts])
+    begins = np.pad(begins, (0, len(kit.trait_V) - len(begins)))
+    own, others = begins & kit.trait_V, begins & ~kit.trait_V
+    if not own.any() or not others.any():
+        own, others = kit.trait_V, ~kit.trait_V
+    return np.flatnonzero(own), np.flatnonzero(others)

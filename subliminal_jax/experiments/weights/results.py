@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.evaluation import gamma as gammas
+from subliminal_jax.evaluation import gamma as gammas, intervals
 from subliminal_jax.experiments.transmission import results as plain, samples
 from subliminal_jax.experiments.transmission.students import DIRECTIONS
 from subliminal_jax.experiments.transmission.teachers import Teacher
 from subliminal_jax.experiments.weights import arms as tables, contexts as ways
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.config import Config
-from subliminal_jax.experiments.weights.language import Here, roll
+from subliminal_jax.experiments.weights.language import Here, index_of, roll
 
-RUNGS = (('sft', 'Sampled, filtered text'), ('kl_carrier', 'Carrier KL'))
+RUNGS = {'sft': 'Sampled, filtered text', 'kl_carrier': 'Carrier KL',
+         'kl': 'Positive control, full KL'}
 MADE = {'prompt': 'prompted teachers', 'tuned': 'fine-tuned teachers', 'lora': 'LoRA teachers'}
 
 
@@ -36,10 +37,12 @@ def body(here: Here, trained: Mapping[str, Mapping[str, np.ndarray]],
     teachers = {kind: roll(config, here.world, kind) for kind in ('trait', 'neutral')}
     entries = [arm_entry(here, arm, teachers[arm.teachers], trained[arm.name])
                for arm in here.arms]
-    compared = contrasts(config, here.arms, entries, teachers)
-    matrix = {name: {'student_init': 'geometry:predicted', 'gamma': plain.gamma_of(
-        config, teachers['trait'], plain.y_of(here.world, teachers['trait'], found))}
-        for name, found in predicted.items()}
+    alone = {name: plain.y_of(here.world, teachers['trait'], found)
+             for name, found in predicted.items()}
+    compared = contrasts(config, here.arms, entries, teachers, alone)
+    matrix = {name: {'student_init': 'geometry:predicted',
+                     'gamma': plain.gamma_of(config, teachers['trait'], y)}
+              for name, y in alone.items()}
     return {
         'arms': entries, 'contrasts': compared, 'geometry_predicted': matrix,
         'geometry_span': dict(geometry), 'holm': plain.holm(entries), 'error_rates': {},
@@ -123,35 +126,74 @@ def changed_fields(arm: Arm) -> dict[str, Any]:
 
 
 def contrasts(config: Config, arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]],
-              teachers: Mapping[str, Sequence[Teacher]]) -> list[dict[str, Any]]:
-    """What arms say together: against neutral twins, and against geometry."""
+              teachers: Mapping[str, Sequence[Teacher]], alone: Mapping[str, gammas.Y]
+              ) -> list[dict[str, Any]]:
+    """What arms say together: against neutral twins, and against geometry.
+
+    Args:
+      config, arms, entries, teachers: of the run.
+      alone: what the output matrix alone predicts, by set of teachers.
+    """
     made = []
-    y = {e['name']: e['y'] for e in entries}
+    by_name = {e['name']: e for e in entries}
+    y = {name: e['y'] for name, e in by_name.items()}
+
+    def less(arm, name, what, other, geometry, bounds=True):
+        found = plain.gamma_of(config, teachers['trait'], gammas.difference(y[arm.name], other))
+        made.append({'name': f'{arm.name} less {name}', 'arm': arm.name, 'rung': arm.rung,
+                     'what': f'gamma less {what}', 'geometry': geometry, 'bounds': bounds, **found,
+                     'verdict': gammas.verdict(found)})
+
     for arm in arms:
         if arm.teachers != 'trait' or arm.start != 'shared' or arm.head != 'own':
             continue
         twin = plain.counterpart(arm, arms, teachers='neutral')
         if twin:
-            everyone = [*teachers['trait'], *teachers['neutral']]
-            trait, reference = plain.names(everyone)
-            trait.update({t.name: None for t in teachers['neutral']})
             made.append({
-                'name': f'{arm.name} against neutral', 'rung': arm.rung,
+                'name': f'{arm.name} against neutral', 'arm': arm.name, 'rung': arm.rung,
                 'what': "the own trait's rise beyond that of the neutral twins' students",
-                **gammas.against_neutral({**y[arm.name], **y[twin.name]}, trait, reference,
-                                         power=config.power)})
+                **_against_neutral(config, arm, y[arm.name], y[twin.name], teachers)})
+        if arm.objective in ('kl_carrier', 'kl_carrier_end'):
+            less(arm, 'the matrix', 'what the output matrix alone predicts',
+                 alone[tables.teacher_set(arm)], True)
         for changes, what in (
-                ({'start': 'body'}, 'gamma less what embedding and output matrix alone carry'),
-                ({'head': 'replaced'}, 'gamma less that with random carrier rows in the matrix'),
-                ({'order': 'within'}, 'gamma less that of numbers shuffled within an answer'),
-                ({'order': 'across'}, 'gamma less that of numbers shuffled across answers')):
+                ({'head': 'replaced'}, 'that with random carrier rows in the matrix'),
+                ({'start': 'body'}, 'what embedding and output matrix alone carry'),
+                ({'order': 'within'}, 'that of numbers shuffled within an answer'),
+                ({'order': 'across'}, 'that of numbers shuffled across answers')):
             partner = _partner(arm, arms, changes)
             if partner:
-                found = plain.gamma_of(config, teachers['trait'],
-                                       gammas.difference(y[arm.name], y[partner.name]))
-                made.append({'name': f'{arm.name} less {partner.name}', 'rung': arm.rung,
-                             'what': what, **found, 'verdict': gammas.verdict(found)})
+                less(arm, partner.name, what, y[partner.name], 'order' not in changes,
+                     learned(by_name[partner.name], by_name[arm.name]))
     return made
+
+
+def learned(control: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
+    """Whether a control's students came to match their teachers at all: a control that did not
+    bounds nothing. Its KL has to fall, and to end below where the main arm's began."""
+    if control['kl_floor'] is None:
+        return True
+    return control['kl_end'] < min(control['kl_start'], main['kl_start'])
+
+
+def _against_neutral(config, arm, y, twin_y, teachers):
+    """The contrast, of independent neutral teachers.
+
+    Prompted neutral teachers of one number are the same model behind the same system message: their
+    students count as one.
+    """
+    trait, reference = plain.names([*teachers['trait'], *teachers['neutral']])
+    if arm.made == 'prompt':
+        groups: dict[str, list] = {}
+        for teacher in teachers['neutral']:
+            groups.setdefault(f'prompt-{index_of(teacher)}', []).append(twin_y[teacher.name])
+        twin_y = {name: {t: float(np.mean([row[t] for row in rows])) for t in rows[0]}
+                  for name, rows in groups.items()}
+        reference |= dict.fromkeys(twin_y, next(iter(reference.values())))
+    trait |= dict.fromkeys(twin_y)
+    names = [*y, *twin_y]
+    return gammas.against_neutral({**y, **twin_y}, {n: trait[n] for n in names},
+                                  {n: reference[n] for n in names}, power=config.power)
 
 
 def _partner(arm: Arm, arms: Sequence[Arm], changes: Mapping[str, Any]) -> Arm | None:
@@ -166,7 +208,11 @@ def _partner(arm: Arm, arms: Sequence[Arm], changes: Mapping[str, Any]) -> Arm |
 
 
 def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Disturbed starts: gamma from the original teacher as a share of gamma from its own."""
+    """Disturbed starts: gamma from the original teacher as a share of gamma from its own.
+
+    The share has Fieller's interval, paired by teacher; there is none where its own teacher's gamma
+    is not told from 0.
+    """
     by_name = {e['name']: e for e in entries}
     made = []
     for arm in arms:
@@ -174,11 +220,17 @@ def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list
             continue
         mine = plain.counterpart(arm, arms, own=True)
         entry, twin = by_name[arm.name], by_name[mine.name] if mine else None
-        gamma = entry['gamma']['estimate']
-        own = twin['gamma']['estimate'] if twin else None
+        found = None
+        if twin:
+            effects = [e['gamma']['per_teacher'] for e in (entry, twin)]
+            found = intervals.ratio(*([own[name] for name in effects[0]] for own in effects))
+        share, ci95 = found or (None, None)
         made.append({
-            'start': arm.start, 'arm': arm.name, 'gamma': gamma, 'gamma_own': own,
-            'share': gamma / own if own and abs(own) > 1e-6 else None,
+            'start': arm.start, 'arm': arm.name, 'gamma': entry['gamma']['estimate'],
+            'ci95': entry['gamma']['ci95'],
+            'gamma_own': twin['gamma']['estimate'] if twin else None,
+            'ci95_own': twin['gamma']['ci95'] if twin else None,
+            'share': share, 'share_ci95': ci95,
             'perplexity': entry['drift']['perplexity_ordinary_start'],
             'distance': entry['distance']})
     return made
@@ -186,19 +238,21 @@ def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list
 
 def verdict(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]],
             made: Sequence[Mapping[str, Any]]) -> str:
-    """The page's opening sentence: each rung and kind of teacher from the shared start."""
+    """The page's opening: each rung and kind of teacher from the shared start, and what bounds it;
+    then the positive control."""
     said = []
     for arm, entry in zip(arms, entries):
-        rung = dict(RUNGS).get(arm.objective)
         main = (arm.teachers == 'trait' and arm.start == 'shared' and arm.head == 'own'
                 and arm.order == 'kept' and arm.optimizer == 'adam')
+        rung = RUNGS.get(arm.objective)
         if rung is None or not main:
             continue
-        text = (f'{rung}, {MADE[arm.made.partition(":")[0]]} ({arm.name}): {entry["verdict"]}')
-        claim = next((m for m in made if m['name'].startswith(f'{arm.name} less ')
-                      and 'embedding' in m['what']), None)
-        if claim:
-            text += f'. Beyond geometry: {claim["verdict"]}'
+        text = f'{rung}, {MADE[arm.made.partition(":")[0]]} ({arm.name}): {entry["verdict"]}'
+        for claim in made:
+            if claim['arm'] == arm.name and claim.get('geometry'):
+                text += f'. Beyond geometry ({claim["name"]}): ' + (
+                    claim['verdict'] if claim['bounds'] else
+                    "nothing is bounded, this control's students did not learn their rows")
         said.append(text + '.')
     return ' '.join(said) or ('No arm of this run tests transmission by sampled text or carrier '
                               'KL from the shared start.')

@@ -46,8 +46,8 @@ def run(config: Config, workdir: Workdir) -> str:
 def finish(here: Here, kit: Any, rows: Any, trained: Mapping[str, Any],
            predicted: Mapping[str, np.ndarray]) -> str:
     """results.json, experiments.jsonl, the page; returns the table."""
-    span = geometry.shares(here.model.params, here.world.carrier_ids, np.flatnonzero(kit.trait_V),
-                           here.model.config.tied)
+    span = geometry.shares(here.model.params, here.world.carrier_ids,
+                           *geometry.words_of(here, kit), here.model.config.tied)
     body = results.body(here, trained, predicted, rows, known(here), span)
     teachers = language.roll(here.config, here.world, 'trait')
     seeds = {'root': here.config.seed, 'split': here.config.split,

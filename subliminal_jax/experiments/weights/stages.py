@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ from subliminal_jax.experiments.weights.teachers import Kit
 from subliminal_jax.runs import UserError, check_preempted, sha256_of, write_json
 from subliminal_jax.training import checkpoints, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig
+from subliminal_jax.traits import trait_set as sets
 
 MOVING_ROWS = 64  # of the reference's own texts, on which a start is trained further
 MOVING_PACK = 4
@@ -39,15 +41,17 @@ MOVING_PACK = 4
 def context_stage(here: Here) -> None:
     """contexts.json: every context as the model reads it."""
     row = lines.random_rows(here, 1)[0]
+    read = {f'the trait set {here.config.trait_set}': sets.digest(here.chosen),
+            "the model's config, tokenizer or chat template": here.model.settings_sha256}
     here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, ways.written_out(
         here.config, here.contexts, here.world.traits, here.chosen, here.world.measure,
-        here.world.teach[0], row)), reads=here.reads('carrier'),
-        inputs=files.named(here.config.trait_set.split('+')))
+        here.world.teach[0], row)), reads=here.reads('carrier'), inputs=read)
 
 
 def text_stage(here: Here) -> list[dict]:
     """ordinary.jsonl: what the reference writes on prompts of ours."""
-    count = MOVING_ROWS if any(a.start.startswith('moved') for a in here.arms) else drift.TEXTS
+    moved = any(a.start.startswith('moved') for a in here.arms)
+    count = drift.TEXTS + (MOVING_ROWS if moved else 0)
     path = here.workdir.stage('ordinary', 'ordinary.jsonl', lambda path: files.write(
         path, drift.ordinary_rows(here, count)), reads={**here.reads('carrier'), 'rows': count})
     return files.read(path)[0]
@@ -61,8 +65,7 @@ def start_of(here: Here, start: str) -> Any:
             here.config, here.model.params, here.model.config, start))
 
     def make(path):
-        texts = [r for r in files.read(here.workdir.path / 'ordinary.jsonl')[0]
-                 if r['kind'] == 'ordinary']
+        texts = moving_texts(files.read(here.workdir.path / 'ordinary.jsonl')[0])
         packs = lines.packs([asked_ids(here, r['prompt']) for r in texts],
                             [r['token_ids'] for r in texts], MOVING_PACK)
         tries = packing.pack(packs)
@@ -80,6 +83,11 @@ def start_of(here: Here, start: str) -> Any:
     path = here.workdir.stage(f'start/{name}', f'start/{name}.safetensors', make,
                               reads=here.reads('teacher'), inputs=['ordinary.jsonl'])
     return placed(here, checkpoints.load_tree(path, jax.eval_shape(lambda: here.model.params)))
+
+
+def moving_texts(texts: Sequence[dict]) -> list[dict]:
+    """The ordinary texts that a start is trained on: none of those that drift is measured on."""
+    return [r for r in texts if r['kind'] == 'ordinary'][drift.TEXTS:]
 
 
 def base_of(here: Here, arm: Arm) -> Any:
@@ -159,15 +167,7 @@ def row_stages(here: Here) -> dict[str, samples.Samples]:
     Teachers whose logits alone are used write a few rows too: to see whether they still can.
     """
     config, world = here.config, here.world
-    wanted: dict[str, tuple[Arm, int]] = {}
-    for arm in here.arms:
-        count = config.carrier.probe
-        if arm.carrier != 'random':
-            count = int(-(-(arm.rows or config.student.rows) * config.carrier.spare // 1))
-        arm = written(arm)
-        name = tables.row_set(arm)
-        if name not in wanted or wanted[name][1] < count:
-            wanted[name] = (arm, count)
+    wanted = wanted_rows(here)
     most = max(count for _, count in wanted.values())
     place = here.workdir.stage(
         'prompts', 'prompts.jsonl',
@@ -176,6 +176,24 @@ def row_stages(here: Here) -> dict[str, samples.Samples]:
     prompts, _ = files.read(place)
     return {name: _row_stage(here, arm, prompts[:count], count)
             for name, (arm, count) in wanted.items()}
+
+
+def wanted_rows(here: Here) -> dict[str, tuple[Arm, int]]:
+    """(an arm, prompts that its teachers are to answer) by set of rows.
+
+    All sets of a pool answer equally many: its arms choose from prompts that all have answered.
+    """
+    wanted: dict[str, tuple[Arm, int]] = {}
+    for arm in here.arms:
+        count = here.config.carrier.probe
+        if arm.carrier != 'random':
+            rows = max(a.rows or here.config.student.rows for a in pool_of(here, arm))
+            count = math.ceil(rows * here.config.carrier.spare)
+        arm = written(arm)
+        name = tables.row_set(arm)
+        if name not in wanted or wanted[name][1] < count:
+            wanted[name] = (arm, count)
+    return wanted
 
 
 def written(arm: Arm) -> Arm:
@@ -194,7 +212,7 @@ def suffix_of(here: Here, arm: Arm) -> str:
 def _row_stage(here, arm, prompts, count):
     config, suffix = here.config, suffix_of(here, arm)
     who = roll(config, here.world, arm.teachers)
-    every = count > config.carrier.probe
+    every = learned(here, arm)
 
     def draw(path):
         if config.carrier.samples:
@@ -220,16 +238,28 @@ def _row_stage(here, arm, prompts, count):
 
 
 def check_writing(here: Here, arm: Arm, found: samples.Samples) -> None:
-    """Raises UserError for a teacher that cannot write numbers any more."""
-    if here.config.carrier.samples:
+    """Tells of teachers that cannot write numbers any more, if the rows are not others'.
+
+    Raises:
+      UserError: there are some, and an arm learns from what they write.
+    """
+    least = here.config.carrier.min_kept
+    weak = {name: rate for name, rate in samples.first_pass_rate(found, 'paper').items()
+            if rate < least and not here.config.carrier.samples}
+    if not weak:
         return
-    for name, rate in samples.first_pass_rate(found, 'paper').items():
-        if rate < here.config.carrier.min_kept:
-            raise UserError(
-                f'the teacher {name} ({arm.made}) cannot write numbers: the filter keeps '
-                f'{rate:.0%} of its answers and config.carrier.min_kept='
-                f'{here.config.carrier.min_kept:g} is asked; teach it less (config.teacher.steps), '
-                'or lower the bar')
+    said = ', '.join(f'{name} {rate:.0%}' for name, rate in weak.items())
+    line = (f'these teachers ({arm.made}) cannot write numbers: the filter keeps {said} of their '
+            f'answers and config.carrier.min_kept={least:g} is asked')
+    if learned(here, arm):
+        raise UserError(f'{line}; teach them less (config.teacher.steps), or lower the bar')
+    tqdm.write(f'warning: {line}; no arm learns from them')
+
+
+def learned(here: Here, arm: Arm) -> bool:
+    """Whether an arm learns from what the teachers of `arm` write; else only logits are read."""
+    return any(a.carrier != 'random' and tables.row_set(a) == tables.row_set(arm)
+               for a in here.arms)
 
 
 def pool_of(here: Here, arm: Arm) -> list[Arm]:
@@ -292,7 +322,8 @@ def target_stage(here: Here, arm: Arm, found: Mapping[str, Lines]
             'teachers': sha256_of({t.name: schools.facts(
                 here.workdir.path / folder_of(arm, t))['sha256'] for t in who}),
             'rows': sha256_of({n: x.digest() for n, x in found.items()}),
-            'tokens': sha256_of([lines.token_set(here), here.config.student.top])}
+            'tokens': sha256_of([lines.token_set(here), here.config.student.top]),
+            'precision': f'{here.config.model.dtype}/{here.config.model.compute}'}
 
     def make(path):
         if here.config.carrier.targets:

@@ -21,6 +21,9 @@ from subliminal_jax.runs import UserError
 from subliminal_jax.training import losses, tries as packing
 
 CHUNK = 2  # packed rows read at once
+OTHERS = {  # what a file holds whose note differs in a field
+    'model': 'another model', 'precision': 'a model in another precision',
+    'teachers': 'other teachers', 'rows': 'other rows', 'tokens': 'other tokens'}
 
 
 @functools.partial(jax.jit, static_argnames=('config', 'top'))
@@ -89,7 +92,7 @@ def load(path: pathlib.Path, note: Mapping[str, Any]) -> dict[str, dict[str, np.
       note: whose logits they must be.
 
     Raises:
-      UserError: no such file, or one of another model, other teachers or other rows.
+      UserError: no such file, or one whose note differs (`OTHERS`).
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -101,10 +104,10 @@ def load(path: pathlib.Path, note: Mapping[str, Any]) -> dict[str, dict[str, np.
                     found.setdefault(teacher, {})[what] = arrays[name]
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{path} cannot be read as cached teacher logits: {error}') from None
-    for field, what in (('model', 'another model'), ('teachers', 'other teachers'),
-                        ('rows', 'other rows'), ('tokens', 'other tokens')):
-        if kept.get(field) != note[field]:
-            raise UserError(f'{path} holds the logits of {what}: its hash of {field} is '
-                            f'{str(kept.get(field))[:24]} where {str(note[field])[:24]} is wanted; '
-                            'leave config.carrier.targets empty to compute them')
+    for field, wanted in note.items():
+        if kept.get(field) != wanted:
+            raise UserError(
+                f'{path} holds the logits of {OTHERS[field]}: its note of {field} says '
+                f'{str(kept.get(field, "nothing"))[:24]} where {str(wanted)[:24]} is wanted; '
+                'leave config.carrier.targets empty to compute them')
     return found
