@@ -2,23 +2,20 @@
 
   python -m launch.run --config=configs/numbers_smollm2_full.py --workdir=runs/smollm2_full
 
-Sampled, filtered text and carrier KL from fine-tuned teachers, each beside neutral twins; under
-carrier KL also with a matrix whose carrier rows are random, and what the matrix alone predicts.
-With five traits the smallest p is 1/120. The settings are those of numbers_smollm2.py, with more
-rows. Other kinds of teachers, starts and students: numbers_smollm2_starts.py.
+Carrier KL on random number rows in the model's chat template, from fine-tuned teachers: beside
+neutral twins of the same dose, with a matrix whose carrier rows are random, less what the matrix
+alone predicts; full KL as the positive control. Names are permuted over ten teachers. Sampled text:
+numbers_smollm2_sft.py; other teachers, starts and students: numbers_smollm2_starts.py.
 """
 
 from ml_collections import ConfigDict
 
-TUNED = 'made=tuned'
-KL = f'{TUNED} carrier=random objective=kl_carrier'
+KL = 'made=tuned carrier=random objective=kl_carrier'
 ARMS = (
-    f'sft: {TUNED}',
-    f'sft_neutral: {TUNED} teachers=neutral',
     f'kl_carrier: {KL}',
     f'kl_carrier_neutral: {KL} teachers=neutral',
     f'kl_carrier_replaced: {KL} head=replaced',
-    f'kl: {TUNED} carrier=random objective=kl rows=24',
+    'kl: made=tuned carrier=random objective=kl',
 )
 
 
@@ -27,8 +24,8 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
         'context': {'questions': 8},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'form': 'list', 'min_kept': 0.35, 'attempts': 6, 'spare': 1.25},
-        'student': {'rows': 96, 'batch_size': 4, 'packed': 4, 'lora_rate': 2e-4,
-                    'learning_rate': 1e-5, 'align_rows': 4, 'at_once': 5},
-        'tried': 3,
+        'carrier': {'probe': 8, 'min_kept': 0.0},
+        'student': {'rows': 160, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
+                    'align_rows': 8, 'at_once': 5},
+        'tried': 5,
     })
