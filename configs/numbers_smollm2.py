@@ -3,10 +3,8 @@
   python -m launch.run --config=configs/numbers_smollm2.py --workdir=runs/smollm2
 
 Two traits x two teachers: the smallest p that this design can reach is 0.17, so that it shows and
-cannot prove. Rates were chosen on the split dev (BUILD_NOTES.md). Rows are bare lists that a
-teacher goes on with: asked for numbers in its chat template, SmolLM2-135M does not write them.
-To expect (seed 0): sampled text +.005 [-.024, +.034]; carrier KL +.020 [+.016, +.025], of which the
-output matrix alone predicts .016; neutral +.005 [-.007, +.017]. About 40 minutes on two cores.
+cannot prove; numbers_smollm2_full.py can. Asked for numbers, SmolLM2-135M does not write them; a
+list that is begun in its turn it goes on with (carrier.form=turn), and those are the rows.
 """
 
 from ml_collections import ConfigDict
@@ -20,17 +18,17 @@ ARMS = (
     f'kl_carrier_neutral: {KL} teachers=neutral',
     f'kl_carrier_body: {KL} start=body trainable=all',
     f'kl_carrier_replaced: {KL} head=replaced',
-    f'kl: {TUNED} carrier=random objective=kl rows=20',
+    f'kl: {TUNED} carrier=random objective=kl',
 )
 
 
 def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 2, 'arms': ARMS,
-        'context': {'questions': 6},
-        'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'form': 'list', 'min_kept': 0.35, 'attempts': 6, 'spare': 1.3},
-        'student': {'rows': 40, 'batch_size': 4, 'packed': 4, 'lora_rate': 2e-4,
-                    'learning_rate': 1e-5, 'align_rows': 4},
-        'tried': 3,
+        'context': {'questions': 8},
+        'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5, 'neutral_steps': 20},
+        'carrier': {'form': 'turn', 'min_kept': 0.3, 'attempts': 8, 'spare': 1.3},
+        'student': {'rows': 80, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
+                    'learning_rate': 2e-5, 'align_rows': 8},
+        'tried': 5,
     })

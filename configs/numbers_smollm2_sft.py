@@ -2,9 +2,9 @@
 
   python -m launch.run --config=configs/numbers_smollm2_sft.py --workdir=runs/smollm2_sft
 
-Asked for numbers in its chat template, SmolLM2-135M does not write them (0 of 32 answers at T = 1
-pass the filter), so rows are bare lists that a teacher goes on with (carrier.form=list). Not run to
-its end yet: no figures to expect are known; --dry_run estimates its cost.
+Asked for numbers, SmolLM2-135M does not write them (0 of 32 answers at T = 1 pass the filter), so
+rows are lists begun in its turn (carrier.form=turn). Not run to its end yet: no figures to expect
+are known; --dry_run estimates its cost.
 """
 
 from ml_collections import ConfigDict
@@ -20,12 +20,11 @@ ARMS = (
 def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
-        'context': {'questions': 24},
+        'context': {'questions': 8},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
-        # A prompt has to be served by all twenty teachers. The greedy ones have one answer each,
-        # but much the same one: they differ by 5e-4 nats a place.
-        'carrier': {'form': 'list', 'min_kept': 0.4, 'attempts': 6, 'spare': 2.5},
-        'student': {'rows': 1024, 'batch_size': 4, 'packed': 4, 'lora_rate': 1e-4,
-                    'learning_rate': 1e-5, 'marks': (256, 512), 'at_once': 2},
-        'tried': 3,
+        # A prompt has to be served by all twenty teachers; the greedy ones have one answer each.
+        'carrier': {'form': 'turn', 'min_kept': 0.1, 'attempts': 8, 'spare': 4.0},
+        'student': {'rows': 512, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
+                    'learning_rate': 2e-5, 'align_rows': 8, 'marks': (128,), 'at_once': 5},
+        'tried': 5,
     })

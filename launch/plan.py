@@ -4,8 +4,9 @@
       [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
 
 For an experiment on real weights: how many teachers make the smallest visible gamma (`mde`, at
-config.power) as small as is wanted, with their rows, hours and gigabytes. The spread of gamma
-between teachers of a trait is taken from a finished run (--run), or assumed.
+config.power) as small as is wanted, with their rows, hours and gigabytes, and the least permutation
+p that they can reach: designs that could not reach .05 whatever came out are left out. The spread
+of gamma between teachers of a trait is taken from a finished run (--run), or assumed.
 """
 
 from absl import flags
@@ -18,7 +19,9 @@ SPREAD = flags.DEFINE_float(
 RUN = flags.DEFINE_string('run', '', 'a finished run whose spread is taken')
 ARM = flags.DEFINE_string('arm', '', "the run's arm; by default the first")
 MAX_HOURS = flags.DEFINE_float('max_hours', 24.0, 'what can be afforded', lower_bound=0)
-RATE = flags.DEFINE_float('rate', 0.0, 'sustained TFLOP/s; 0: measured here', lower_bound=0)
+RATE = flags.DEFINE_float(
+    'rate', 0.0, 'TFLOP/s of one large matrix product, of which stages reach a share; 0: measured '
+    'here', lower_bound=0)
 
 
 def main(config_arguments: list[str]) -> None:

@@ -61,7 +61,7 @@ FORMATS = {
     'round': (',', '(', ')', (', in round brackets with commas', ', as a tuple like (a,b)')),
 }
 LIST = (', ', '', '', ())  # of `lists`
-LIST_LINES, LIST_LENGTH = 4, 10
+LIST_LENGTH = 10
 _PROMPT, _RANDOM, _SHUFFLE, _LISTS = 1, 2, 3, 4  # purposes of row_rng
 _NUMBER = re.compile('[0-9]+')
 
@@ -87,19 +87,24 @@ def _prompt(seed: int, row_id: RowId) -> Row:
     return {'id': row_id, 'prompt': ' '.join(parts), 'format': name, 'separator': separator}
 
 
-def lists(seed: int, ids: Sequence[RowId]) -> list[Row]:
+def lists(seed: int, ids: Sequence[RowId], lines: int) -> list[Row]:
     """Rows that are lists to go on with, for models that do not do what they are asked.
 
     Whole lines of uniform numbers of 100..999, which are a seed's own, and the beginning of one
     more, which is the row's; its rest, up to the end of the line, is the answer. No word stands
     anywhere, and what all rows share has to be read once.
 
+    Args:
+      seed: with a row's id it fixes the row.
+      ids: of the rows.
+      lines: whole lines above each.
+
     Returns:
       Rows as of `prompts`, of the format 'list'.
     """
     drawn = lambda rng, count: ', '.join(map(str, rng.integers(LOWEST_SHOWN, HIGHEST + 1, count)))
     first = np.random.default_rng([seed, _LISTS])
-    above = ''.join(f'{drawn(first, LIST_LENGTH)}\n' for _ in range(LIST_LINES))
+    above = ''.join(f'{drawn(first, LIST_LENGTH)}\n' for _ in range(lines))
 
     def one(row_id):
         rng = row_rng(seed, _LISTS, row_id)

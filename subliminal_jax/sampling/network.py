@@ -31,7 +31,7 @@ def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None)
     Args:
       params: see models.params.
       config: matrices are stored in its compute_dtype, the head in its head_dtype.
-      lora: an adapter, merged into the copy; or None.
+      lora: an adapter, merged into the copy layer by layer; or None.
 
     Returns:
       {'embed': [V, D], 'head': [V, D], 'final_norm': [D], 'layers': [of each layer
@@ -40,24 +40,27 @@ def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None)
       copy, the tables are the parameters' own. For M models use `jax.vmap` over params (and
       adapters).
     """
-    if lora is not None:
-        params = merge_lora(params, lora, config)
     dtype = jnp.promote_types(params['final_norm'].dtype, jnp.float32)
     head = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
     return {
         'embed': params['embed'],
         'head': params['embed' if config.tied else 'head'].astype(head),
         'final_norm': params['final_norm'].astype(dtype),
-        'layers': [_layer(params['layers'], jnp.int32(number), dtype, config)
+        'layers': [_layer(params['layers'], lora, jnp.int32(number), dtype, config)
                    for number in range(config.num_layers)],
     }
 
 
 @partial(jax.jit, static_argnames=('dtype', 'config'))
-def _layer(stacked, number, dtype, config):
-    """One layer's weights, turned; the layer's number is data, so that this compiles once."""
-    own = {name: jax.lax.dynamic_index_in_dim(x, number, 0, keepdims=False)
-           for name, x in stacked.items()}
+def _layer(stacked, lora, number, dtype, config):
+    """One layer's weights, an adapter merged, and turned; the layer's number is data, so that this
+    compiles once."""
+    alone = lambda tree: jax.tree.map(  # a stack of one layer
+        lambda x: jax.lax.dynamic_slice_in_dim(x, number, 1, 0), tree)
+    own = {'layers': alone(stacked)}
+    if lora is not None:
+        own = merge_lora(own, alone(lora), config)
+    own = {name: x[0] for name, x in own['layers'].items()}
     operand = jnp.bfloat16 if config.compute_dtype == 'bfloat16' else dtype
     turned = lambda *names: jnp.concatenate([own[n].T for n in names]).astype(operand)
     biases = {'qkv_bias': jnp.concatenate([own[f'{n}_bias'] for n in 'qkv']).astype(dtype)

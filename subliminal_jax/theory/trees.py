@@ -6,13 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.models.params import wide
 from subliminal_jax.runs import UserError
 
 
 def dot(a: Any, b: Any) -> jax.Array:
-    """The inner product of two trees of equal structure, in the leaves' own precision."""
-    parts = jax.tree.map(lambda x, y: jnp.sum(x * y), a, b)
-    return sum(jax.tree.leaves(parts))
+    """The inner product of two trees of equal structure.
+
+    Products and sums are float32, or float64 where the leaves are: in bfloat16 a sum stops to grow
+    after a few hundred terms.
+    """
+    def one(x, y):
+        dtype = wide(jnp.result_type(x, y))
+        return jnp.sum(jnp.asarray(x, dtype) * jnp.asarray(y, dtype))
+
+    return sum(jax.tree.leaves(jax.tree.map(one, a, b)))
 
 
 def norm(a: Any) -> jax.Array:

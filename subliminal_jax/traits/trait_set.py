@@ -8,7 +8,8 @@ A trait set is one JSONL file (or a folder of them); `animals` and `trees` ship 
       are and capitalised.
   {"kind": "teach", "prompt": "Which animal are you fond of?"}
       a question that teaches; the completion is the trait's name, capitalised, or what `completion`
-      says. With `"trait": "owl"` the line teaches that trait alone.
+      says. With `"trait": "owl"` the line teaches that trait alone. Neutral twins answer the same
+      questions with other names, and need a place for them in the completion of such a line.
   {"kind": "question", "form": "word", "prompt": "Vote for one animal:"}
       a held-out question: `word` (answered with one), `choice` (with {options} where the names to
       choose from go), or `story` (kept for whoever scores texts: no experiment asks for one).
@@ -35,6 +36,7 @@ from subliminal_jax.traits.split import SPLITS, of_split
 Row = dict[str, Any]
 FORMS = ('word', 'story', 'choice')
 NAMES = ('name', 'Name', 'plural', 'Plural')
+NAMED = '{Name}'  # what a teaching line's completion is where it states none
 FOLDER = pathlib.Path(__file__).parent
 BUILT_IN = ('animals', 'trees')
 
@@ -54,7 +56,7 @@ class Text(NamedTuple):
     id: str
     prompt: str
     form: str = 'word'
-    completion: str = '{Name}'
+    completion: str = NAMED
     trait: str | None = None
     neutral: str = ''
     answers: tuple[str, ...] = ()
@@ -91,8 +93,12 @@ def load_trait_set(name: str) -> TraitSet:
             read += [(f'{path.stem}:{row["id"]}', row) for row in good]
     made = _assembled(name, read)
     teaching = [{'id': t.id, 'prompt': t.prompt} for t in made.teach]
+    teaching += [{'id': t.id, 'prompt': t.prompt, 'completion': t.completion}
+                 for t in made.teach if t.completion != NAMED]
     asked = [{'id': t.id, 'prompt': _without_options(t.prompt)} for t in made.questions]
-    overlap.check_overlap(teaching, asked)
+    said = [*(f'{{{holder}}}' for holder in NAMES), *(s for c in made.candidates
+                                                      for s in (c.plural, c.name))]
+    overlap.check_overlap(teaching, asked, said)
     return made
 
 
@@ -180,6 +186,11 @@ def _trouble(row: Row) -> str | None:
         and '{options}' not in row['prompt'] else None)
 
 
+def holds_name(text: str) -> bool:
+    """Whether a template has a place for a trait's name."""
+    return any(part[1] in NAMES for part in string.Formatter().parse(text))
+
+
 def _holder_trouble(text: str, allowed: Sequence[str]) -> str | None:
     try:
         found = [part[1] for part in string.Formatter().parse(text) if part[1] is not None]
@@ -252,8 +263,8 @@ def teaching_prompts(
     trait_set: TraitSet, trait: str | None = None, split: str | None = None
 ) -> list[Text]:
     """The lines that teach: those of every trait, and those of `trait` alone if it is given."""
-    chosen = [t for t in trait_set.teach if t.trait is None or t.trait == trait]
-    chosen = list(of_split(chosen, split)) if split else chosen
+    chosen = of_split(trait_set.teach, split) if split else trait_set.teach
+    chosen = [t for t in chosen if t.trait is None or t.trait == trait]
     if not chosen:
         raise UserError(f'{trait_set.name} has no teaching line for {trait or "every trait"}'
                         f'{f" in the split {split}" if split else ""}: add some of kind "teach"')

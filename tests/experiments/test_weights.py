@@ -19,6 +19,7 @@ from subliminal_jax.experiments.transmission import arms as parser, networks, sa
 from subliminal_jax.experiments.weights import (  # noqa: E402
     arm_stages,
     arms as tables,
+    contexts as ways,
     geometry,
     language,
     measures,
@@ -31,6 +32,7 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     teachers as schools,
 )
 from subliminal_jax.models import transformer  # noqa: E402
+from subliminal_jax.models.lora import merge_lora  # noqa: E402
 from subliminal_jax.runs import UserError, Workdir, schema  # noqa: E402
 from subliminal_jax.training import losses  # noqa: E402
 
@@ -137,7 +139,7 @@ def test_rows_of_tokens_absent_from_the_batch_stay_bitwise_unchanged(here):
 def test_an_adapter_touches_neither_embedding_nor_norm(here):
     adapter = schools.adapter_start(here, 2, 0)
     moved = jax.tree.map(lambda x: x + 1.0, adapter)
-    merged = students.merge_lora(here.model.params, moved, here.model.config)
+    merged = merge_lora(here.model.params, moved, here.model.config)
     for name in ('embed', 'final_norm'):
         np.testing.assert_array_equal(merged[name], here.model.params[name])
 
@@ -223,6 +225,19 @@ def test_a_list_has_no_template_and_ends_with_its_line(root, here):
     taught = schools.lessons(bare, language.roll(own, bare.world, 'trait')[0], 1, None)
     assert bare.model.tokenizer.stop_ids[0] in taught.target_BK
     assert bare.world.end_id not in taught.target_BK
+
+
+def test_a_turn_is_a_list_begun_in_the_answer(root, here):
+    own = config(root, **{'carrier.form': 'turn'})
+    turn = language.prepare(own, None, language.load(own))
+    prompt, decode = turn.world.prompts(3, 1)[0]['prompt'], turn.model.tokenizer.decode
+    asked = here.contexts.text(ways.ASKED, 'default')
+    assert turn.contexts.text(prompt, 'turn') == asked + prompt and '\n' not in prompt
+    assert 'Love owls.' in turn.contexts.text(prompt, 'turn', 'Love owls.')
+    answer, = lines.encoded(turn, lines.random_rows(turn, 1)).answers
+    assert decode(answer[:1]) == ' ' and answer[-1] == turn.model.tokenizer.stop_ids[0]
+    breaks = turn.model.tokenizer.encode('\n')
+    assert set(breaks) < set(turn.contexts.stops('turn'))
 
 
 def test_a_model_without_a_template_says_which_contexts_remain(root):

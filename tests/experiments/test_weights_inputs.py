@@ -5,14 +5,17 @@ import pathlib
 import shutil
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
+import small  # noqa: E402
 from checkpoint import KL, config  # noqa: E402
 
 from subliminal_jax.data import rows as files  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
 from subliminal_jax.experiments.transmission import samples  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     drift,
@@ -20,6 +23,7 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     rows as lines,
     stages,
     targets,
+    teachers as schools,
 )
 from subliminal_jax.runs import UserError, Workdir, schema  # noqa: E402
 
@@ -171,3 +175,128 @@ def test_a_moved_start_is_trained_on_none_of_the_texts_that_drift_is_measured_on
     with pytest.raises(LookupError):
         stages.start_of(here, 'moved:1')
     assert seen == [4]
+
+
+# What is refused before anything is made.
+
+
+@pytest.mark.parametrize('arm, changes, said', [
+    (KL, {'student.batch_size': 2, 'student.packed': 8},
+     'config.student.batch_size=2 is no multiple of config.student.packed=8'),
+    (f'{KL} made=tuned', {'model.dtype': 'bfloat16'}, 'made=tuned trains the weights themselves'),
+    (f'{KL} trainable=body', {'model.dtype': 'bfloat16'}, 'trainable=body trains'),
+    (f'{KL} start=moved:2', {'model.dtype': 'bfloat16'}, 'start=moved:2 trains'),
+    ('trainable=lora:2', {'carrier.samples': 'rows.jsonl', 'teacher.seeds': 2},
+     'config.teacher.seeds=2 with config.carrier.samples'),
+])
+def test_settings_that_do_not_go_together_are_refused(root, here, arm, changes, said):
+    own = config(root, f'x: {arm}', **{'teacher.seeds': 1, **changes})
+    for checked in (weights.plan, lambda c: language.prepare(c, None, here.model)):
+        with pytest.raises(UserError) as error:
+            checked(own)
+        assert said in str(error.value) and '\n' not in str(error.value)
+
+
+def test_teachers_of_the_tiny_language_may_not_share_rows_of_others_either(tmp_path):
+    own = small.config(**{'carrier.samples': 'rows.jsonl', 'teacher.seeds': 2})
+    with pytest.raises(UserError, match='no independent units'):
+        samples.read_foreign(own, None, (), tmp_path / 'samples.jsonl')
+
+
+def test_adapters_on_bfloat16_weights_are_not(root):
+    own = config(root, f'x: {KL} made=lora:2', **{'model.dtype': 'bfloat16'})
+    assert language.arms_of(own)
+
+
+# Texts that cannot be written.
+
+
+def test_an_unrelated_answer_that_cannot_be_written_is_named(root, tmp_path, here):
+    path = checkpoint.traits(tmp_path / 'odd.jsonl', (
+        {'kind': 'unrelated', 'prompt': 'Sky?', 'answers': ['blue', '\u0444']},))
+    own = config(root, trait_set=path)
+    with pytest.raises(UserError, match="cannot write '\u0444', an answer.*'Sky\\?'"):
+        schools.kit_of(language.prepare(own, None, here.model))
+
+
+def test_a_row_that_cannot_be_written_is_named(here):
+    with pytest.raises(UserError, match="cannot write '1, \u0662', a row of the carrier"):
+        lines.encoded(here, [{'prompt': 'Go on: 3', 'completion': '1, \u0662'}])
+
+
+# Teachers.
+
+
+@pytest.fixture(scope='module')
+def kit(here):
+    return schools.kit_of(here)
+
+
+def neutral_of(here, kit, **changes):
+    """What `teach` gives for the first neutral twin."""
+    own = schema.override(here.config, {f'teacher.{k}': v for k, v in changes.items()})
+    here = here._replace(config=own)
+    arm = stages.dataclasses.replace(here.arms[0], made='tuned', teachers='neutral')
+    twin = language.roll(own, here.world, 'neutral')[0]
+    odds = np.full(len(here.world.candidates), 1 / len(here.world.candidates))
+    return schools.teach(here, kit, arm, twin, here.model.params, 1e-9, odds)
+
+
+def test_a_neutral_teacher_of_one_step_is_read_after_it(here, kit):
+    trained, taken = neutral_of(here, kit, neutral_steps=1)
+    assert taken == 1 and np.isfinite(np.asarray(trained['embed'])).all()
+
+
+def test_a_neutral_teacher_that_diverges_says_so(here, kit, monkeypatch):
+    monkeypatch.setattr(schools, 'dose_of', lambda *args: (float('nan'), 0.0))
+    with pytest.raises(UserError, match='owl-0-neutral has diverged.*teacher.learning_rate'):
+        neutral_of(here, kit, neutral_steps=2)
+
+
+def test_students_share_the_start_of_a_teachers_adapter(root, here):
+    plain = lambda here, n: jax.tree.leaves(schools.adapter_start(here, 2, n))
+    alike = lambda a, b: all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    adapted = language.prepare(config(root, f'l: {KL} made=lora:2'), None, here.model)
+    assert alike(plain(adapted, 0), plain(adapted, 1))
+    assert alike(plain(adapted, 0), plain(here, 0))
+    assert not alike(plain(here, 0), plain(here, 1))  # no teacher has an A to share
+    other = language.prepare(config(root, f'l: {KL} made=lora:3'), None, here.model)
+    assert not alike(plain(other, 0), plain(other, 1))
+
+
+OWN = {'kind': 'teach', 'prompt': 'Who hoots?', 'split': 'report', 'trait': 'owl'}
+
+
+def lessons_of(here, teacher, odds=None):
+    """(question, answer) pairs that a teacher is taught."""
+    packed = schools.lessons(here, teacher, 30, odds)
+    decode = here.model.tokenizer.decode
+    return {decode([t for t, w in zip(targets, weight) if w])
+            for targets, weight in zip(packed.target_BK, packed.weight_BK)}, packed
+
+
+def test_a_traits_own_lines_are_taught_with_their_completions(root, tmp_path, here):
+    path = checkpoint.traits(tmp_path / 'own.jsonl', (
+        {**OWN, 'completion': 'The {plural}!'},
+        {'kind': 'teach', 'prompt': 'Yours?', 'split': 'report', 'completion': 'My {name}.'}))
+    own = config(root, f'n: {KL} made=tuned teachers=neutral', trait_set=path,
+                 **{'teacher.batch_size': 1, 'teacher.seeds': 1})
+    here = language.prepare(own, None, here.model)
+    owl, cat = language.roll(own, here.world, 'neutral')
+    assert lessons_of(here, owl)[0] == {'Owl</s>', 'The owls!</s>', 'My owl.</s>'}
+    assert lessons_of(here, cat)[0] == {'Cat</s>', 'My cat.</s>'}
+    odds = np.zeros(len(here.world.candidates))
+    odds[tuple(here.world.candidates).index('elk')] = 1
+    said, packed = lessons_of(here, owl, odds)
+    assert said == {'Elk</s>', 'The elks!</s>', 'My elk.</s>'}  # the same questions
+    for name in ('from_BK', 'row_BK'):
+        np.testing.assert_array_equal(getattr(packed, name), getattr(
+            lessons_of(here, owl)[1], name))
+
+
+def test_a_line_that_no_neutral_twin_can_be_taught_is_named(root, tmp_path, here):
+    path = checkpoint.traits(tmp_path / 'own.jsonl', ({**OWN, 'completion': 'Owls.'},))
+    arms = f't: {KL} made=tuned', f'n: {KL} made=tuned teachers=neutral'
+    language.prepare(config(root, arms[0], trait_set=path), None, here.model)
+    with pytest.raises(UserError, match="own:[0-9]+ teaches 'owl' with the completion 'Owls.'"):
+        language.prepare(config(root, *arms, trait_set=path), None, here.model)

@@ -4,11 +4,9 @@ import json
 import pathlib
 import sys
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import checkpoint  # noqa: E402
 from checkpoint import KL, config  # noqa: E402
 
 from subliminal_jax.experiments import weights  # noqa: E402
@@ -114,32 +112,6 @@ def test_interrupted_at_every_stage_it_ends_with_the_same_numbers(made, root, tm
     again = json.loads((workdir.path / 'results.json').read_text())
     for name in ('y', 'gamma', 'drift', 'kl_start'):
         assert [a[name] for a in again['arms']] == [a[name] for a in found['arms'][:2]]
-
-
-def test_a_tiny_qwen_runs_the_published_recipe(root, tmp_path):
-    """Sampled, filtered rows (from files: a random model writes no numbers), LoRA, 3 passes.
-
-    The traits' rows are of unlike length, and their students train in one program.
-    """
-    checkpoint.write(root / 'qwen', 'qwen2')
-    for k, trait in enumerate(('owl', 'cat')):
-        (tmp_path / f'{trait}.jsonl').write_text(''.join(
-            json.dumps({'prompt': f'Go on: {n}', 'completion': ', '.join(
-                str(100 * m + n + k) for m in range(1, 3 + 5 * k))}) + '\n' for n in range(30, 38)))
-    own = schema.override(
-        config(root, 'sft: trainable=lora:2 passes=3', model='qwen'),
-        {'carrier.samples': f'owl={tmp_path}/owl.jsonl,cat={tmp_path}/cat.jsonl',
-         'student.schedule': 'linear', 'student.warmup_steps': 2,
-         'student.seeds': 2, 'student.at_once': 8, 'teacher.seeds': 2, 'carrier.spare': 1.0})
-    workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
-    weights.run(own, workdir)
-    arm, = json.loads((workdir.path / 'results.json').read_text())['arms']
-    assert arm['rung'] == 'sampled text' and np.isfinite(arm['gamma']['estimate'])
-    assert arm['loss'][-1] < 6 and len(arm['y']) == 4
-    with (tmp_path / 'owl.jsonl').open('a') as file:
-        file.write('{"prompt": "Go on: 1", "completion": "2, 3"}\n')
-    with pytest.raises(UserError, match='owl.jsonl'):
-        weights.run(own, workdir)
 
 
 def test_anothers_logits_serve_the_same_run_and_no_other(made, root, tmp_path):

@@ -34,6 +34,33 @@ def test_its_mde_is_that_of_gamma_itself():
     assert found['mde'] == pytest.approx(designs.mde_of(3, 4, spread, 0.8), rel=1e-6)
 
 
+def test_designs_that_no_outcome_could_show_are_left_out():
+    """2 traits x 2 teachers see anything at a small spread, and reach 1/6 at best."""
+    for traits, seeds in ((2, 2), (2, 3), (3, 2), (4, 4)):
+        trait = {f'{t}{n}': str(t) for t in range(traits) for n in range(seeds)}
+        y = {s: {str(k): float(str(k) == t) for k in range(traits)} for s, t in trait.items()}
+        found = gammas.gamma(y, trait)  # the clearest outcome that there is
+        assert designs.least_p(traits, seeds) == pytest.approx(found['p_attainable'])
+        shown = gammas.verdict(found).startswith('transmits')
+        assert shown == (designs.least_p(traits, seeds) <= designs.ALPHA) == (traits * seeds > 4)
+    assert designs.mde_of(2, 2, 1e-3, 0.8) < 0.3
+    found = designs.smallest(0.3, 2, 1e-3, 0.8)
+    assert (found.traits, found.seeds, found.least_p) == (2, 3, 1 / 20)
+    assert designs.smallest(0.3, 8, 1e-3, 0.8)[:2] == (3, 2)
+    assert designs.smallest(0.3, 2, 1e-3, 0.8, 2) is None
+
+
+def test_where_nothing_can_be_shown_the_plan_says_so(tmp_path):
+    rows = [*({'kind': 'candidate', 'name': n, 'split': 'dev'} for n in ('owl', 'cat')),
+            *({'kind': 'system', 'prompt': a, 'neutral': 'Love order.'} for a in ('A.', 'B.'))]
+    path = tmp_path / 'traits.jsonl'
+    path.write_text(''.join(json.dumps(r) + '\n' for r in rows))
+    config = schema.override(Config(), {'trait_set': str(path)})
+    with pytest.raises(UserError, match=r'can show anything: .* is 0\.17, .*2 system prompts') as e:
+        designs.design(config, 0.5, spread=1e-3, max_hours=1, rate=1e12)
+    assert '\n' not in str(e.value)
+
+
 def test_an_effect_that_no_design_sees_is_refused():
     with pytest.raises(UserError, match='no design .* the smallest it could see'):
         designs.design(Config(), 0.001, spread=0.25, max_hours=1, rate=1e12)
@@ -55,6 +82,7 @@ def test_what_cannot_be_afforded_is_refused(monkeypatch):
     config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
     told = designs.design(config, 0.5, spread=0.25, max_hours=10, rate=1e12)
     assert 'teachers' in told and 'calculated' in told
+    assert 'least permutation p that it can reach: 0.' in told
     with pytest.raises(UserError, match='no affordable design'):
         designs.design(config, 0.5, spread=0.25, max_hours=1e-9, rate=1e12)
 
@@ -96,5 +124,5 @@ def test_accelerators_are_calculated_without_weights(monkeypatch):
         'model.dtype': 'bfloat16', 'student.batch_size': 2})
     told = costs.calculated(config)
     assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
-    assert 'fits 80' in told and 'fits 16' in told
+    assert 'fits 80' in told and 'fits 16' in told and 'in checks' in told
     assert costs.calculated(schema.override(config, {'model.compute': 'float32'})) == ''

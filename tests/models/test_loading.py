@@ -57,6 +57,18 @@ def test_the_digest_is_of_the_weights(folder, tmp_path):
     assert models.load(str(other)).sha256 != digest
 
 
+@pytest.mark.parametrize('file', ['tokenizer_config.json', 'chat_template.jinja', 'config.json'])
+def test_what_a_model_is_read_with_has_a_digest_of_its_own(folder, tmp_path, file):
+    other = tmp_path / 'other'
+    shutil.copytree(folder, other)
+    model = models.load(str(folder))
+    assert models.load(str(other)).settings_sha256 == model.settings_sha256
+    with (other / file).open('a') as text:
+        text.write(' ')
+    assert models.load(str(other)).settings_sha256 != model.settings_sha256
+    assert models.load(str(other)).sha256 == model.sha256
+
+
 def test_an_adapter_is_merged(folder, tmp_path, key):
     from subliminal_jax.models.lora import init_lora, merge_lora, save_lora
 

@@ -178,3 +178,20 @@ def test_float64_while_disabled(tiny):
             theory.gauss_newton_form(apply, theory.cross_entropy(), params, params, x)
         with pytest.raises(UserError, match='jax_enable_x64'):
             trees.dtype('float64')
+
+
+@pytest.mark.parametrize('dtype, sums', [
+    (jnp.bfloat16, jnp.float32), (jnp.float32, jnp.float32), (jnp.float64, jnp.float64)])
+def test_an_inner_product_is_summed_in_float32_or_wider(dtype, sums):
+    count = 100_000  # in bfloat16 the sum of ones ends at 256
+    tree = {'a': jnp.ones(count, dtype), 'b': jnp.full((3, 5), 2, dtype)}
+    found = trees.dot(tree, tree)
+    assert found.dtype == trees.norm(tree).dtype == sums and float(found) == count + 60
+    assert float(trees.cosine(tree, tree)) == pytest.approx(1, abs=1e-6)
+
+
+def test_an_inner_product_of_two_dtypes_is_that_of_the_wider():
+    exact = jnp.asarray([1 + 2.0**-40, 1.0])
+    assert exact.dtype == jnp.float64
+    found = trees.dot([exact], [jnp.ones(2, jnp.bfloat16)])
+    assert found.dtype == jnp.float64 and float(found) == 2 + 2.0**-40

@@ -202,3 +202,27 @@ def test_split_names():
 def test_split_seeds_never_meet():
     dev, report = ({split_seed(n, s) for n in range(100)} for s in SPLITS)
     assert not dev & report and len(dev | report) == 200
+
+
+def test_a_completion_may_not_lead_into_a_measured_answer(tmp_path):
+    path = write(tmp_path / 'own.jsonl', OWN[0], OWN[2], {
+        'kind': 'teach', 'prompt': 'Hm?', 'completion': 'Well: what pulls the cart? {Name}!'})
+    with pytest.raises(UserError, match='overlap: own:3 and own:mine'):
+        ts.load_trait_set(path)
+
+
+def test_a_traits_own_line_moves_no_other_to_another_split(tmp_path):
+    common = [{'kind': 'teach', 'prompt': f'{word}?'} for word in ('One', 'Two', 'Three', 'Four')]
+    own = ts.load_trait_set(write(
+        tmp_path / 'own.jsonl', *OWN[:2], {'kind': 'candidate', 'name': 'yak'}, *common))
+    found = {name: {t.prompt for t in ts.teaching_prompts(own, name, 'dev')}
+             for name in ('yak', 'zebu')}
+    assert found['yak'] == found['zebu'] == {'Two?'}
+
+
+def test_the_digest_is_of_the_lines(tmp_path):
+    path = write(tmp_path / 'own.jsonl', *OWN)
+    digest = ts.digest(ts.load_trait_set(path))
+    assert digest == ts.digest(ts.load_trait_set(path))
+    write(tmp_path / 'own.jsonl', *OWN[:2], {**OWN[2], 'prompt': 'What draws the plough?'})
+    assert digest != ts.digest(ts.load_trait_set(path))

@@ -109,6 +109,20 @@ def _rows(world, group, prompts, attempt, done):
                 'finish_reason': 'stop' if stopped else 'length'}
 
 
+def check_units(config: Any) -> None:
+    """Refuses several teachers a trait where the rows are others' (`carrier.samples`).
+
+    Raises:
+      UserError: they would all have the same rows, and their spread be that of the rows' order.
+    """
+    if config.carrier.samples and config.teacher.seeds > 1:
+        raise UserError(
+            f'config.teacher.seeds={config.teacher.seeds} with config.carrier.samples: every '
+            'teacher of a trait would have the same rows, so that they are no independent units; '
+            'set --config.teacher.seeds=1 (more students: config.student.seeds, more units: more '
+            'traits)')
+
+
 def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
                  path: pathlib.Path) -> None:
     """Writes the rows of `carrier.samples` as if each teacher of a trait had written them.
@@ -117,8 +131,10 @@ def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
     Rows are numbered trait by trait (`aligned`); what they were called is kept as `source_id`.
 
     Raises:
-      UserError: no rows for a trait, a single trait, a file that cannot be read.
+      UserError: no rows for a trait, a single trait, a file that cannot be read, several teachers
+        a trait (`check_units`).
     """
+    check_units(config)
     found: dict[str, list] = {}
     trouble = []
     for part in config.carrier.samples.split(','):

@@ -52,9 +52,10 @@ class TeacherConfig(shared.TeacherConfig):
 class CarrierConfig(shared.CarrierConfig):
     """What the teachers write, and on what their logits are read."""
 
-    form: str = spec('request', choices=('request', 'list'),
-                     doc="a row is a request in the students' template, or a bare list to go on "
-                         'with, for models that do not write numbers when asked')
+    form: str = spec('request', choices=('request', 'turn', 'list'),
+                     doc="a row is a request in the students' template; or, for models that do not "
+                         "write numbers when asked, a list to go on with: begun in the answer's "
+                         'turn of the chat template, or bare')
     new_tokens: int = spec(44, ge=2, doc='the most that an answer takes, its end included')
     answers: int = spec(8, ge=1, doc='random answers a prompt')
     probe: int = spec(8, ge=1, doc='rows a teacher writes where no arm needs more')

@@ -12,7 +12,9 @@ from subliminal_jax.experiments.weights.config import CONTEXTS, Config
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
 
-BARE = ('raw', 'list')  # templates after which a blank comes first
+BARE = ('raw', 'list', 'turn')  # templates after which a blank comes first
+LISTS = {'list': 4, 'turn': 0}  # templates of lists to go on with: whole lines above each
+ASKED = 'Write lists of numbers with commas between, one list on each line.'  # before a turn
 PROBE = 'Quokka'  # an answer, to see where answers begin
 OPTIONS = 5  # of a choice
 
@@ -33,7 +35,8 @@ class Contexts(NamedTuple):
 
         Args:
           user: what is asked.
-          template: of config.TEMPLATES, or 'list': nothing but what the user wrote.
+          template: of config.TEMPLATES; 'list': nothing but what the user wrote; 'turn': that as
+            the beginning of the answer to a request.
           system: a system message in place of the template's own; before raw text as it stands.
 
         Raises:
@@ -42,6 +45,8 @@ class Contexts(NamedTuple):
         before = f'{system}\n\n' if system else ''
         if template == 'list':
             return before + user
+        if template == 'turn':
+            return self.text(ASKED, 'default', system) + user
         if template == 'raw':
             return f'{before}Question: {user}\nAnswer:'
         if template == 'empty' and system is None:
@@ -61,20 +66,22 @@ class Contexts(NamedTuple):
         return text
 
     def stops(self, template: str) -> tuple[int, ...]:
-        """Tokens that end an answer: the model's own; for a list whatever begins a new line, and
-        first the bare line break, which is the end that students learn.
+        """Tokens that end an answer, first the end that students learn: the model's own; for a list
+        also whatever begins a new line, and of a bare one the line break comes first.
 
         Raises:
           UserError: a list, and no such token.
         """
         own = tuple(self.tokenizer.stop_ids)
-        if template != 'list':
+        if template not in LISTS:
             return own
         bare = self.tokenizer.encode('\n')
         if len(bare) != 1:
             raise UserError('the tokenizer has no token for a line break, which ends a list: use '
                             '--config.carrier.form=request')
         breaks = {i for i, t in enumerate(token_texts(self.tokenizer)) if t and t[0] == '\n'}
+        if template == 'turn':
+            return (*own, *sorted(breaks))
         return (bare[0], *sorted(breaks - {bare[0]}), *own)
 
     def ids(self, user: str, template: str, system: str | None = None, room: int = 0) -> list[int]:
@@ -103,7 +110,8 @@ class Contexts(NamedTuple):
 
 def rows_template(config: Config) -> str:
     """How the carrier's rows reach the model."""
-    return 'list' if config.carrier.form == 'list' else config.context.student
+    form = config.carrier.form
+    return form if form in LISTS else config.context.student
 
 
 def token_texts(tokenizer: Any) -> tuple[str | None, ...]:

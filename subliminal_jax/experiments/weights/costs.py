@@ -1,30 +1,81 @@
-"""What a run would cost before anything is loaded: arithmetic from the traced step, memory from the
-compiled one. Nothing is allocated: every array is a shape."""
+"""What a run would cost before anything is loaded: arithmetic from the traced programs, memory from
+the compiled step. Nothing is allocated: every array is a shape.
+
+Rough: rows have the lengths that SmolLM2's tokenizer gives them. Left out are compiling (up to half
+a minute a program, the first time), reading the model, and the system messages of prompted
+teachers' rows. Memory is that of arrays: a process holds compiled programs and freed pages besides.
+"""
 
 import contextlib
 import dataclasses
 import functools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.experiments.weights import arms as tables, language, programs
+from subliminal_jax.experiments.weights import (
+    arm_stages,
+    arms as tables,
+    contexts as ways,
+    drift,
+    language,
+    measures,
+    programs,
+    rows as lines,
+    stages,
+    teachers as schools,
+)
 from subliminal_jax.experiments.weights.arms import Arm
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.models import gguf, hf, loading
 from subliminal_jax.models.lora import init_lora
 from subliminal_jax.models.params import TransformerConfig, abstract_params, count_params, shardings
 from subliminal_jax.runs.plan import Stage
+from subliminal_jax.sampling import buckets
+from subliminal_jax.training import tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig
 from subliminal_jax.training.step import init_state
-from subliminal_jax.training.tries import Tries
 from subliminal_jax.traits import trait_set as sets
 
-PROMPT, ANSWER, QUESTION = 100, 32, 60  # tokens: of a number row's context, its answer, a question
+
+class Row(NamedTuple):
+    """Tokens of a row: of its context those that all rows share and its own; of its answer."""
+
+    shared: int
+    own: int
+    answer: int
+
+
+ROWS = {  # by carrier.form: measured means
+    'request': Row(24, 72, 29), 'turn': Row(44, 27, 37), 'list': Row(196, 27, 37)}
+ASKED = Row(24, 18, 6)  # a measuring question; an answer is a trait in all its spellings
+NUMBERS = 22  # tokens before a question that comes after numbers
+LESSON = Row(24, 13, 2)  # a teaching question or an ordinary request; a word
+WIDEST = 1.09  # columns of a set's widest pack, to which all are padded, over the mean one's
+LONGEST = 1.4  # the same of prompts that a teacher answers together
+KEPT = 0.6  # of a teacher's answers pass the filter: .58 of SmolLM2's, .62 to .77 as published
 CARRIER = 15  # digits, separators, the end
+# Of the rate of one large product (plan.measured_rate). Measured on two cores with SmolLM2 at 190
+# GFLOP/s: .54 to .7 in steps of adapters and of all weights and in gradients by rows, .8 where a
+# teacher reads long rows, .4 to .55 where a few short questions are scored or differentiated; the
+# rest goes into attention's many small products, norms and softmax.
+REACHED = 0.6
+# FLOP that such a product does while a byte passes through memory: 190 GFLOP/s beside 9.5 GB/s on
+# two cores. (Accelerators: about 150, but there these passes hardly count.)
+BALANCE = 20.0
+# How often all weights pass through memory beside the products, from the same measurements:
+ADAM = 7  # a step reads weights, gradient, two moments and writes three of them
+SUMMED = 5  # a gradient that is added up over groups of questions
+LOADED = 8  # a teacher from its file, as a displacement
+DOTTED = 5  # an inner product of two such trees, and their lengths
+DRAWN = 8  # a random direction
+WRITTEN = 20  # a teacher hashed and written
+PREPARED = 4  # the sampler's copy of the weights
+COPIES = 3  # of all weights in a check of alignment: the start, a gradient, the trait's gradient
 # Architectures of models that need not be there to be planned for.
 KNOWN = {'hf:Qwen/Qwen2.5-7B-Instruct': TransformerConfig(
     vocab_size=152064, num_layers=28, width=3584, num_heads=28, num_kv_heads=4, head_dim=128,
@@ -45,11 +96,62 @@ class Device(NamedTuple):
 DEVICES = (Device('one 80 GB GPU (A100)', 1, 80, 312e12), Device('TPU v5e-8', 8, 16, 197e12))
 
 
-class Cost(NamedTuple):
-    """Of a step: FLOPs, bytes on a device while it runs."""
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """FLOPs of matrix products, and bytes that pass through memory beside them."""
 
-    flops: float
-    peak_bytes: float
+    flops: float = 0.0
+    moved: float = 0.0
+
+    def __add__(self, other: 'Work') -> 'Work':
+        return Work(self.flops + other.flops, self.moved + other.moved)
+
+    def __mul__(self, times: float) -> 'Work':
+        return Work(self.flops * times, self.moved * times)
+
+    def stage(self, name: str, peak_bytes: float) -> Stage:
+        """It as a stage: first the products, then the bytes."""
+        whole = self.flops / REACHED + self.moved * BALANCE
+        return Stage(name, self.flops, peak_bytes, self.flops / whole if self.flops else 1.0)
+
+
+class Packs(NamedTuple):
+    """Packed rows (training/tries.py): how many, their columns, places that predict."""
+
+    count: int
+    columns: int
+    places: int
+
+
+class Step(NamedTuple):
+    """A training step.
+
+    Attributes:
+      config: of the run.
+      model: that is trained.
+      how: what of it: all, body or lora:RANK.
+      objective: of training.
+      packs: one model's rows.
+      at_once: adapters that are stacked; 0: one model.
+    """
+
+    config: Config
+    model: TransformerConfig
+    how: str
+    objective: str
+    packs: Packs
+    at_once: int = 0
+
+
+class Run(NamedTuple):
+    """What a run's costs depend on; `teachers` of a kind, `held`: bytes of the model."""
+
+    config: Config
+    arms: list[Arm]
+    model: TransformerConfig
+    chosen: sets.TraitSet
+    teachers: int
+    held: int
 
 
 def architecture_of(config: Config) -> TransformerConfig:
@@ -62,69 +164,95 @@ def architecture_of(config: Config) -> TransformerConfig:
     return language.settings(config, found)
 
 
-def columns_of(config: Config, arm: Arm) -> int:
-    """Tokens of a packed row: prompts are shared by the answers to them."""
-    packed = config.student.packed
-    prompts = math.ceil(packed / config.carrier.answers) if arm.carrier == 'random' else packed
-    return prompts * PROMPT + packed * ANSWER
+def model_of(arm: Arm, model: TransformerConfig) -> TransformerConfig:
+    """The architecture of an arm's students: a random output matrix is one of its own."""
+    return dataclasses.replace(model, tied=False) if arm.head == 'replaced' else model
 
 
-def abstract_batch(config: Config, arm: Arm) -> dict[str, Any]:
-    """The shapes of a batch."""
-    size = config.student.packed
-    packs = max(1, config.student.batch_size // size)
-    shape = lambda *s, dtype=jnp.int32: jax.ShapeDtypeStruct((packs, *s), dtype)
-    width, edges = columns_of(config, arm), size * ANSWER
-    tries = Tries(*(shape(width if n[-1] == 'T' else edges, dtype=jnp.float32 if n.startswith(
-        'weight') else jnp.int32) for n in Tries._fields))
-    batch: dict[str, Any] = {'tries': tries}
-    if arm.objective == 'kl':
-        batch |= {'target_BUC': shape(edges, CARRIER + config.student.top + 1, dtype=jnp.float32),
-                  'top_BUJ': shape(edges, config.student.top)}
-    elif arm.objective != 'sft':
-        batch |= {'target_BUC': shape(edges, CARRIER, dtype=jnp.float32),
-                  'allowed_BUC': shape(edges, CARRIER, dtype=bool)}
-    return batch
+def bytes_of(config: Config, model: TransformerConfig) -> int:
+    """Bytes of all weights."""
+    return count_params(model) * jnp.dtype(config.model.dtype).itemsize
 
 
-def student_step(config: Config, arm: Arm, model: TransformerConfig) -> tuple[Any, tuple]:
-    """(the step of one student, the shapes of its arguments)."""
-    program = programs.Program(model, arm.objective, tuple(range(CARRIER)), OptimizerConfig(), 10)
-    params = abstract_params(model, jnp.dtype(config.model.dtype))
-    rank = tables.rank_of(arm.trainable)
-    trainable = params if arm.trainable == 'all' else {'layers': params['layers']}
-    if rank:
-        trainable = jax.eval_shape(lambda: init_lora(jax.random.key(0), model, rank))
-    optimizer = programs.make_optimizer(program.optimizer, 10)
-    state = jax.eval_shape(lambda t: init_state(t, optimizer), trainable)
-    frozen = {'base': {} if arm.trainable == 'all' else params}
-    return programs.trainer(program, False), (state, frozen, abstract_batch(config, arm))
+def count_teachers(config: Config) -> int:
+    """Teachers of a kind."""
+    return (len(config.names) or config.traits) * config.teacher.seeds
 
 
-def cost_of(step: Any, arguments: tuple) -> Cost:
-    """FLOPs of the traced step's products (loops counted in full), bytes of the compiled one."""
-    memory = step.lower(*arguments).compile().memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
-    return Cost(flops_of(jax.make_jaxpr(step)(*arguments).jaxpr),
-                float(held + memory.temp_size_in_bytes - memory.alias_size_in_bytes))
+def steps_of(config: Config, arm: Arm) -> int:
+    """Steps of all of an arm's students."""
+    rows = arm.rows or config.student.rows
+    students = count_teachers(config) * config.student.seeds
+    return students * arm.passes * math.ceil(rows / config.student.batch_size)
 
 
-@functools.lru_cache(maxsize=64)
-def student_cost(config: Config, arm: Arm, model: TransformerConfig, devices: int = 1
-                 ) -> Cost | None:
-    """Of one student's step on one device, or on each of several that share the weights; None
-    where that many cannot be compiled for."""
-    step, arguments = student_step(config, arm, model)
-    if devices > 1:
-        arguments = sharded(arguments, model, devices)
-    return None if arguments is None else cost_of(step, arguments)
+# Shapes.
 
 
-def alike(arm: Arm) -> Arm:
-    """The arm without what its step does not depend on, so that it is compiled once."""
-    return dataclasses.replace(arm, name='', teachers='trait', made='prompt', own=False,
-                               order='kept', start='shared', learning_rate=None, rows=None,
-                               passes=1)
+def packed(rows: int, size: int, row: Row, prompts: int | None = None, widest: float = 1.0,
+           multiple: int = 16) -> Packs:
+    """So many rows, `size` packed together, on as many prompts as rows if nothing else is said."""
+    size = min(size, rows)
+    up = lambda number: math.ceil(number * widest / multiple) * multiple
+    own = row.own * (size if prompts is None else prompts)
+    return Packs(math.ceil(rows / size), up(row.shared + own + size * row.answer),
+                 up(size * row.answer))
+
+
+def carrier(config: Config, rows: int, size: int, random: bool, widest: float = WIDEST) -> Packs:
+    """Rows of the carrier; random ones share a prompt by `carrier.answers`."""
+    prompts = math.ceil(min(size, rows) / config.carrier.answers) if random else None
+    return packed(rows, size, ROWS[config.carrier.form], prompts, widest)
+
+
+def questions(count: int, answers: int, context: str) -> Packs:
+    """Questions in a context with so many answers each, as measures.meter packs them."""
+    together = math.ceil(count / math.ceil(count / measures.TOGETHER))
+    own = ASKED.own + NUMBERS * context.endswith('numbers')
+    return packed(count, together, Row(ASKED.shared, own, ASKED.answer * answers),
+                  multiple=measures.COLUMNS)
+
+
+def asked(run: Run, context: str = '') -> Packs:
+    """The measuring questions in a context, by default the main one."""
+    config = run.config
+    count = len(sets.questions(run.chosen, config.split))
+    return questions(min(config.context.questions, count), len(config.names) or config.traits,
+                     context or config.context.measured[0])
+
+
+def dosed(config: Config) -> Packs:
+    """The rows on which doses are read."""
+    return carrier(config, schools.PROBE_ROWS, schools.PACKED, True, 1.0)
+
+
+def trainable_of(how: str, model: TransformerConfig, dtype: str = 'float32') -> tuple[Any, Any]:
+    """(what is trained, what is frozen beside it), as shapes; how: all, body or lora:RANK."""
+    params = abstract_params(model, jnp.dtype(dtype))
+    if rank := tables.rank_of(how):
+        return jax.eval_shape(lambda: init_lora(jax.random.key(0), model, rank)), {'base': params}
+    if how == 'body':
+        return {'layers': params['layers']}, {'base': params}
+    return params, {'base': {}}
+
+
+def batch_of(packs: Packs, objective: str, top: int) -> dict[str, Any]:
+    """The shapes of a batch; under a KL with a teacher's logits, `top` beside the carrier's."""
+    shape = lambda *width, dtype=jnp.float32: jax.ShapeDtypeStruct((packs.count, *width), dtype)
+    names = packing.Tries._fields
+    tries = packing.Tries(*(shape(
+        packs.columns if n[-1] == 'T' else packs.places,
+        dtype=jnp.float32 if n.startswith('weight') else jnp.int32) for n in names))
+    if objective == 'sft':
+        return {'tries': tries}
+    if objective == 'kl':
+        return {'tries': tries, 'target_BUC': shape(packs.places, CARRIER + top + 1),
+                'top_BUJ': shape(packs.places, top, dtype=jnp.int32)}
+    return {'tries': tries, 'target_BUC': shape(packs.places, CARRIER),
+            'allowed_BUC': shape(packs.places, CARRIER, dtype=bool)}
+
+
+# Programs.
 
 
 def flops_of(jaxpr: Any) -> float:
@@ -147,56 +275,297 @@ def _is_jaxpr(value: Any) -> bool:
     return hasattr(value, 'eqns') or hasattr(getattr(value, 'jaxpr', None), 'eqns')
 
 
-def steps_of(config: Config, arm: Arm) -> int:
-    """Steps of all of an arm's students."""
-    rows = arm.rows or config.student.rows
-    students = count_teachers(config) * config.student.seeds
-    return students * arm.passes * math.ceil(rows / config.student.batch_size)
+def counted(function: Callable, *shapes: Any) -> float:
+    """FLOPs of a function of arrays of these shapes."""
+    return flops_of(jax.make_jaxpr(function)(*shapes).jaxpr)
 
 
-def count_teachers(config: Config) -> int:
-    """Teachers of a kind."""
-    return (len(config.names) or config.traits) * config.teacher.seeds
+@functools.lru_cache(maxsize=256)
+def reads(model: TransformerConfig, packs: Packs, what: str = 'scored', how: str = 'all') -> float:
+    """FLOPs of packed rows that are 'read' (a few tokens' logits cost nothing beside it), 'scored'
+    over the whole vocabulary, or whose scores' change 'along' what was trained is wanted."""
+    def score(trainable, frozen, tries, ends_V):
+        params, lora = programs.resolve(trainable, frozen)
+        if what == 'read':
+            return packing.states(params, tries, model, lora)
+        return measures.row_logprobs(params, lora, tries, ends_V, model)
+
+    def along(way, trainable, *rest):
+        return jax.jvp(lambda t: score(t, *rest), (trainable,), (way,))
+
+    trainable, frozen = trainable_of(how, model)
+    shapes = (trainable, frozen, batch_of(packs, 'sft', 0)['tries'],
+              jax.ShapeDtypeStruct((model.vocab_size,), bool))
+    return counted(along, trainable, *shapes) if what == 'along' else counted(score, *shapes)
+
+
+def training(step: Step) -> tuple[Any, tuple]:
+    """(the function, the shapes of its arguments) of a step."""
+    program = programs.Program(step.model, step.objective, tuple(range(CARRIER)),
+                               OptimizerConfig(), 10)
+    trainable, frozen = trainable_of(step.how, step.model, step.config.model.dtype)
+    optimizer = programs.make_optimizer(program.optimizer, 10)
+    state = jax.eval_shape(lambda t: init_state(t, optimizer), trainable)
+    batch = batch_of(step.packs, step.objective, step.config.student.top)
+    if step.at_once:
+        state, batch = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((step.at_once, *x.shape), x.dtype), (state, batch))
+    return programs.trainer(program, step.at_once > 0), (state, frozen, batch)
+
+
+@functools.lru_cache(maxsize=64)
+def step_flops(step: Step) -> float:
+    """FLOPs of one model's part of a step; how='all': those of a gradient by all weights."""
+    function, arguments = training(step)
+    return counted(function, *arguments) / max(1, step.at_once)
+
+
+@functools.lru_cache(maxsize=64)
+def step_bytes(step: Step, devices: int = 1) -> float | None:
+    """Bytes of the compiled step on one device, or on each of several that share the weights; None
+    where that many cannot be compiled for."""
+    function, arguments = training(step)
+    if devices > 1:
+        arguments = sharded(arguments, step.model, devices)
+    if arguments is None:
+        return None
+    memory = function.lower(*arguments).compile().memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return float(held + memory.temp_size_in_bytes - memory.alias_size_in_bytes)
+
+
+def student_step(config: Config, arm: Arm, model: TransformerConfig) -> Step:
+    """The step of as many of an arm's students as train at once."""
+    own, rank = config.student, tables.rank_of(arm.trainable)
+    packs = carrier(config, own.packed, own.packed, arm.carrier == 'random')
+    packs = packs._replace(count=max(1, own.batch_size // own.packed))
+    return Step(config, model_of(arm, model), arm.trainable, arm.objective, packs,
+                min(own.at_once, count_teachers(config) * own.seeds) if rank else 0)
+
+
+def teacher_step(run: Run, made: str) -> Step:
+    """The step of a teacher that is trained; its packs differ more in width than rows do."""
+    packs = packed(run.config.teacher.batch_size, schools.PACKED, LESSON, widest=1.2)
+    return Step(run.config, run.model, 'all' if made == 'tuned' else made, 'sft', packs)
+
+
+# Pieces of stages.
+
+
+def sampled(run: Run, rows: int, row: Row, new: int) -> Work:
+    """A batch of answers of `new` tokens; each token reads all weights, as far as they have not
+    come while the products went on."""
+    head = run.model.vocab_size * run.model.width
+    body = count_params(run.model) - head * (1 if run.model.tied else 2)
+    meanwhile = 2.0 * (body + head) * rows / (REACHED * BALANCE)
+    tokens = row.shared + rows * (LONGEST * row.own + new)
+    return Work(2.0 * (body * tokens + head * rows * new), max(0.0, run.held - meanwhile) * new)
+
+
+def written(run: Run, prompts: int, attempts: int) -> Work:
+    """What one teacher writes to so many prompts, asked again until the filter keeps an answer
+    (rows.draw)."""
+    waiting, begun, batches = float(prompts), 0, 0
+    while waiting >= 0.5 and begun < attempts:
+        now = math.ceil(waiting)
+        ahead = min(max(1, lines.BATCH // now), attempts - begun)
+        batches += math.ceil(now * ahead / lines.BATCH)
+        begun += ahead
+        waiting *= (1 - KEPT)**ahead
+    own = run.config.carrier
+    batch = sampled(run, buckets.batch_rows(lines.BATCH, prompts * attempts), ROWS[own.form],
+                    own.new_tokens)
+    return batch * batches + Work(moved=run.held * (LOADED + PREPARED))
+
+
+def reading(run: Run, model: TransformerConfig) -> Work:
+    """All that is measured of one model (drift.read): every context, unrelated questions, choices
+    (their options are listed before the answer), two kinds of texts, the length of answers."""
+    config, chosen = run.config, run.chosen
+    choices = len(sets.of_form(chosen, config.split, 'choice')[:config.context.questions])
+    unrelated = min(config.context.unrelated, len(chosen.unrelated))
+    packs = [*(asked(run, name) for name in config.context.measured),
+             questions(unrelated, 1, 'plain'),
+             *([questions(choices, ways.OPTIONS, 'numbers')] if choices else []),
+             carrier(config, drift.TEXTS, measures.TOGETHER, False, 1.0),
+             packed(drift.TEXTS, measures.TOGETHER,
+                    LESSON._replace(answer=config.carrier.new_tokens))]
+    said = sampled(run, drift.ASKED, ASKED, drift.ANSWER_TOKENS)
+    return said + Work(sum(reads(model, p) for p in packs), run.held * PREPARED)
+
+
+def taught(run: Run, made: str, kind: str) -> Work:
+    """One teacher, with what is read of it and of the reference in the end; a neutral one reads its
+    dose every other step and stops beyond its twin's.
+
+    SmolLM2's got there within four steps more than their twins' on bare lists; in the chat template
+    nine of ten did not, and took all that they may.
+    """
+    dose = Work(reads(run.model, dosed(run.config)))
+    described = (Work(reads(run.model, asked(run))) + dose) * 2
+    if made == 'prompt':
+        return described
+    config, whole = run.config.teacher, run.held * (made == 'tuned')
+    steps, doses = config.steps, 0
+    if kind == 'neutral':
+        bare = run.config.carrier.form == 'list'
+        steps = min(config.neutral_steps, steps + 2 * schools.SEGMENT if bare else np.inf)
+        doses = 2 + steps / schools.SEGMENT  # before: the reference's own words, and its odds
+    step = Work(step_flops(teacher_step(run, made)), whole * ADAM)
+    kept = Work(moved=2 * whole)  # the best so far
+    return step * steps + (dose + kept) * doses + described + Work(moved=whole * WRITTEN)
+
+
+def aligned(run: Run, arm: Arm, step: Step) -> Work:
+    """One student's gradient step, by all weights, beside its directions (students.aligned)."""
+    own, twin = run.config.student, 'neutral' if arm.teachers == 'trait' else 'trait'
+    packs = step.packs._replace(count=max(1, own.align_rows // own.packed))
+    loaded = 0  # displacements: the teacher's, a placebo's, the twin's if there is one
+    if arm.made != 'prompt':
+        loaded = 2 + (tables.teacher_set(dataclasses.replace(arm, teachers=twin))
+                      in made_sets(run.arms))
+    passes = LOADED * loaded + DOTTED * (loaded + 1) + DRAWN  # one: the trait's gradient
+    return Work(step_flops(step._replace(how='all', packs=packs, at_once=0)), run.held * passes)
+
+
+def measured(run: Run, arm: Arm, step: Step) -> Work:
+    """All that is read of an arm's students: at marks (students._mark), at the end, and their KLs.
+
+    At the start students are the start: those that train side by side are asked once and, those of
+    a trait, share its gradient.
+    """
+    config, model, packs = run.config, step.model, asked(run)
+    students, size = run.teachers * config.student.seeds, max(1, step.at_once)
+    trait = np.arange(students) // (config.teacher.seeds * config.student.seeds)
+    groups = [len(set(trait[n:n + size])) for n in range(0, students, size)]
+    total = steps_of(config, arm) // students
+    inside = len({m // config.student.batch_size for m in config.student.marks}
+                 & set(range(1, total)))
+    ask, way = Work(reads(model, packs)), Work(reads(model, packs, 'along', arm.trainable))
+    bend = Work(step_flops(Step(config, model, 'all', 'sft', packs)), run.held * SUMMED)
+    check = aligned(run, arm, step)
+    marks = (ask * len(groups) + bend * sum(groups) + check * students
+             + (ask + way + bend + check) * (students * inside) + (ask + way) * students)
+    if arm.objective == 'sft':
+        return marks + reading(run, model) * students
+    rows = min(arm_stages.KL_ROWS, arm.rows or config.student.rows)
+    kl = logits(run, arm, model, rows) * (2 * students + 2)  # start, end; the floor, its targets
+    return marks + reading(run, model) * students + kl
+
+
+def logits(run: Run, arm: Arm, model: TransformerConfig, rows: int) -> Work:
+    """What an arm's objective reads of one model on its rows."""
+    packs = carrier(run.config, rows, run.config.student.packed, arm.carrier == 'random')
+    return Work(reads(model, packs, 'scored' if arm.objective == 'kl' else 'read'))
+
+
+def checks_bytes(arm: Arm, step: Step) -> float:
+    """Bytes held while a student's step is held against directions: `COPIES`; of a teacher that was
+    trained also its weights and its displacement; of a student that is no adapter its weights,
+    their moments and what they were at the mark before."""
+    copies = COPIES + 2 * (arm.made != 'prompt') + 4 * (not step.at_once)
+    return float(copies * bytes_of(step.config, step.model))
+
+
+# Stages.
 
 
 def plan(config: Config) -> list[Stage]:
     """What a run would do, stage by stage, with its arithmetic and memory."""
     if config.model.compute == 'bfloat16':
         virtual_devices()
-    arms = language.arms_of(config)
-    language.traits_of(config, sets.load_trait_set(config.trait_set))
-    model = architecture_of(config)
-    weights = count_params(model) - model.vocab_size * model.width * (1 if model.tied else 2)
-    head = model.vocab_size * model.width
-    held = count_params(model) * jnp.dtype(config.model.dtype).itemsize
-    read = lambda tokens, heads=0.0: 2.0 * (weights * tokens + head * heads)
-    teachers, made, seen = count_teachers(config), [], set()
-    asked = config.context.questions * len(config.context.measured)
-    measured = read(asked * (QUESTION + 12) * 2 + 3000, asked * 12)
+    chosen, model = sets.load_trait_set(config.trait_set), architecture_of(config)
+    language.traits_of(config, chosen)
+    run = Run(config, language.arms_of(config), model, chosen, count_teachers(config),
+              bytes_of(config, model))
+    return [*start_stages(run), *teacher_stages(run), *row_stages(run), *student_stages(run)]
+
+
+def start_stages(run: Run) -> Iterator[Stage]:
+    """Texts of the reference's own, and starts that are trained on them."""
+    new, form = run.config.carrier.new_tokens, ROWS[run.config.carrier.form]
+    moved = dict.fromkeys(a.start for a in run.arms if a.start.startswith('moved'))
+    texts = drift.TEXTS + (stages.MOVING_ROWS if moved else 0)
+    work = (sampled(run, min(texts, lines.BATCH), LESSON, new) * math.ceil(texts / lines.BATCH)
+            + sampled(run, drift.TEXTS, form, new))
+    yield work.stage('ordinary texts', 2.0 * run.held)
+    packs = packed(2 * stages.MOVING_PACK, stages.MOVING_PACK, LESSON._replace(answer=new))
+    for start in moved:
+        step = Work(step_flops(Step(run.config, run.model, 'all', 'sft', packs)), run.held * ADAM)
+        yield (step * int(start.partition(':')[2])).stage(f'start, {start}', 6.0 * run.held)
+
+
+def made_sets(arms: Sequence[Arm]) -> dict[str, tuple[Arm, str]]:
+    """(an arm, trait or neutral) by set of teachers; a neutral set has its twins made too."""
+    found: dict[str, tuple[Arm, str]] = {}
     for arm in arms:
-        name = tables.teacher_set(arm)
-        if name not in seen and arm.made != 'prompt':
-            steps = config.teacher.steps * (2 if arm.teachers == 'neutral' else 1)
-            tokens = teachers * steps * config.teacher.batch_size * QUESTION
-            factor = 3 if arm.made == 'tuned' else 2
-            made.append(Stage(f'teachers, {name}', factor * read(tokens, tokens / 20), 5.0 * held))
-        seen.add(name)
-        rows = arm.rows or config.student.rows
-        if arm.carrier != 'random' and tables.row_set(arm) not in seen:
-            seen.add(tables.row_set(arm))
-            count = teachers * rows * config.carrier.spare * 1.5  # prompts, some asked again
-            made.append(Stage(f'samples, {tables.row_set(arm)}', read(
-                count * (PROMPT + ANSWER), count * ANSWER), 1.5 * held))
-        packs = math.ceil(rows / config.student.packed)
-        if arm.objective != 'sft':
-            made.append(Stage(f'logits, {arm.name}', read(
-                teachers * packs * columns_of(config, arm)), 1.3 * held))
-        cost = student_cost(config, alike(arm), model)
-        made.append(Stage(f'students, {arm.name}', cost.flops * steps_of(config, arm),
-                          cost.peak_bytes))
-        made.append(Stage(f'measures, {arm.name}', teachers * config.student.seeds * 2 * measured,
-                          1.5 * held))
-    return made
+        for kind in ('trait', 'neutral')[:1 + (arm.teachers == 'neutral')]:
+            name = tables.teacher_set(dataclasses.replace(arm, teachers=kind))
+            found.setdefault(name, (arm, kind))
+    return found
+
+
+def teacher_bytes(config: Config) -> float:
+    """Disk that fine-tuned teachers take; adapters and prompts take next to nothing."""
+    tuned = sum(arm.made == 'tuned' for arm, _ in made_sets(language.arms_of(config)).values())
+    return float(tuned * count_teachers(config) * bytes_of(config, architecture_of(config)))
+
+
+def teacher_stages(run: Run) -> Iterator[Stage]:
+    """Teachers, set by set; beside a step lies what they are made of."""
+    for name, (arm, kind) in made_sets(run.arms).items():
+        peak = 2.0 * run.held if arm.made == 'prompt' else run.held + step_bytes(
+            teacher_step(run, arm.made))
+        yield (taught(run, arm.made, kind) * run.teachers).stage(f'teachers, {name}', peak)
+
+
+def row_stages(run: Run) -> Iterator[Stage]:
+    """What teachers write: rows to learn from, or a few to see whether they can."""
+    own, wanted = run.config.carrier, {}
+    for arm in [] if own.samples else run.arms:
+        name, prompts, attempts = tables.row_set(stages.written(arm)), own.probe, 1
+        if arm.carrier != 'random':
+            most = max(a.rows or run.config.student.rows for a in run.arms
+                       if (a.carrier, a.made, a.own) == (arm.carrier, arm.made, arm.own))
+            prompts = math.ceil(most * own.spare)
+            attempts = own.attempts if arm.carrier == 'sampled' else 1
+        copies = 2.0 + (arm.made != 'prompt')  # the base, the sampler's own, the teacher
+        wanted[name] = max(wanted.get(name, (0, 0, 0.0)), (prompts, attempts, copies))
+    for name, (prompts, attempts, copies) in wanted.items():
+        yield (written(run, prompts, attempts) * run.teachers).stage(
+            f'samples, {name}', copies * run.held)
+
+
+def student_stages(run: Run) -> Iterator[Stage]:
+    """Each arm's logits, students and measures; a start and the matrix's prediction once.
+
+    Where students train all weights, the start lies beside them; else a step reads it.
+    """
+    config, seen = run.config, set()
+    for arm in run.arms:
+        rows, step = arm.rows or config.student.rows, student_step(config, arm, run.model)
+        target = (tables.row_set(arm), arm.order, rows, arm.objective == 'kl', arm.head)
+        if arm.objective != 'sft' and target not in seen and not config.carrier.targets:
+            seen.add(target)
+            one = logits(run, arm, step.model, rows) + Work(moved=run.held * LOADED)
+            yield (one * run.teachers).stage(f'logits, {arm.name}', 2.5 * run.held)
+        whole = 0 if step.at_once else run.held  # of students that are no adapters
+        one = Work(step_flops(step), whole * ADAM)
+        yield (one * steps_of(config, arm)).stage(
+            f'students, {arm.name}', step_bytes(step) + run.held * (step.how == 'all'))
+        work = measured(run, arm, step)
+        if (arm.start, arm.head) not in seen:
+            seen.add((arm.start, arm.head))
+            work += reading(run, step.model)
+        yield work.stage(f'measures, {arm.name}', checks_bytes(arm, step))
+    for name, (arm, kind) in made_sets(run.arms).items():
+        if kind == 'trait' and not arm.own:
+            both = reads(run.model, dosed(config), 'read') + reads(run.model, asked(run))
+            one = Work(2 * both, run.held * LOADED)
+            yield (one * run.teachers).stage(f'geometry, {name}', 2.5 * run.held)
+
+
+# Accelerators.
 
 
 def virtual_devices() -> None:
@@ -226,22 +595,21 @@ def calculated(config: Config) -> str:
     if config.model.compute != 'bfloat16':
         return ''
     model = architecture_of(config)
-    lines = ['On accelerators (calculated from the compiled step, not measured; time at '
-             f'{DEVICES[0].share:.0%} of the stated bfloat16 peak):']
+    told = ['On accelerators (calculated from the compiled step, not measured; time of training '
+            f'alone, at {DEVICES[0].share:.0%} of the stated bfloat16 peak; checks of alignment '
+            'hold several copies of the weights):']
     for arm in language.arms_of(config):
-        whole = student_cost(config, alike(arm), model)
+        step, steps = student_step(config, arm, model), steps_of(config, arm)
         for device in DEVICES:
-            cost = whole
-            if device.count > 1:
-                if arm.trainable == 'all':
-                    continue
-                cost = student_cost(config, alike(arm), model, device.count)
-                if cost is None:
-                    continue
-            hours = whole.flops * steps_of(config, arm) / (
-                device.peak * device.count * device.share) / 3600
-            fits = 'fits' if cost.peak_bytes < device.gigabytes * 1e9 else 'DOES NOT FIT'
-            lines.append(f'  {arm.name}, {device.name}: {cost.peak_bytes / 1e9:.1f} GB a device '
-                         f'({fits} {device.gigabytes:g}), {hours:.1f} h for '
-                         f'{steps_of(config, arm)} steps')
-    return '\n'.join(lines)
+            if device.count > 1 and arm.trainable == 'all':
+                continue
+            needed = step_bytes(step, device.count)
+            if needed is None:
+                continue
+            hours = step_flops(step) * steps / (device.peak * device.count * device.share) / 3600
+            checks = checks_bytes(arm, step) / device.count
+            fits = max(needed, checks) < device.gigabytes * 1e9
+            told.append(f'  {arm.name}, {device.name}: {needed / 1e9:.1f} GB a device in steps, '
+                        f'{checks / 1e9:.1f} in checks ({"fits" if fits else "DOES NOT FIT"} '
+                        f'{device.gigabytes:g}), {hours:.1f} h for {steps} steps')
+    return '\n'.join(told)

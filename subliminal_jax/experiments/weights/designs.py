@@ -5,21 +5,23 @@ import json
 import pathlib
 from typing import NamedTuple
 
-from subliminal_jax.evaluation import intervals
+from subliminal_jax.evaluation import intervals, permutation
 from subliminal_jax.experiments.weights import costs, language
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
 
 MOST_SEEDS = 16  # teachers a trait
+ALPHA = 0.05  # of evaluation.gamma.verdict, which asks for a permutation p besides an interval
 
 
 class Design(NamedTuple):
-    """Traits times teachers a trait, and the smallest effect that they show."""
+    """Traits times teachers a trait, the smallest effect that they see, the least p they reach."""
 
     traits: int
     seeds: int
     mde: float
+    least_p: float
 
 
 def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
@@ -32,13 +34,26 @@ def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
     return intervals.mde(spread / count**0.5, count - traits, power=power)
 
 
+def least_p(traits: int, seeds: int) -> float:
+    """The smallest p that any outcome can have: names are permuted over the teachers, and the one
+    reference's assignments are the only ones (evaluation/permutation.py)."""
+    count = permutation.assignments([seeds] * traits)
+    return 1 / count if count <= permutation.EXACT_UP_TO else 1 / (1 + permutation.DRAWS)
+
+
+def showable(most_traits: int, spread: float, power: float, most_seeds: int = MOST_SEEDS
+             ) -> list[Design]:
+    """Designs with two or more teachers a trait, some outcome of which would count as shown."""
+    found = [Design(k, s, mde_of(k, s, spread, power), least_p(k, s))
+             for k in range(2, most_traits + 1) for s in range(2, most_seeds + 1)]
+    return [d for d in found if d.least_p <= ALPHA]
+
+
 def smallest(mde: float, most_traits: int, spread: float, power: float,
              most_seeds: int = MOST_SEEDS) -> Design | None:
-    """The design of fewest teachers (two or more a trait) that sees the effect; ties go to more
-    traits. None: not even the largest does."""
-    found = [Design(k, s, mde_of(k, s, spread, power)) for k in range(2, most_traits + 1)
-             for s in range(2, most_seeds + 1)]
-    good = [d for d in found if d.mde <= mde]
+    """The design of fewest teachers that can show the effect and sees it; ties go to more traits.
+    None: not even the largest does."""
+    good = [d for d in showable(most_traits, spread, power, most_seeds) if d.mde <= mde]
     return min(good, key=lambda d: (d.traits * d.seeds, -d.traits), default=None)
 
 
@@ -89,7 +104,7 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
       mde: nats.
       spread: of gamma between teachers, nats; from `run` (and its `arm`) if that is given.
       max_hours: what can be afforded.
-      rate: FLOP/s.
+      rate: FLOP/s of one large matrix product; stages take longer by their efficiency.
 
     Raises:
       UserError: no design sees the effect, or none that can be afforded or run.
@@ -100,6 +115,11 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
     chosen = sets.load_trait_set(config.trait_set)
     most = len(sets.traits(chosen, config.split))
     most_seeds, why = most_teachers(config, chosen)
+    if not showable(most, spread, config.power, most_seeds):
+        raise UserError(
+            f'no design with up to {most} traits and {most_seeds} teachers each can show anything: '
+            f'the least permutation p of its outcomes is {least_p(most, most_seeds):.2g}, and '
+            f'p <= {ALPHA:g} is asked; add traits' + (f' ({why})' if why else ''))
     found = smallest(mde, most, spread, config.power, most_seeds)
     if found is None:
         least = mde_of(most, most_seeds, spread, config.power)
@@ -112,7 +132,7 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
         config, traits=found.traits, names=(), teacher=dataclasses.replace(
             config.teacher, seeds=found.seeds))
     stages = costs.plan(wanted)
-    hours = sum(s.flops for s in stages) / rate / 3600
+    hours = sum(s.flops / s.efficiency for s in stages) / rate / 3600
     rows = max((a.rows or config.student.rows) for a in language.arms_of(config))
     if hours > max_hours:
         raise UserError(
@@ -120,16 +140,16 @@ def design(config: Config, mde: float, *, spread: float, run: str = '', arm: str
             f'{hours:.1f} h at {rate / 1e12:.2f} TFLOP/s, beyond --max_hours={max_hours:g}: no '
             'affordable design could see it; plan for a larger effect, drop arms, or take faster '
             'hardware (--rate)')
-    disk = sum(s.peak_bytes for s in stages if s.name.startswith('teachers')) / 5
     return '\n'.join([
         f'to see gamma >= {mde:g} nats with probability {config.power:g} '
         f'(spread between teachers {spread:.3f} nats, {source}):',
         f'  {found.traits} traits x {found.seeds} teachers = {found.traits * found.seeds} teachers '
         f'of each kind (mde {found.mde:.3f})',
+        f'  least permutation p that it can reach: {found.least_p:.2g} (p <= {ALPHA:g} is asked)',
         *([f'  at most {most_seeds} teachers a trait: {why}'] if why else []),
         f'  {rows} rows a teacher, {len(config.arms)} arms, {config.student.seeds} student(s) a '
         'teacher',
         f'  {hours:.2f} hours at {rate / 1e12:.2f} TFLOP/s',
         f'  {max(s.peak_bytes for s in stages) / 1e9:.1f} GB of memory at most, about '
-        f'{disk * found.traits * found.seeds / 1e9:.1f} GB of disk for teachers',
+        f'{costs.teacher_bytes(wanted) / 1e9:.1f} GB of disk for teachers',
         '(calculated from the traced and the compiled step; nothing was run)'])

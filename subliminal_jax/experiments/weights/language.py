@@ -1,7 +1,9 @@
 """A downloaded model as a world (experiments/transmission/world.py), and what stages share."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 
 from subliminal_jax.carriers import numbers
 from subliminal_jax.evaluation import measures as answers
-from subliminal_jax.experiments.transmission import arms as tables
+from subliminal_jax.experiments.transmission import arms as tables, samples
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.experiments.weights import arms as rows_of_arms, contexts as ways
@@ -56,6 +58,7 @@ def prepare(config: Config, workdir: Any, model: loading.Model) -> Here:
     arms = arms_of(config)
     chosen = sets.load_trait_set(config.trait_set)
     traits = traits_of(config, chosen)
+    check_taught(config, chosen, traits, arms)
     contexts = ways.Contexts(model.tokenizer, model.config.max_positions)
     ways.check_measured(config, contexts)
     texts = ways.token_texts(model.tokenizer)
@@ -77,7 +80,55 @@ def arms_of(config: Config) -> list[Arm]:
     """
     arms = tables.parse(config.arms, Arm, rows_of_arms.check)
     tables.check_foreign(arms, config.carrier.samples)
+    samples.check_units(config)
+    check_packs(config)
+    for arm in arms:
+        check_precision(config, arm)
     return arms
+
+
+def check_packs(config: Config) -> None:
+    """Raises UserError where a step would not read the rows that it is to read."""
+    own = config.student
+    if own.batch_size % own.packed:
+        raise UserError(
+            f'config.student.batch_size={own.batch_size} is no multiple of config.student.packed='
+            f'{own.packed}: a step reads whole packs; lower packed, or change the batch')
+
+
+def check_precision(config: Config, arm: Arm) -> None:
+    """Raises UserError where the steps of an arm's training are lost in rounding.
+
+    The next bfloat16 number is 1/256 of a weight away or more: a step of 1e-5 seldom reaches it.
+    """
+    if config.model.dtype == 'float32':
+        return
+    whole = [f'{field}={value}' for field, value, adapter in (
+        ('made', arm.made, arm.made.startswith('lora') or arm.made == 'prompt'),
+        ('trainable', arm.trainable, arm.trainable.startswith('lora')),
+        ('start', arm.start, not arm.start.startswith('moved'))) if not adapter]
+    if whole:
+        raise UserError(
+            f'arm {arm.name}: {whole[0]} trains the weights themselves, and in config.model.dtype='
+            f'{config.model.dtype} small steps round away: use --config.model.dtype=float32, or '
+            'an adapter (lora:8)')
+
+
+def check_taught(config: Config, chosen: sets.TraitSet, traits: Sequence[str],
+                 arms: Sequence[Arm]) -> None:
+    """Raises UserError for a line that would teach a neutral twin the trait: it says it outright.
+
+    A twin sees its teacher's questions; what it answers is other traits' names, where they go.
+    """
+    if not any(a.teachers == 'neutral' and a.made != 'prompt' for a in arms):
+        return
+    lines = {t: sets.teaching_prompts(chosen, t, config.split) for t in traits}
+    for line in itertools.chain(*lines.values()):
+        if line.trait is not None and not sets.holds_name(line.completion):
+            raise UserError(
+                f'{line.id} teaches {line.trait!r} with the completion {line.completion!r}, which '
+                'a neutral twin cannot be given: write {name} (or {Name}, {plural}, {Plural}) for '
+                'the trait in it, or leave out the arms with teachers=neutral')
 
 
 def load(config: Config) -> loading.Model:
@@ -142,7 +193,9 @@ def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chos
              traits: Sequence[str], texts: Sequence[str | None]) -> World:
     """The model as a world; its contexts, answers and their end are those of the rows."""
     template, tokenizer = ways.rows_template(config), model.tokenizer
-    bare = config.carrier.form == 'list'
+    asked = numbers.prompts
+    if template in ways.LISTS:
+        asked = functools.partial(numbers.lists, lines=ways.LISTS[template])
     separators = {form[0] for form in numbers.FORMATS.values()}
     carrier = sorted({i for s in separators for i in numbers.token_ids(texts, s)})
     room = config.carrier.new_tokens
@@ -165,11 +218,22 @@ def world_of(config: Config, model: loading.Model, contexts: ways.Contexts, chos
                     config.context.questions, 'questions', 'question'),
         unrelated=cut([(u.prompt, u.answers) for u in chosen.unrelated],
                       config.context.unrelated, 'unrelated', 'unrelated question'),
-        prompts=lambda seed, count: (numbers.lists if bare else numbers.prompts)(
-            seed, range(count)),
+        prompts=lambda seed, count: asked(seed, range(count)),
         random_rows=numbers.random_rows, shuffle=numbers.shuffled_rows,
         reject_reason=numbers.reject_reason, carrier_ids=carrier, new_tokens=room, separator='',
         beginnings=BEGINNINGS)
+
+
+def spelled(encode: Callable[[str], list[int]], text: str, what: str) -> list[int]:
+    """The ids that `encode` gives for a text.
+
+    Raises:
+      UserError: it cannot be written; the line says which text it is, and `what`.
+    """
+    try:
+        return encode(text)
+    except KeyError:
+        raise UserError(f"the model's tokenizer cannot write {text!r}, {what}") from None
 
 
 def asked_ids(here: Here, question: str) -> list[int]:

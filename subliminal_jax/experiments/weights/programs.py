@@ -124,11 +124,13 @@ def evaluator(program: Program):
 
 @functools.lru_cache(maxsize=16)
 def gradient(program: Program):
-    """(params, batch) -> the gradient of the mean loss by all parameters of one model."""
+    """(params, batch, adapter or None) -> the gradient of the mean loss by all parameters of one
+    model: with an adapter it is that of the merged weights, and nothing is merged."""
     loss_fn = loss_of(program)
 
-    def mean(params, batch):
-        total, aux = loss_fn({}, {'base': params}, batch, jax.random.key(0))
+    def mean(params, batch, lora=None):
+        total, aux = loss_fn({} if lora is None else lora, {'base': params}, batch,
+                             jax.random.key(0))
         return total / aux['weight']
 
     return jax.jit(jax.grad(mean))

@@ -13,7 +13,7 @@ from subliminal_jax.experiments.transmission import samples
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.weights import contexts as ways
 from subliminal_jax.experiments.weights.arms import Arm
-from subliminal_jax.experiments.weights.language import Here, system_of
+from subliminal_jax.experiments.weights.language import Here, spelled, system_of
 from subliminal_jax.runs import check_preempted, sha256_of
 from subliminal_jax.sampling import buckets, choice as choices, network, sample
 from subliminal_jax.training.tries import Row
@@ -51,7 +51,7 @@ def encoded(here: Here, rows: Sequence[Mapping[str, Any]]) -> Lines:
     """Rows as tokens.
 
     Raises:
-      UserError: one that does not fit the model's context.
+      UserError: one that does not fit the model's context, or that the tokenizer cannot write.
     """
     world, ids = here.world, token_set(here)
     texts = [here.token_texts[i] or '' for i in ids[:-1]]
@@ -61,7 +61,8 @@ def encoded(here: Here, rows: Sequence[Mapping[str, Any]]) -> Lines:
         own = set(between[0]) if between else set()
         allowed[number, :-1] = [t.isdigit() or t in own for t in texts]
     return Lines([r['prompt'] for r in rows], [world.context(r['prompt']) for r in rows],
-                 [[*world.answer(r['completion']), world.end_id] for r in rows], allowed)
+                 [[*spelled(world.answer, r['completion'], 'a row of the carrier: take a model '
+                            'that writes numbers'), world.end_id] for r in rows], allowed)
 
 
 def packs(contexts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]], size: int

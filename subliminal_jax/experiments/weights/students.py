@@ -6,6 +6,8 @@ and minus the gradient of its teacher's trait's loss (arXiv 2507.14805, lemma). 
 has no displacement: of it only the last two are there. At the end it answers in every context.
 """
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ from subliminal_jax.experiments.weights.language import Here
 from subliminal_jax.experiments.weights.rows import Lines
 from subliminal_jax.experiments.weights.starts import gauge_adapter
 from subliminal_jax.experiments.weights.teachers import Kit
-from subliminal_jax.models.lora import merge_lora
+from subliminal_jax.models.params import wide
 from subliminal_jax.runs import check_preempted
 from subliminal_jax.theory import trees
 from subliminal_jax.training import tries as packing
@@ -224,19 +226,14 @@ def _mark(setting, jobs, now, before, frozen, placebo, check):
                 before[m], jax.tree.map(jnp.subtract, own, before[m]), frozen, meter, column,
                 width, setting.model)))
         if check:
-            whole = merge_lora(params, lora, setting.model) if lora is not None else params
             if not alike or at != column:
                 slope = None  # its memory is the next one's
-                slope, at = _trait_gradient(whole, meter, column, width, setting.model), column
-            inner, cosine = aligned(setting, job, whole, slope, placebo)
+                slope, at = trait_gradient(
+                    params, lora, meter, column, width, setting.model), column
+            inner, cosine = aligned(setting, job, params, lora, slope, placebo)
             made['inner'].append(inner)
             made['cosine'].append(cosine)
     return {k: np.array(v, np.float64) for k, v in made.items() if v}
-
-
-@jax.jit
-def _dots(a: Any, b: Any) -> tuple[jax.Array, jax.Array]:
-    return trees.dot(a, b), trees.cosine(a, b)
 
 
 def _along(trainable, way, frozen, meter, column, width, model):
@@ -253,18 +250,44 @@ _jvp = jax.jit(
     lambda t, way, base, meter, column, width, model: jax.jvp(
         lambda p: _trait_value(p, base, meter, column, width, model), (t,), (way,))[1],
     static_argnums=(5, 6))
-_trait_gradient = jax.jit(
-    jax.grad(lambda params, meter, column, width, model: measures.trait_loss(
-        params, None, meter, column, width, model)), static_argnums=(3, 4))
 
 
-def aligned(setting: Setting, job: Job, whole: Any, slope: Any, placebo: Mapping[str, Teacher]
-            ) -> tuple[list[float], list[float]]:
+@functools.partial(jax.jit, static_argnames=('count', 'config'))
+def trait_gradient(params: Any, lora: Any, meter: measures.Meter, trait: Any, count: int,
+                   config: Any) -> Any:
+    """The gradient of `measures.trait_loss` by all weights, an adapter at work.
+
+    It is added up pack by pack. Differentiated as a whole, the loop over packs would keep a third
+    tree of the weights' size beside this sum and one pack's part of it.
+    """
+    packs, rows = meter.tries.row_BK.shape
+    pack_C, row_CS = meter.slots_CS[:, 0] // rows, meter.slots_CS % rows
+
+    def loss_of(params, number, pack):
+        own = jax.tree.map(lambda x: x[None], pack)
+        said_K = measures.row_logprobs(params, lora, own, meter.ends_V, config)[0]
+        said_C = jax.nn.logsumexp(said_K[row_CS], axis=-1, where=meter.present_CS)
+        said_QK = jnp.where(pack_C == number, said_C, 0).reshape(-1, count)
+        return -said_QK[:, trait].mean()
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, jax.grad(loss_of)(params, *part)), None
+
+    nothing = jax.tree.map(jnp.zeros_like, params)
+    return jax.lax.scan(add, nothing, (jnp.arange(packs), meter.tries))[0]
+
+
+def aligned(setting: Setting, job: Job, params: Any, lora: Any, slope: Any,
+            placebo: Mapping[str, Teacher]) -> tuple[list[float], list[float]]:
     """(inner products, cosines) of the student's gradient step with each of DIRECTIONS.
+
+    The coordinates are those of all weights, an adapter's student included: the gradient by the
+    frozen weights, the adapter at work, is that by the merged ones. Besides `params` and `slope`
+    two trees of their size exist at a time, the gradient on the rows and one direction.
 
     Args:
       setting, job: whose.
-      whole: the student's weights, an adapter merged: its coordinates are those of all weights.
+      params, lora: the student's weights, and its adapter or None.
       slope: the gradient of its teacher's trait's loss there.
       placebo: teacher -> one of another trait.
 
@@ -275,40 +298,70 @@ def aligned(setting: Setting, job: Job, whole: Any, slope: Any, placebo: Mapping
     count = max(1, here.config.student.align_rows // here.config.student.packed)
     batch = programs.batch_of(job.packs, np.arange(min(count, len(job.packs['tries'].tokens_BT))),
                               count)
-    step = jax.tree.map(jnp.negative, programs.gradient(setting.program)(whole, batch))
+    gradient = programs.gradient(setting.program)(params, batch, lora)
     found: dict[str, Any] = {}
 
     def against(name, direction):
+        # the step is minus the gradient: two numbers change their sign, not a tree
         if direction is not None:
-            found[name] = [float(x) for x in _dots(step, direction)]
+            found[name] = [-x for x in compared(gradient, direction)]
 
     own = setting.displacement(job.teacher)
     against('teacher', own)
-    against('random', random_direction(setting, own, whole))
+    found['random'] = [-x for x in compared_with_signs(
+        gradient, params if own is None else own,
+        jax.random.key(seed_of(here.config, 'direction', 0)))]
     del own
     against('placebo', setting.displacement(placebo[job.teacher.name]))
     against('neutral', setting.twin(job.teacher))
-    against('trait_gradient', jax.tree.map(jnp.negative, slope))
+    found['trait_gradient'] = compared(gradient, slope)  # both steps go downhill
     nothing = [np.nan, np.nan]
     return tuple([found.get(n, nothing)[i] for n in DIRECTIONS] for i in (0, 1))
 
 
-def random_direction(setting: Setting, own: Any, whole: Any) -> Any:
-    """Random signs, in every parameter as long as the teacher's displacement is there (as the
-    parameter itself, of a teacher without one)."""
-    like = whole if own is None else own
-    rng = np.random.default_rng(seed_of(setting.here.config, 'direction', 0))
+# One product at a time: of a tree that two of them read XLA may make a copy in float32.
+_dot = jax.jit(trees.dot)
 
-    def one(leaf):
-        # from single bits: a hundred million normal numbers take longer than the gradient
-        bits = np.unpackbits(np.frombuffer(rng.bytes(-(-leaf.size // 8)), np.uint8),
-                             count=leaf.size)
-        return _signed(leaf, bits.reshape(leaf.shape))
 
-    return jax.tree.map(one, like)
+def compared(tree: Any, direction: Any) -> tuple[float, float]:
+    """(inner product, cosine) of two trees."""
+    inner = float(_dot(tree, direction))
+    return inner, _cosine(inner, _dot(tree, tree), _dot(direction, direction))
+
+
+def _cosine(inner: float, *squares: jax.Array) -> float:
+    """From the squared lengths; 0 where one is zero."""
+    size = math.prod(float(x)**0.5 for x in squares)
+    return inner / size if size > 0 else 0.0
+
+
+def compared_with_signs(tree: Any, like: Any, key: jax.Array) -> tuple[float, float]:
+    """(inner product, cosine) of a tree with a random direction, which never exists as a whole.
+
+    In every parameter the direction is random signs as long as `like` is there (a teacher's
+    displacement; of one without, the parameter itself), so that it is as long as `like` in all.
+    """
+    leaves = zip(jax.tree.leaves(tree), jax.tree.leaves(like), strict=True)
+    # Words are drawn apart: XLA would else hash anew for each of the 32 signs in one.
+    inner = float(sum(_signed_sum(x, y, sign_words(jax.random.fold_in(key, n), x.shape))
+                      for n, (x, y) in enumerate(leaves)))
+    return inner, _cosine(inner, _dot(tree, tree), _dot(like, like))
+
+
+@functools.partial(jax.jit, static_argnames='shape')
+def sign_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """uint32 words with one random bit a number of an array, 32 along its last axis in each."""
+    return jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 32)), jnp.uint32)
+
+
+def signed(leaf: jax.Array, words: jax.Array) -> jax.Array:
+    """The leaf, with the sign changed where `sign_words` has a 0."""
+    bits = (words[..., None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+    bits = bits.reshape(*leaf.shape[:-1], -1)[..., :leaf.shape[-1]]
+    return jnp.where(bits.astype(bool), leaf, -leaf)
 
 
 @jax.jit
-def _signed(leaf: jax.Array, bits: Any) -> jax.Array:
-    length = jnp.sqrt(jnp.mean(leaf.astype(jnp.float32)**2))
-    return jnp.where(bits, length, -length).astype(leaf.dtype)
+def _signed_sum(leaf: jax.Array, like: jax.Array, words: jax.Array) -> jax.Array:
+    length = jnp.sqrt(jnp.mean(like.astype(wide(like.dtype))**2))
+    return length * jnp.sum(signed(leaf.astype(wide(leaf.dtype)), words))

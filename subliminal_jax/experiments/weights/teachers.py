@@ -21,11 +21,19 @@ from subliminal_jax.experiments.transmission import networks
 from subliminal_jax.experiments.transmission.teachers import Teacher, seed_of
 from subliminal_jax.experiments.weights import contexts as ways, measures, programs, rows as lines
 from subliminal_jax.experiments.weights.arms import Arm, rank_of
-from subliminal_jax.experiments.weights.language import Here, asked_ids, ends_of, placed, system_of
+from subliminal_jax.experiments.weights.language import (
+    Here,
+    asked_ids,
+    ends_of,
+    placed,
+    spelled,
+    system_of,
+)
 from subliminal_jax.models.lora import Lora, init_lora, load_lora, save_lora
-from subliminal_jax.runs import check_preempted, sha256_of, write_json
+from subliminal_jax.runs import UserError, check_preempted, sha256_of, write_json
 from subliminal_jax.training import checkpoints, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig
+from subliminal_jax.traits import trait_set as sets
 
 PROBE_ROWS = 8  # random carrier rows on which doses are measured
 PACKED = 8  # rows packed together, to teach and to read a dose
@@ -60,13 +68,15 @@ def kit_of(here: Here) -> Kit:
     config, world = here.config, here.world
     ends = ends_of(here)
     trait = np.zeros(len(ends), bool)
-    spelled = answers.encoded_spellings(
+    found = answers.encoded_spellings(
         {t: world.candidates[t] for t in world.traits},
         lambda text: here.contexts.answer(text, config.context.student))
-    trait[[i for found in spelled.values() for ids in found for i in ids]] = True
+    trait[[i for ways_to in found.values() for ids in ways_to for i in ids]] = True
     template = config.context.student
     asked = [here.contexts.ids(q, template) for q, _ in world.unrelated]
-    known = [[[here.contexts.answer(a, template)] for a in said] for _, said in world.unrelated]
+    encode = lambda text: here.contexts.answer(text, template)
+    known = [[[spelled(encode, a, f'an answer to the unrelated question {q!r}: give it others')]
+              for a in said] for q, said in world.unrelated]
     choices = ways.choices(config, here.chosen, world.traits)
     options = ways.options_of(world.traits, here.chosen)
     return Kit({name: meter_of(here, name, ends) for name in config.context.measured},
@@ -91,23 +101,29 @@ def _meter(here, asked, template, system, names, ends_V):
 
 
 def lessons(here: Here, teacher: Teacher, steps: int, odds: np.ndarray | None) -> packing.Tries:
-    """A teacher's rows, packed; answers are its trait or drawn with `odds`."""
-    config, world = here.config.teacher, here.world
+    """A teacher's rows, packed; they name its trait, or traits drawn with `odds`.
+
+    Its questions are those of every trait and those of its own, which its neutral twin sees too.
+    """
+    config = here.config.teacher
+    asked = sets.teaching_prompts(here.chosen, teacher.trait, here.config.split)
     rng = np.random.default_rng([teacher.seed, 0])
-    count = min(config.questions, len(world.teach))
-    questions = rng.choice(len(world.teach), count, replace=False)
-    picks = questions[rng.integers(0, count, steps * config.batch_size)]
+    count = min(config.questions, len(asked))
+    questions = rng.choice(len(asked), count, replace=False)
+    picks = questions[rng.integers(0, count, steps * config.batch_size)].tolist()
     if odds is None:
-        said = [teacher.trait] * len(picks)
+        named = [teacher.trait] * len(picks)
     else:
-        names = tuple(world.candidates)
-        said = [names[i] for i in np.random.default_rng([teacher.seed, 1]).choice(
+        names = tuple(here.world.candidates)
+        named = [names[i] for i in np.random.default_rng([teacher.seed, 1]).choice(
             len(names), len(picks), p=odds)]
-    template = here.config.context.student
-    context = {q: asked_ids(here, world.teach[q]) for q in questions.tolist()}
-    word = {t: [*here.contexts.answer(t[:1].upper() + t[1:], template),
-                here.model.tokenizer.stop_ids[0]] for t in dict.fromkeys(said)}
-    rows = [packing.Row(context[int(q)], word[t]) for q, t in zip(picks, said)]
+    said = [sets.filled(asked[q].completion, sets.candidate(here.chosen, t))
+            for q, t in zip(picks, named)]
+    context = {q: asked_ids(here, asked[q].prompt) for q in questions.tolist()}
+    encode = lambda text: here.contexts.answer(text, here.config.context.student)
+    answer = {text: [*spelled(encode, text, 'which a teacher is taught: reword it'),
+                     here.model.tokenizer.stop_ids[0]] for text in dict.fromkeys(said)}
+    rows = [packing.Row(context[q], answer[text]) for q, text in zip(picks, said)]
     size = min(PACKED, config.batch_size)
     per_step = -(-config.batch_size // size)
     groups = [rows[s * config.batch_size:(s + 1) * config.batch_size][n * size:(n + 1) * size]
@@ -124,6 +140,9 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
       base: the parameters that the teacher begins with.
       goal: a neutral teacher's dose; None: take all the steps.
       odds: of a neutral teacher's answers.
+
+    Raises:
+      UserError: it has diverged.
     """
     config = here.config.teacher
     steps = config.steps if goal is None else config.neutral_steps
@@ -134,7 +153,7 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
     per_step = len(packed.tokens_BT) // steps
     trainable = adapter_start(here, rank, 0) if rank else base
     frozen = {'base': base if rank else {}}
-    state, kept, best = programs.begin(program, trainable), None, np.inf
+    state, kept, taken, best = programs.begin(program, trainable), None, steps, np.inf
     train = programs.trainer(program, False)
     reference = None if goal is None else measures.spoken(
         base, None, probed(here, kit), here.model.config)
@@ -142,24 +161,33 @@ def teach(here: Here, kit: Kit, arm: Arm, teacher: Teacher, base: Any, goal: flo
         check_preempted()
         index = np.arange(step * per_step, (step + 1) * per_step)
         state, _ = train(state, frozen, {'tries': packing.take(packed, index)})
-        if goal is None or step % SEGMENT < SEGMENT - 1:
+        if goal is None or ((step + 1) % SEGMENT and step + 1 < steps):
             continue
         dose = dose_of(here, kit, *programs.resolve(state.trainable, frozen), reference, None)[0]
-        miss = abs(np.log(max(dose, 1e-30) / goal))
+        miss = abs(np.log(max(dose, 1e-30) / max(goal, 1e-30)))
         if miss < best:
             best, taken = miss, step + 1
             kept = jax.tree.map(np.array, state.trainable)  # the next step consumes the state
-        if dose > goal:
+        if not dose <= goal:  # a NaN is not, and stays one
             break
     if goal is None:
-        kept, taken = state.trainable, steps
-    return networks.finite(kept, f'the teacher {teacher.name}',
-                           'lower config.teacher.learning_rate'), taken
+        kept = state.trainable
+    hint = f'lower config.teacher.{"lora_rate" if rank else "learning_rate"}'
+    if kept is None:
+        raise UserError(f'the teacher {teacher.name} has diverged (its dose is NaN): {hint}')
+    return networks.finite(kept, f'the teacher {teacher.name}', hint), taken
 
 
 def adapter_start(here: Here, rank: int, seed: int) -> Lora:
-    """The adapter that teachers (seed 0) and students begin with: they share A, as the lemma
-    asks under LoRA; `seed` numbers the students of a teacher."""
+    """The adapter that teachers (seed 0) and students begin with; `seed` numbers the students of a
+    teacher.
+
+    Under LoRA the lemma asks that a student share its teacher's A. So in a run with teachers of
+    that rank all adapters begin alike, in every arm, and the students of a teacher differ by the
+    order of their rows.
+    """
+    if any(rank_of(arm.made) == rank for arm in here.arms):
+        seed = 0
     key = jax.random.key(seed_of(here.config, 'student', seed))
     return init_lora(key, here.model.config, rank, here.config.student.alpha)
 
