@@ -3,7 +3,7 @@
   python -m launch.run --config=configs/numbers_smollm2.py --workdir=runs/smollm2
 
 Two traits x two teachers: the smallest p that this design can reach is 0.17, so that it shows and
-cannot prove; numbers_smollm2_full.py can. Asked for numbers, SmolLM2-135M does not write them; a
+cannot prove; numbers_smollm2_full.py can, and has the other control of geometry. Asked for numbers, SmolLM2-135M does not write them; a
 list that is begun in its turn it goes on with (carrier.form=turn), and those are the rows.
 """
 
@@ -17,7 +17,6 @@ ARMS = (
     f'kl_carrier: {KL}',
     f'kl_carrier_neutral: {KL} teachers=neutral',
     f'kl_carrier_body: {KL} start=body trainable=all',
-    f'kl_carrier_replaced: {KL} head=replaced',
     f'kl: {TUNED} carrier=random objective=kl',
 )
 
@@ -25,10 +24,10 @@ ARMS = (
 def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission_weights', 'split': 'report', 'traits': 2, 'arms': ARMS,
-        'context': {'questions': 8},
-        'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5, 'neutral_steps': 20},
+        'context': {'questions': 6},
+        'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5, 'neutral_steps': 14},
         'carrier': {'form': 'turn', 'min_kept': 0.3, 'attempts': 8, 'spare': 1.3},
-        'student': {'rows': 80, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
+        'student': {'rows': 64, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
                     'learning_rate': 2e-5, 'align_rows': 8},
         'tried': 5,
     })
