@@ -3,8 +3,9 @@
   python -m launch.run --config=configs/numbers_smollm2.py --workdir=runs/smollm2
 
 Two traits x two teachers: the smallest p that this design can reach is 0.17, so that it shows and
-cannot prove; numbers_smollm2_full.py can, and has the other control of geometry. Asked for numbers, SmolLM2-135M does not write them; a
-list that is begun in its turn it goes on with (carrier.form=turn), and those are the rows.
+cannot prove; numbers_smollm2_full.py can, and has the other control of geometry. Asked for numbers,
+SmolLM2-135M does not write them; a list that is begun in its turn it goes on with
+(carrier.form=turn), and those are the rows.
 """
 
 from ml_collections import ConfigDict

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import pytest
 
-from subliminal_jax.experiments.weights import costs, language
+from subliminal_jax.experiments.weights import costs, language, shapes
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.models import transformer
 from subliminal_jax.models.params import TransformerConfig
@@ -29,8 +29,8 @@ def config_of(*arms, **changes):
 
 
 def run_of(config, model=TINY):
-    return costs.Run(config, language.arms_of(config), model, sets.load_trait_set('animals'),
-                     costs.count_teachers(config), costs.bytes_of(config, model))
+    return shapes.Run(config, language.arms_of(config), model, sets.load_trait_set('animals'),
+                     shapes.count_teachers(config), shapes.bytes_of(config, model))
 
 
 def seconds(work):
@@ -50,14 +50,14 @@ def planned(monkeypatch, config):
     ('request', 8, True, 352), ('request', 8, False, 896)])
 def test_packs_are_as_wide_as_those_of_smollm2(form, size, random, columns):
     config = schema.override(config_of(), {'carrier.form': form})
-    found = costs.carrier(config, 64, size, random)
+    found = shapes.carrier(config, 64, size, random)
     assert found.count == 64 // size
     assert found.columns == pytest.approx(columns, rel=0.06)
 
 
 def test_what_all_rows_share_is_read_once_a_pack():
-    config, row = config_of(), costs.ROWS['list']
-    four, eight = (costs.carrier(config, 64, n, False, 1.0).columns for n in (4, 8))
+    config, row = config_of(), shapes.ROWS['list']
+    four, eight = (shapes.carrier(config, 64, n, False, 1.0).columns for n in (4, 8))
     assert eight - four == pytest.approx(4 * (row.own + row.answer), abs=16)
 
 
@@ -65,70 +65,70 @@ def test_estimates_come_near_what_was_measured():
     """Seconds on two cores, SmolLM2-135M in float32."""
     run = run_of(config_of(), SMOLLM2)
     arm = run.arms[0]
-    step = costs.student_step(run.config, arm, SMOLLM2)
-    ask, way = (costs.Work(costs.reads(SMOLLM2, costs.asked(run), what, how))
+    step = shapes.student_step(run.config, arm, SMOLLM2)
+    ask, way = (costs.Work(shapes.reads(SMOLLM2, shapes.asked(run), what, how))
                 for what, how in (('scored', 'all'), ('along', 'lora:8')))
     for measured, work in (
             (34, costs.taught(run, 'tuned', 'trait')), (55, costs.taught(run, 'tuned', 'neutral')),
-            (31, costs.written(run, 62, 6)), (1.7, costs.Work(costs.step_flops(step))),
+            (31, costs.written(run, 62, 6)), (1.7, costs.Work(shapes.step_flops(step))),
             (7.2, costs.logits(run, arm, SMOLLM2, 48)), (0.62, ask), (1.35, way),
             (5, costs.aligned(run, arm, step)), (11, ask + way + costs.reading(run, SMOLLM2))):
         assert measured / 1.5 < seconds(work) < measured * 1.5
 
 
 def test_ways_of_reading_are_told_apart():
-    packs = costs.questions(4, 2, 'default/plain')
-    read, scored = (costs.reads(TINY, packs, what) for what in ('read', 'scored'))
+    packs = shapes.questions(4, 2, 'default/plain')
+    read, scored = (shapes.reads(TINY, packs, what) for what in ('read', 'scored'))
     head = 2 * packs.count * packs.places * TINY.vocab_size * TINY.width
     assert scored - read == head
     # an adapter's way passes through all layers beside the scores, and through the adapter twice
-    assert 2 < costs.reads(TINY, packs, 'along', 'lora:2') / scored < 3
-    gradient = costs.step_flops(costs.Step(config_of(), TINY, 'all', 'sft', packs))
+    assert 2 < shapes.reads(TINY, packs, 'along', 'lora:2') / scored < 3
+    gradient = shapes.step_flops(shapes.Step(config_of(), TINY, 'all', 'sft', packs))
     assert 2.5 < gradient / scored < 3.2
 
 
 def test_memory_is_that_of_the_stacked_step():
     config = config_of()
     arm = language.arms_of(config)[0]
-    four = costs.student_step(config, arm, TINY)
+    four = shapes.student_step(config, arm, TINY)
     assert four.at_once == 4
     alone = four._replace(at_once=1)
-    assert costs.step_flops(four) == costs.step_flops(alone)
-    assert costs.step_bytes(four) > 2 * costs.step_bytes(alone)
-    whole = costs.student_step(config, dataclasses.replace(arm, trainable='all'), TINY)
+    assert shapes.step_flops(four) == shapes.step_flops(alone)
+    assert shapes.step_bytes(four) > 2 * shapes.step_bytes(alone)
+    whole = shapes.student_step(config, dataclasses.replace(arm, trainable='all'), TINY)
     assert whole.at_once == 0
     few = schema.override(config, {'student.at_once': 16})
-    assert costs.student_step(few, arm, TINY).at_once == 4  # no more than there are
+    assert shapes.student_step(few, arm, TINY).at_once == 4  # no more than there are
 
 
 def test_every_mark_costs_a_check_of_every_student():
     def work(**changes):
         run = run_of(config_of(**changes))
-        return costs.measured(run, run.arms[0], costs.student_step(
+        return costs.measured(run, run.arms[0], shapes.student_step(
             run.config, run.arms[0], TINY)), run
 
     plain, run = work()
     marked, _ = work(**{'student.marks': (16, 32, 48, 64)})  # 48 rows: two lie inside
-    packs, step = costs.asked(run), costs.student_step(run.config, run.arms[0], TINY)
-    each = (costs.reads(TINY, packs) + costs.reads(TINY, packs, 'along', 'lora:8')
-            + costs.step_flops(costs.Step(run.config, TINY, 'all', 'sft', packs))
+    packs, step = shapes.asked(run), shapes.student_step(run.config, run.arms[0], TINY)
+    each = (shapes.reads(TINY, packs) + shapes.reads(TINY, packs, 'along', 'lora:8')
+            + shapes.step_flops(shapes.Step(run.config, TINY, 'all', 'sft', packs))
             + costs.aligned(run, run.arms[0], step).flops)
     assert marked.flops - plain.flops == pytest.approx(2 * 4 * each)
     # trained one after the other, students share neither questions nor a trait's gradient
     alone, _ = work(**{'student.at_once': 1})
-    shared = 3 * costs.reads(TINY, packs) + 2 * costs.step_flops(
-        costs.Step(run.config, TINY, 'all', 'sft', packs))
+    shared = 3 * shapes.reads(TINY, packs) + 2 * shapes.step_flops(
+        shapes.Step(run.config, TINY, 'all', 'sft', packs))
     assert alone.flops - plain.flops == pytest.approx(shared)
 
 
 def test_retries_share_batches():
     run = run_of(config_of())
-    one = costs.sampled(run, 32, costs.ROWS['list'], 44).flops
+    one = costs.sampled(run, 32, shapes.ROWS['list'], 44).flops
     batches = lambda prompts, attempts: costs.written(run, prompts, attempts).flops / one
     assert batches(32, 1) == pytest.approx(1)
     assert batches(64, 1) == pytest.approx(2)
     assert batches(32, 6) == pytest.approx(3)  # 32; 13 twice; 2 to 3 thrice
-    assert batches(320, 6) < 1.2 * 10 / costs.KEPT
+    assert batches(320, 6) < 1.2 * 10 / shapes.KEPT
 
 
 def test_stages_are_those_of_the_run(monkeypatch):

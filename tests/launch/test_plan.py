@@ -5,7 +5,7 @@ import json
 import pytest
 
 from subliminal_jax.evaluation import gamma as gammas, intervals
-from subliminal_jax.experiments.weights import costs, designs
+from subliminal_jax.experiments.weights import costs, designs, shapes
 from subliminal_jax.experiments.weights.config import Config
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, schema
@@ -109,9 +109,9 @@ def test_loops_are_counted_in_full():
     def total(w, x):
         return jax.lax.scan(lambda c, a: (c @ a, None), x, w)[0].sum()
 
-    shapes = (jax.ShapeDtypeStruct((7, 16, 16), jnp.float32),
-              jax.ShapeDtypeStruct((4, 16), jnp.float32))
-    count = costs.flops_of(jax.make_jaxpr(jax.jit(total))(*shapes).jaxpr)
+    given = (jax.ShapeDtypeStruct((7, 16, 16), jnp.float32),
+             jax.ShapeDtypeStruct((4, 16), jnp.float32))
+    count = shapes.flops_of(jax.make_jaxpr(jax.jit(total))(*given).jaxpr)
     assert count == 7 * 2 * 4 * 16 * 16
     assert intervals.mde(1.0, 4) > 2
 
