@@ -15,7 +15,6 @@ ARMS = (
     f'kl_carrier: {KL}',
     f'kl_carrier_neutral: {KL} teachers=neutral',
     f'kl_carrier_replaced: {KL} head=replaced',
-    'kl: made=tuned carrier=random objective=kl',
 )
 
 
