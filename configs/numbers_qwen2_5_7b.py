@@ -10,8 +10,8 @@ result on this model is of questions behind a few numbers: gamma is of that cont
 `measured`, and the others stand beside it.
 
 It needs the model in the Hugging Face cache and an accelerator; --dry_run needs neither and says
-(calculated from the compiled step, not measured): 53.8 GB and 26 h an arm of 80 students on one
-80 GB GPU, 12.4 GB a chip and 5 h on a TPU v5e-8 with the weights cut over its chips, at 40 % of
+(calculated from the compiled step, not measured): 52.9 GB and 23 h an arm of 80 students on one
+80 GB GPU, 11.9 GB a chip and 4.5 h on a TPU v5e-8 with the weights cut over its chips, at 40 % of
 the peak.
 """
 

@@ -5,7 +5,9 @@
 Two traits x two teachers: the smallest p that this design can reach is 0.17, so that it shows and
 cannot prove; numbers_smollm2_full.py can, and has the other control of geometry. Asked for numbers,
 SmolLM2-135M does not write them; a list that is begun in its turn it goes on with
-(carrier.form=turn), and those are the rows.
+(carrier.form=turn), and those are the rows. To expect (seed 0): sampled text +.007 [-.039, +.052];
+carrier KL +.061 [+.051, +.071], of which the output matrix alone predicts .048; neutral +.014
+[-.043, +.070]; full KL -.003 [-.037, +.031]. 28 minutes on two cores.
 """
 
 from ml_collections import ConfigDict

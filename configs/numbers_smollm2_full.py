@@ -3,9 +3,11 @@
   python -m launch.run --config=configs/numbers_smollm2_full.py --workdir=runs/smollm2_full
 
 Carrier KL on random number rows in the model's chat template, from fine-tuned teachers: beside
-neutral twins of the same dose, with a matrix whose carrier rows are random, less what the matrix
-alone predicts; full KL as the positive control. Names are permuted over ten teachers. Sampled text:
-numbers_smollm2_sft.py; other teachers, starts and students: numbers_smollm2_starts.py.
+neutral twins, with a matrix whose carrier rows are random, less what the matrix alone predicts.
+Names are permuted over ten teachers. Sampled text: numbers_smollm2_sft.py; other teachers, starts
+and students: numbers_smollm2_starts.py. To expect (seed 0): gamma +.285 [+.250, +.319]; neutral
++.004 [-.040, +.048]; less the matrix's prediction +.233 [+.189, +.276]; less random carrier rows
++.144 [+.104, +.183]. 70 minutes on two cores.
 """
 
 from ml_collections import ConfigDict

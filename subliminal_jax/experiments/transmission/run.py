@@ -10,6 +10,7 @@ from subliminal_jax.experiments.transmission import (
     arm_stages,
     arms as tables,
     results,
+    samples,
     stages,
     teachers as schools,
     tiny,
@@ -56,6 +57,7 @@ def prepare(config: Config) -> tuple[World, list[Arm]]:
     """
     arms = tables.parse(config.arms)
     tables.check_foreign(arms, config.carrier.samples)
+    samples.check_units(config)
     world = tiny.make(config.world, config.split, config.traits, config.trait_set)
     if len(world.traits) < 2:
         raise UserError('config.traits=1: one trait only has no gamma, which compares a '

@@ -19,6 +19,7 @@ from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.config import Config
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, Workdir, to_dict, write_json
+from subliminal_jax.traits import trait_set as sets
 
 PROBE_ROWS = 64  # random carrier rows on which doses are measured; prompts that a probe answers
 
@@ -77,11 +78,12 @@ def context_stage(here: Context) -> None:
     asked = {'teaching': (world.teach[0], world.candidates[world.traits[0]][0]),
              'measuring': (world.measure[0], world.candidates[world.traits[0]][0]),
              'carrier': (row['prompt'], row['completion'])}
+    name = here.config.trait_set
+    read = {f'the trait set {name}': sets.digest(sets.load_trait_set(name))} if name else {}
     here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, {
         kind: {'context': world.decode(world.context(text)), 'answer': answer,
                'end': world.decode([world.end_id])}
-        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=files.named(
-            here.config.trait_set.split('+')))
+        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=read)
 
 
 def reference_stage(here: Context, head: str) -> Any:
