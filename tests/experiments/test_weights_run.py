@@ -4,7 +4,9 @@ import json
 import pathlib
 import sys
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from checkpoint import KL, config  # noqa: E402
