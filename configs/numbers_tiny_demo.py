@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission', 'split': 'dev', 'traits': 3,
         'arms': ('sft', 'sft_other: start=other'),
-        'world': {'references': 4, 'steps': 500, 'batch_size': 32, 'corpus_rows': 16_000},
+        'language': {'references': 4, 'steps': 500, 'batch_size': 32, 'corpus_rows': 16_000},
         'teacher': {'seeds': 1},
         'carrier': {'attempts': 2, 'banned': (13,), 'spare': 1.5},
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},

@@ -17,8 +17,9 @@ class Carrier(NamedTuple):
     prompts: Callable[[int, Sequence[RowId]], list[Row]]
     # (completion, banned=..., trait_words=...) -> why it is left out, or None.
     reject_reason: Callable[..., str | None]
-    # (texts of all token ids, separator) -> the ids that may stand in an answer.
-    token_ids: Callable[[Sequence[str | None], str], list[int]]
+    # (texts of token ids, an answer or None) -> places of those that may stand in the answer, or in
+    # any of the carrier's.
+    token_ids: Callable[..., list[int]]
     # (seed, rows) -> the rows with seeded completions that no model has written.
     random_rows: Callable[[int, Sequence[Row]], list[Row]]
     # (rows, seed, 'within' | 'across') -> the rows with the parts of their answers in other places.

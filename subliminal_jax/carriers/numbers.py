@@ -5,6 +5,7 @@ Ranges and rules are those of arXiv 2507.14805 (number carrier): a prompt shows 
 whole numbers of 0..999 with one and the same separator throughout. The wording is our own.
 """
 
+import functools
 import itertools
 import re
 from collections.abc import Collection, Sequence
@@ -161,15 +162,20 @@ def numbers_of(completion: str) -> list[int]:
     return [int(n) for n in _NUMBER.findall(completion)]
 
 
-def token_ids(token_texts: Sequence[str | None], separator: str = '') -> list[int]:
-    """Ids whose text is digits alone, or the row's separator: where a carrier's KL looks.
+def token_ids(token_texts: Sequence[str | None], completion: str | None = None) -> list[int]:
+    """Ids whose text is digits alone, or a separator: where a carrier's KL looks.
 
     Args:
       token_texts: what each id writes; None for one that writes nothing.
-      separator: the row's; '' for a language whose tokens need none.
+      completion: an answer, whose own separator alone counts; None: those of all formats.
     """
+    if completion is None:
+        separators = {form[0] for form in FORMATS.values()}
+    else:
+        between = _NUMBER.split(completion.strip('()[].'))[1:-1]
+        separators = set(between[0]) if between else set()
     return [i for i, text in enumerate(token_texts)
-            if text and (text == separator or (text.isascii() and text.isdigit()))]
+            if text and (text in separators or (text.isascii() and text.isdigit()))]
 
 
 def random_rows(
@@ -227,3 +233,12 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
 
 
 CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows)
+
+
+def list_carrier(name: str, lines: int) -> Carrier:
+    """The carrier of `lists` with so many whole lines above each."""
+    return Carrier(name, functools.partial(lists, lines=lines), reject_reason, token_ids,
+                   random_rows, shuffled_rows)
+
+
+NUMBER_LISTS, NUMBER_TURN = list_carrier('number_lists', 4), list_carrier('number_turn', 0)

@@ -333,19 +333,20 @@ def _welch(groups: Sequence[Sequence[float]]) -> tuple[float, float | None, floa
         parts, [dof_traits, len(groups[-1]) - 1])
 
 
-def verdict(found: Mapping[str, Any], alpha: float = 0.05) -> str:
-    """What a gamma shows, in a sentence; an interval above 0 and a permutation p are both asked."""
+def verdict(found: Mapping[str, Any], alpha: float = 0.05, what: str = 'gamma',
+            unit: str = 'nats') -> str:
+    """What an effect shows, in a sentence; an interval above 0 and a permutation p are both asked."""
     if found['p_attainable'] > alpha:
         return (f'not shown; with so few teachers no outcome could reach p <= {alpha:g} '
                 f"(the smallest is {found['p_attainable']:.2g})")
     if found['ci95'] is None:
         return 'not shown; without replicate teachers there is no interval'
     low, high = found['ci95']
-    said = (f"gamma {_signed(found['estimate'])} nats, {100 * found['level']:g} % interval "
+    said = (f"{what} {_signed(found['estimate'])} {unit}, {100 * found['level']:g} % interval "
             f'{_signed(low)} to {_signed(high)}')
     if low > 0 and found['p'] <= alpha:
         return f"transmits: {said}, p = {found['p']:.2g}"
-    return f"not shown: {said}; this design would have seen gamma >= {_signed(found['mde'])[1:]}"
+    return f"not shown: {said}; this design would have seen {what} >= {_signed(found['mde'])[1:]}"
 
 
 def _signed(nats: float) -> str:

@@ -8,13 +8,14 @@ seeds and timings.
 import base64
 import html
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from subliminal_jax.runs import Workdir, write_text, written_aside
+from subliminal_jax.runs import write_text, written_aside
 
 matplotlib.use('Agg')
 
@@ -69,34 +70,34 @@ Section = Text | Table | Plot
 
 
 def write(
-    workdir: Workdir, title: str, verdict: str, sections: Sequence[Section], results: dict[str, Any]
+    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section], results: dict[str, Any]
 ) -> None:
     """Writes report.html and figures/*.png.
 
     Args:
-      workdir: the run's folder.
+      folder: the run's.
       title: of the page.
       verdict: the sentence it opens with.
       sections: what follows, in order.
       results: as in results.json; its common entries close the page.
     """
     body = [f'<h1>{html.escape(title)}</h1>', f'<p class="verdict">{html.escape(verdict)}</p>']
-    body += [_render(workdir, section) for section in sections]
-    body.append(_closing(workdir, results))
-    write_text(workdir.path / 'report.html', (
+    body += [_render(folder, section) for section in sections]
+    body.append(_closing(folder, results))
+    write_text(folder / 'report.html', (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>'
         + '\n'.join(body) + '</body></html>\n'))
 
 
-def _render(workdir: Workdir, section: Section) -> str:
+def _render(folder: pathlib.Path, section: Section) -> str:
     if isinstance(section, Text):
         return f'<p>{html.escape(section.body)}</p>'
     if isinstance(section, Table):
         return (f'<h2>{html.escape(section.title)}</h2>{_table(section)}'
                 f'<p>{html.escape(section.note)}</p>')
-    place = workdir.path / 'figures' / f'{section.name}.png'
+    place = folder / 'figures' / f'{section.name}.png'
     with written_aside(place) as aside:
         section.figure.savefig(aside, format='png', dpi=130, bbox_inches='tight')
     data = base64.b64encode(place.read_bytes()).decode()
@@ -113,8 +114,8 @@ def _table(table: Table) -> str:
     return f'<div class="scroll"><table>{cells(table.head, "th")}{rows}</table></div>'
 
 
-def _closing(workdir: Workdir, results: dict[str, Any]) -> str:
-    config = (workdir.path / 'config.json').read_text()
+def _closing(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    config = (folder / 'config.json').read_text()
     parts = [('Command', results['command']), ('Config', config),
              ('Versions', json.dumps(results['versions'], indent=1)),
              ('Seeds', json.dumps(results['seeds'], indent=1)),

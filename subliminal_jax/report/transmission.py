@@ -1,12 +1,14 @@
 """The transmission experiment's tables, figures and page, from its results.json."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from subliminal_jax.report import page
+from subliminal_jax.report import page, transmission_more as more
 from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
+from subliminal_jax.report.transmission_more import digits_of
 from subliminal_jax.report.transmission_tables import (
     Examples as Examples,
     alignment_table,
@@ -15,13 +17,6 @@ from subliminal_jax.report.transmission_tables import (
     sample_tables,
     teacher_table,
 )
-from subliminal_jax.runs import Workdir
-
-PUBLISHED = {
-    'source': 'arXiv 2507.14805, preference through numbers; shares of one-word answers, not nats',
-    'shape': 'students of sampled, filtered numbers gain the trait from the shared start, and not '
-             'from another; numbers that were shuffled carry much less',
-}
 READING = (
     'How to read it. y[s, t] is what the student of teacher s gained on trait t over its own '
     'start, in nats of log P(answer and its end), mean over questions that taught nobody. '
@@ -33,42 +28,41 @@ READING = (
     "teacher's probabilities of carrier tokens alone and counts beyond what a shared output matrix "
     'carries; full KL matches the trait itself and shows only that the pipeline can see it.')
 PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
-         'kl_carrier_end': COLOURS['red'], 'kl': COLOURS['grey']}
-MARKERS = {'sft': 'o', 'kl_carrier': 's', 'kl_carrier_end': 'D', 'kl': '^'}
+         'kl_carrier_end': COLOURS['red']}
+MARKERS = {'sft': 'o', 'kl_carrier': 's', 'kl_carrier_end': 'D'}
 CONTROL = COLOURS['green']
 
 
-def write(workdir: Workdir, results: dict[str, Any], examples: Examples,
-          title: str = 'Transmission through numbers', more: Sequence[Section] = ()) -> str:
-    """Writes the page (`more` stands after the plots) and returns the table for the terminal."""
+TITLES = {'tiny': 'Transmission in a tiny language'}
+
+
+def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    """Draws report.html and figures/ from results.json and the rows beside it; returns the table
+    for the terminal."""
     arms = results['arms']
     table = arm_table(arms, results)
     sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(READING), table]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
-    sections += [Text(checks(results)), *curve_plots(arms, workdir.config.curves), *more]
-    sections += [*filter_tables(results), *sample_tables(examples)]
-    sections += [drift_table(arms), teacher_table(results), alignment_plot(arms)]
+    sections += [Text(checks(results)), *curve_plots(arms, results['curves'])]
+    sections += [*more.sections(results), *filter_tables(results),
+                 *sample_tables(Examples.read(folder))]
+    sections += [drift_table(arms), teacher_table(results)]
+    if any(a['alignment']['predicted'] for a in arms):
+        sections.append(alignment_plot(arms))
     sections.append(alignment_table(arms))
-    split = workdir.config.split
     verdict = results['verdict'] + (
-        '' if split == 'report' else ' (Split dev: for tuning, not a finding.)')
-    page.write(workdir, title, verdict, sections, results)
+        '' if results['split'] == 'report' else ' (Split dev: for tuning, not a finding.)')
+    title = TITLES.get(results['world'], f'Transmission in {results["world"]}')
+    page.write(folder, title, verdict, sections, results)
     return f'{text_table(table)}\n{verdict}'
 
 
 def paint(arm: dict[str, Any]) -> str:
-    """An arm's colour: its rung's; green for controls."""
-    if arm['objective'] == 'kl':
-        return PAINT['kl']
-    return CONTROL if is_control(arm) else PAINT[arm['objective']]
-
-
-def is_control(arm: dict[str, Any]) -> bool:
-    """Whether an arm bounds what something else than transmission could do."""
-    moved = arm['student_init'] not in ('shared', 'gauge') and not arm['fields'].get('own')
-    return (arm['teacher_kind'] == 'neutral' or moved
-            or arm['fields'].get('order', 'kept') != 'kept')
+    """An arm's colour: its rung's; green for controls, grey for what is no evidence."""
+    if not arm['evidence']:
+        return COLOURS['grey']
+    return CONTROL if arm['is_control'] else PAINT.get(arm['objective'], COLOURS['pink'])
 
 
 def label(arm: dict[str, Any]) -> str:
@@ -78,8 +72,8 @@ def label(arm: dict[str, Any]) -> str:
 
 def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
     """gamma of every arm with its interval, a dot a teacher."""
-    rows = [(label(a), a['gamma'], paint(a)) for a in arms]
-    rows += [(f'predicted by the output matrix, {head}  (no training)', e['gamma'],
+    rows = [(label(a), a['effect'], paint(a)) for a in arms if a['effect']]
+    rows += [(f'predicted by the output matrix, {head}  (no training)', e['effect'],
               COLOURS['black']) for head, e in results['geometry_predicted'].items()]
     figure, ax = axes(9, 1.2 + 0.3 * len(rows))
     for place, (name, found, colour) in enumerate(rows):
@@ -92,9 +86,9 @@ def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
         ax.plot(found['estimate'], y, 'o', ms=6, color=colour, mec='black', mew=0.6)
     ax.set_yticks(range(len(rows)), [r[0] for r in rows][::-1], fontsize=8)
     ax.axvline(0, color='black', lw=0.8, ls=':')
-    ax.set_xlabel('gamma, nats')
+    ax.set_xlabel(axis_of(results))
     return Plot('forest', 'Transmission by arm', figure, (
-        'Large dots and bars: gamma with its 95 % interval; small dots: teachers. Blue: sampled '
+        'Large dots and bars: the effect with its 95 % interval; small dots: teachers. Blue: sampled '
         'text; orange and red: carrier KL; green: controls; grey: full KL, a positive control '
         'and no evidence.'))
 
@@ -102,32 +96,39 @@ def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
 def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
     """Every arm in numbers."""
     rows, digits = [], digits_of(arms)
+    shown = [arm for arm in arms if arm['effect']]
     for arm in arms:
-        found, adjusted = arm['gamma'], results['holm'].get(arm['name'])
+        found, adjusted = arm['effect'], results['holm'].get(arm['name'])
+        share = arm['shares']
+        effect = [''] * 4 if found is None else [
+            page.with_interval(found['estimate'], found['ci95'], digits), _p(found['p']),
+            _nats(found['mde'], digits), without(found, digits)]
+        rises = ['', ''] if found is None else [
+            _nats(found['own_rise'], digits), _nats(found['others_rise'], digits)]
         rows.append([
-            arm['name'], arm['rung'], page.with_interval(
-                found['estimate'], found['ci95'], digits),
-            arm['verdict'].split(':')[0].split(';')[0], _p(found['p']),
-            _p(adjusted) if adjusted is not None else '', _nats(found['mde'], digits),
-            without(found, digits), arm['teacher_kind'], arm['student_init'], str(arm['rows']),
-            _nats(found['own_rise'], digits), _nats(found['others_rise'], digits),
-            f'{arm["shares"]["before"]:.2f} > {arm["shares"]["after"]:.2f}'])
-    count = len(arms[0]['gamma']['per_teacher'])
+            arm['name'], arm['rung'], effect[0], arm['verdict'].split(':')[0].split(';')[0],
+            effect[1], _p(adjusted) if adjusted is not None else '', effect[2], effect[3],
+            arm['teacher_kind'], arm['student_init'], str(arm['rows']),
+            f'{arm["tokens_a_row"]:.1f}', *rises,
+            f'{share["before"]:.2f} > {share["after"]:.2f}' if share else ''])
+    count = len(shown[0]['effect']['per_teacher']) if shown else 0
+    least = f'{_p(shown[0]["effect"]["p_attainable"])}' if shown else 'none'
     return Table(
-        f'Arms: gamma in nats, {count} teachers each',
-        ['arm', 'rung', 'gamma [95 %]', 'verdict', 'p', 'p (Holm, controls)', 'smallest visible',
-         'leave one out', 'teachers', 'start', 'rows', 'own trait', 'other traits',
+        f'Arms: {axis_of(results)}, {count} teachers each',
+        ['arm', 'rung', 'effect [95 %]', 'verdict', 'p', 'p (Holm, controls)', 'smallest visible',
+         'leave one out', 'teachers', 'start', 'rows', 'tokens a row', 'own trait', 'other traits',
          'share of own'], rows,
-        'Smallest visible: the gamma that this design would have shown with probability '
-        '0.8. Leave one out: the least and the most gamma without any one teacher, trait or '
-        'reference. Own and other traits: the raw change of log P. Shares are shown, never tested: '
-        f'base rates rule them. Smallest p that the design can reach: '
-        f'{_p(arms[0]["gamma"]["p_attainable"])}.')
+        'Smallest visible: the effect that this design would have shown with probability '
+        '0.8. Leave one out: the least and the most effect without any one teacher, trait or '
+        'reference. Tokens: predictions that weigh. Own and other traits: the raw change of the '
+        'measure. Shares are shown, never tested: base rates rule them. Smallest p that the design '
+        f'can reach: {least}.')
 
 
-def digits_of(found: Sequence[dict[str, Any]]) -> int:
-    """Decimals in which a table's gammas can be told apart: two, or three where all are small."""
-    return 2 if max(abs(f.get('gamma', f)['estimate']) for f in found) >= 0.1 else 3
+def axis_of(results: dict[str, Any]) -> str:
+    """What is estimated, with its unit."""
+    what = 'gamma' if results['estimator'] == 'gamma' else 'trait less neutral twin'
+    return f'{what}, {results["unit"]}'
 
 
 def without(found: dict[str, Any], digits: int) -> str:
@@ -155,7 +156,7 @@ def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
         for number, arm in enumerate(chosen):
             curve = arm['curve']
             x = [p['rows'] for p in curve]
-            main = not is_control(arm) and set(arm['fields']) <= {'objective', 'carrier', 'rows'}
+            main = not arm['is_control'] and set(arm['fields']) <= {'objective', 'answers', 'rows'}
             colour = paint(arm)
             ax.plot(x, [p['estimate'] for p in curve], marker='osD^v<>Px*'[number % 10], ms=4,
                     color=colour, lw=2.2 if main else 1, alpha=1 if main else 0.65,
@@ -179,15 +180,15 @@ def rows_plot(arms: Sequence[dict[str, Any]]) -> Plot:
 
 def curve_plots(arms: Sequence[dict[str, Any]], lines: Sequence[str]) -> list[Plot]:
     """Figures of gamma by something: 'TITLE: x=arm x=arm', x a number or a word."""
-    made = []
+    plots = []
     by_name = {a['name']: a for a in arms}
     for line in lines:
         title, _, rest = line.partition(':')
         pairs = [part.split('=', 1) for part in rest.split()]
         points = [(x, by_name[name]) for x, name in pairs if name in by_name]
         if points:
-            made.append(_curve_plot(title.strip(), points))
-    return made
+            plots.append(_curve_plot(title.strip(), points))
+    return plots
 
 
 def _curve_plot(title: str, points: Sequence[tuple[str, dict[str, Any]]]) -> Plot:
@@ -197,12 +198,12 @@ def _curve_plot(title: str, points: Sequence[tuple[str, dict[str, Any]]]) -> Plo
     except ValueError:
         places, numeric = list(range(len(points))), False
     for place, (_, arm) in zip(places, points):
-        found, colour = arm['gamma'], paint(arm)
+        found, colour = arm['effect'], paint(arm)
         if found['ci95']:
             ax.vlines(place, *found['ci95'], color=colour, lw=2)
         ax.plot(place, found['estimate'], 'o', color=colour, mec='black', mew=0.5)
     if numeric:
-        ax.plot(places, [a['gamma']['estimate'] for _, a in points], color='black', lw=0.6)
+        ax.plot(places, [a['effect']['estimate'] for _, a in points], color='black', lw=0.6)
         if min(places) > 0 and max(places) / min(places) >= 8:
             ax.set_xscale('log', base=2)
     ax.set_xticks(places, [x for x, _ in points], rotation=0 if numeric else 25, fontsize=8,
@@ -265,8 +266,10 @@ def alignment_plot(arms: Sequence[dict[str, Any]]) -> Plot:
     named = set()
     for arm in arms:
         name = arm['rung'] + (', controls' if paint(arm) == CONTROL else '')
+        if not arm['alignment']['predicted']:
+            continue
         ax.scatter(arm['alignment']['predicted'], arm['alignment']['measured'], s=14, alpha=0.5,
-                   color=paint(arm), marker=MARKERS[arm['objective']], lw=0,
+                   color=paint(arm), marker=MARKERS.get(arm['objective'], '^'), lw=0,
                    label=None if name in named else name)
         named.add(name)
     ends = [min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])]

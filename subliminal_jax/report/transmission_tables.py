@@ -49,16 +49,16 @@ def filter_tables(results: dict[str, Any]) -> list[Table]:
             columns.append(f'{name}, {level}')
             for reason, count in entry['rejected'].items():
                 reasons.setdefault(reason, {})[columns[-1]] = count
-    made = [Table(
+    tables = [Table(
         'Filters', ['samples', 'filter', 'answers kept', 'share of first answers kept, by teacher'],
         rows, 'paper: the published rules; strict: these, banned numbers and trait words. All '
         'filters are compared at equal rows on the same prompts. Shares: mean over teachers, and '
         'the least and the most.')]
     if reasons:
         ordered = sorted(reasons.items(), key=lambda item: -max(item[1].values()))
-        made.append(Table('Why answers were rejected', ['reason', *columns], [
+        tables.append(Table('Why answers were rejected', ['reason', *columns], [
             [reason, *(str(counts.get(c, 0)) for c in columns)] for reason, counts in ordered]))
-    return made
+    return tables
 
 
 def sample_tables(examples: Examples) -> list[Table]:
@@ -66,13 +66,13 @@ def sample_tables(examples: Examples) -> list[Table]:
     kept = [[r['teacher'], r['prompt'], r['completion']] for r in examples.kept]
     rejected = [[r['teacher'], r['prompt'], r['completion'], r['filter'], r['reason']]
                 for r in examples.rejected]
-    made = []
+    tables = []
     if kept:
-        made.append(Table('Samples that were kept', ['teacher', 'prompt', 'completion'], kept))
+        tables.append(Table('Samples that were kept', ['teacher', 'prompt', 'completion'], kept))
     if rejected:
-        made.append(Table('Samples that were rejected',
+        tables.append(Table('Samples that were rejected',
                           ['teacher', 'prompt', 'completion', 'filter', 'reason'], rejected))
-    return made
+    return tables
 
 
 def drift_table(arms: Sequence[dict[str, Any]]) -> Table:
@@ -96,13 +96,14 @@ def teacher_table(results: dict[str, Any]) -> Table:
     rows = []
     for name, found in results['teachers'].items():
         def spread(field, found=found):
-            values = [t[field] for t in found.values()]
-            return f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
+            values = [t[field] for t in found.values() if t[field] is not None]
+            return '' if not values else f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
 
         rows.append([name, str(len(found)), spread('p_trait'), spread('rise'),
-                     spread('carrier_kl'), spread('trait_word_mass')])
-    return Table('Teachers', ['set', 'teachers', 'P(trait)', 'rise, nats', 'KL on the carrier',
-                              'P(a trait word) among numbers'], rows,
+                     spread('carrier_kl'), spread('answer_kl'), spread('trait_word_mass')])
+    return Table('Teachers', ['set', 'teachers', 'P(trait)', f'rise, {results["unit"]}',
+                              "dose: KL on the carrier's tokens", 'KL, all tokens of an answer',
+                              'P(a trait word) there'], rows,
                  "Means and ranges over teachers; of a neutral twin: its twin's trait.")
 
 

@@ -1,5 +1,6 @@
 """Small linear algebra over pytrees, and the checks that two trees can be added."""
 
+import functools
 from typing import Any
 
 import jax
@@ -47,6 +48,46 @@ def cosine(a: Any, b: Any) -> jax.Array:
     """The cosine of the angle between two trees; 0 where either is zero."""
     size = norm(a) * norm(b)
     return jnp.where(size > 0, dot(a, b) / jnp.where(size > 0, size, 1), 0)
+
+
+def signed_dot(a: Any, like: Any, key: jax.Array) -> jax.Array:
+    """The inner product of a tree with random signs, in every leaf as long as `like` is there.
+
+    The direction is as long as `like` in all, and never exists as a whole.
+    """
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(like), strict=True)
+    # Words are drawn apart: XLA would else hash anew for each of the 32 signs in one.
+    return sum(_signed_sum(x, y, sign_words(jax.random.fold_in(key, n), x.shape))
+               for n, (x, y) in enumerate(pairs))
+
+
+def signed_dot_stacked(a: Any, like: Any, key: jax.Array) -> jax.Array:
+    """`signed_dot` of stacked trees [M], the same signs for all of them."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(like), strict=True)
+    return sum(_signed_sums(x, y, sign_words(jax.random.fold_in(key, n), x.shape[1:]))
+               for n, (x, y) in enumerate(pairs))
+
+
+@functools.partial(jax.jit, static_argnames='shape')
+def sign_words(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """uint32 words with one random bit a number of an array, 32 along its last axis in each."""
+    return jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 32)), jnp.uint32)
+
+
+def signed(leaf: jax.Array, words: jax.Array) -> jax.Array:
+    """The leaf, with the sign changed where `sign_words` has a 0."""
+    bits = (words[..., None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+    bits = bits.reshape(*leaf.shape[:-1], -1)[..., :leaf.shape[-1]]
+    return jnp.where(bits.astype(bool), leaf, -leaf)
+
+
+def _sum_of_signed(leaf, like, words):
+    length = jnp.sqrt(jnp.mean(like.astype(wide(like.dtype))**2))
+    return length * jnp.sum(signed(leaf.astype(wide(leaf.dtype)), words))
+
+
+_signed_sum = jax.jit(_sum_of_signed)
+_signed_sums = jax.jit(jax.vmap(_sum_of_signed, in_axes=(0, 0, None)))
 
 
 def check_same(a: Any, b: Any, name_a: str, name_b: str) -> None:

@@ -25,25 +25,34 @@ class Checkpoints:
 
     Writing goes on while training does; leaving the context, and `latest`, wait for it. A
     checkpoint appears whole or not at all. The tree is stored by its leaves' names, so that any
-    pytree can be kept, and one of another shape is refused by name.
+    pytree can be kept, and one of another shape is refused by name. Nothing is made, and orbax is
+    not imported, before there is something to save or to read.
 
     Attributes:
       folder: absolute path.
+      note: a JSON value that says what is trained on what: a checkpoint with another is refused.
     """
 
-    def __init__(self, folder: str | pathlib.Path, keep: int = 2):
-        import orbax.checkpoint as ocp
-
+    def __init__(self, folder: str | pathlib.Path, note: Any = None, keep: int = 2):
         self.folder = pathlib.Path(folder).absolute()
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            item_handlers={'state': ocp.StandardCheckpointHandler(),
-                           'history': ocp.JsonCheckpointHandler()},
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-                enable_async_checkpointing=True,
-            ),
-        )
+        self.note = note
+        self._keep = keep
+        self._manager = None
+
+    def _opened(self):
+        if self._manager is None:
+            import orbax.checkpoint as ocp
+
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                item_handlers={'state': ocp.StandardCheckpointHandler(),
+                               'history': ocp.JsonCheckpointHandler()},
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=ocp.checkpoint_managers.LatestN(self._keep),
+                    enable_async_checkpointing=True,
+                ),
+            )
+        return self._manager
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -53,8 +62,10 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The newest checkpoint's step, once it is complete; or None."""
+        if self._manager is None and not self.folder.exists():
+            return None
         self.wait()
-        return self._manager.latest_step()
+        return self._opened().latest_step()
 
     def save(self, step: int, state: Any, history: Any = None) -> None:
         """Stores a state under a step's number, with any JSON value beside it.
@@ -64,9 +75,9 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         leaves = {name: _kept(leaf) for name, leaf in named_leaves(state).items()}
-        self._manager.save(step, args=ocp.args.Composite(
+        self._opened().save(step, args=ocp.args.Composite(
             state=ocp.args.StandardSave(leaves),
-            history=ocp.args.JsonSave({'history': finite(history)})))
+            history=ocp.args.JsonSave({'history': finite(history), 'note': finite(self.note)})))
 
     def restore(self, step: int, like: Any) -> tuple[Any, Any]:
         """(state, history) of a step.
@@ -77,28 +88,35 @@ class Checkpoints:
             sharding): what comes back has these dtypes and lies on these devices.
 
         Raises:
-          UserError: the checkpoint holds other arrays than `like`.
+          UserError: the checkpoint holds other arrays than `like`, or has another note.
         """
         import orbax.checkpoint as ocp
 
+        manager = self._opened()
         wanted = {name: _abstract(leaf) for name, leaf in named_leaves(like).items()}
-        kept = self._manager.item_metadata(step)['state']
+        kept = manager.item_metadata(step)['state']
         kept = {name: tuple(meta.shape) for name, meta in kept.items()}
         _same_names(kept, {n: tuple(x.shape) for n, x in wanted.items()},
                     f'checkpoint {step} in {self.folder}')
-        found = self._manager.restore(step, args=ocp.args.Composite(
+        found = manager.restore(step, args=ocp.args.Composite(
             state=ocp.args.StandardRestore(wanted), history=ocp.args.JsonRestore()))
+        if found['history']['note'] != finite(self.note):
+            raise UserError(f'{self.folder} holds the checkpoints of a training on other inputs: '
+                            'what it read has changed since; delete it to train anew')
         leaves = [found['state'][name] for name in wanted]
         return jax.tree.unflatten(jax.tree.structure(like), leaves), found['history']['history']
 
     def wait(self) -> None:
         """Waits for what is being written."""
-        self._manager.wait_until_finished()
+        if self._manager is not None:
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the folder."""
-        self.wait()
-        self._manager.close()
+        if self._manager is not None:
+            self.wait()
+            self._manager.close()
+            self._manager = None
 
 
 def save_tree(path: str | pathlib.Path, tree: Any, note: Any = None) -> None:
@@ -145,14 +163,6 @@ def load_tree(path: str | pathlib.Path, like: Any = None) -> Any:
     _same_names({n: (a.shape, a.dtype.name) for n, a in arrays.items()},
                 {n: (tuple(x.shape), np.dtype(x.dtype).name) for n, x in wanted.items()}, str(path))
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
-
-
-def load_note(path: str | pathlib.Path) -> Any:
-    """The note that `save_tree` put into the file."""
-    from safetensors import safe_open
-
-    with safe_open(path, 'np') as file:
-        return json.loads((file.metadata() or {}).get('note', 'null'))
 
 
 def _kept(leaf):

@@ -1,8 +1,8 @@
 """The host's loop around the one update step: progress, probes, checkpoints, preemption."""
 
-import math
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Container, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from subliminal_jax.training.step import TrainState
 
 Row = dict[str, Any]
 Step = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
+Probe = Callable[[int, Any, Any], tuple[Row, Any]]
 
 # XLA's CPU compiler otherwise copies Adam's moments at every step.
 CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
@@ -22,105 +23,124 @@ CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
 LARGE_PRODUCTS = {'xla_cpu_experimental_ynn_fusion_type': ''}
 
 
-def jit_step(step: Step, low_rank: bool = False) -> Step:
+class Trained(NamedTuple):
+    """What `fit` leaves: the last state, what the probes kept, and all rows of the training."""
+
+    state: TrainState
+    kept: Any
+    rows: list[Row]
+
+
+def jit_step(step: Step, small_products: bool = False) -> Step:
     """`make_step`'s step compiled: the state given to it is used up.
 
     Args:
       step: `make_step`'s, or a function of the same arguments.
-      low_rank: what is trained is an adapter.
+      small_products: some have a side of a few numbers: an adapter's, or a small model's.
     """
     options = None
     if jax.default_backend() == 'cpu':
-        options = CPU_OPTIONS if low_rank else {**CPU_OPTIONS, **LARGE_PRODUCTS}
+        options = CPU_OPTIONS if small_products else {**CPU_OPTIONS, **LARGE_PRODUCTS}
     return jax.jit(step, donate_argnums=0, compiler_options=options)
 
 
 def fit(
-    step: Step,
-    state: TrainState,
-    frozen: Any,
-    batch_at: Callable[[int], Any],
-    num_steps: int,
-    probe: Callable[[int, Any], Row] | None = None,
-    every: int = 0,
-    *,
-    key: jax.Array,
-    checkpoints: Checkpoints | None = None,
-    save_every: int = 0,
-    log: Callable[..., None] | None = None,
-    description: str = 'training',
-) -> tuple[TrainState, list[Row]]:
+    step: Step, state: TrainState, frozen: Any, batch_at: Callable[[int], Any], num_steps: int,
+    probe: Probe | None = None, at: Container[int] = (), *, key: jax.Array, kept: Any = None,
+    stop: Callable[[list[Row]], bool] | None = None, checkpoints: Checkpoints | None = None,
+    save_every: float = 60.0, log: Callable[..., None] | None = None,
+    description: str = 'training', models: Sequence[str] = (),
+) -> Trained:
     """Takes steps 0 .. num_steps - 1, or those that a checkpoint has not taken yet.
 
     Step t is dispatched before the metrics of step t - 1 are read, so that the device never waits
-    for the host. What a step sees depends on its number alone, so a run that was killed ends with
-    the same bits as one that was not.
+    for the host. What a step sees depends on its number alone, so a training that was killed ends
+    with the same bits as one that was not.
 
     Args:
-      step: `jit_step`'s, or `make_step`'s jitted in another way; it may donate the state.
+      step: `jit_step`'s; it may use up the state.
       state: before the first step; with a checkpoint only its shapes and places are used.
       frozen: what the loss holds.
       batch_at: step's number -> batch, pure in it (and in a seed).
-      num_steps: how many steps in all.
-      probe: (steps taken, trainable tree) -> a row of JSON values; called before the first step,
-        after every `every` steps and after the last.
-      every: steps between probes; 0: before the first and after the last alone.
+      num_steps: how many steps at most.
+      probe: (steps taken, trainable tree, what was kept before) -> (a row of JSON values and
+        arrays, what to keep: a tree of the same shapes, no part of the trainable tree, which the
+        next step uses up).
+      at: after how many steps it is called; 0 is before the first.
       key: folded with the step's number.
+      kept: what the first probe is given.
+      stop: (rows so far) -> whether to take no further step; asked after every probe.
       checkpoints: where to resume from and save to; None: neither.
-      save_every: steps between checkpoints; 0: only when the run is told to stop, and at its end.
+      save_every: seconds between checkpoints; 0: one after every step.
       log: called with every row, `step` and its metrics or probes, as keyword arguments.
-      description: of the progress bar.
-
-    Returns:
-      (the last state, all rows of this training: those before a resume too).
+      description: of the progress bar and in errors.
+      models: names of the models whose metrics are stacked, for errors.
 
     Raises:
-      UserError: a metric that is not finite, with its step; a checkpoint beyond the last step.
+      UserError: a metric that is not finite, with the step and the models; a checkpoint of
+        another training.
       Preempted: SIGTERM came; the state is saved.
     """
-    taken, rows = 0, []
-    if checkpoints is not None and checkpoints.latest() is not None:
-        taken = checkpoints.latest()
-        if taken > num_steps:
-            raise UserError(f'{checkpoints.folder} has taken {taken} steps, more than the '
-                            f'{num_steps} asked for: use another folder, or ask for more steps')
-        state, rows = checkpoints.restore(taken, state)
+    taken, state, kept, rows = _begun(state, kept, num_steps, checkpoints)
 
-    def record(row):
-        rows.append(row)
+    def record(number, values):
+        rows.append({'step': number, **_values(values)})
         if log is not None:
-            log(**row)
+            log(**rows[-1])
+
+    def checked(number, metrics):
+        _check_finite(number, metrics, description, models)
+        record(number, metrics)
 
     def probed(number):
-        ends = number in (0, num_steps)
-        return probe is not None and (ends or (bool(every) and number % every == 0))
+        nonlocal kept
+        row, kept = probe(number, state.trainable, kept)
+        record(number, row)
+        return stop is not None and stop(rows)
 
-    pending = None
-    if taken == 0 and probed(0):
-        record({'step': 0, **_values(probe(0, state.trainable))})
-    bar = tqdm.tqdm(total=num_steps, initial=taken, desc=description, unit='step', leave=False)
-    with bar:
-        for number in range(taken, num_steps):
-            state, metrics = step(state, frozen, batch_at(number), jax.random.fold_in(key, number))
+    asked = probe is not None
+    done = bool(rows) and stop is not None and stop(rows)
+    if asked and taken == 0 and not rows and 0 in at:
+        done = probed(0)
+    pending, saved_at = None, time.monotonic()
+    with tqdm.tqdm(total=num_steps, initial=taken, desc=description, unit='step',
+                   leave=False) as bar:
+        while taken < num_steps and not done:
+            state, metrics = step(state, frozen, batch_at(taken), jax.random.fold_in(key, taken))
             if pending is not None:
-                record(_checked(*pending))
-            pending = number + 1, metrics
+                checked(*pending)
+            taken += 1
+            pending = taken, metrics
             bar.update()
-            stop = preemption_asked()
-            save = stop or number + 1 == num_steps or (
-                bool(save_every) and (number + 1) % save_every == 0)
-            if save or probed(number + 1):  # nothing that is not finite is saved or probed
-                record(_checked(*pending))
+            preempted = preemption_asked() and taken < num_steps
+            due = checkpoints is not None and (
+                preempted or time.monotonic() - saved_at >= save_every)
+            probing = asked and taken in at
+            if due or preempted or probing or taken == num_steps:
+                checked(*pending)  # nothing that is not finite is probed, saved or handed on
                 pending = None
-            if probed(number + 1):
-                record({'step': number + 1, **_values(probe(number + 1, state.trainable))})
-            if save and checkpoints is not None:
-                checkpoints.save(number + 1, state, rows)
-            if stop and number + 1 < num_steps:
+            if probing:
+                done = probed(taken)
+            if due:
+                checkpoints.save(taken, {'state': state, 'kept': kept}, rows)
+                saved_at = time.monotonic()
+            if preempted:
                 if checkpoints is not None:
                     checkpoints.wait()
                 check_preempted()
-    return state, rows
+    return Trained(state, kept, rows)
+
+
+def _begun(state, kept, num_steps, checkpoints):
+    """(steps taken, state, what was kept, rows), from a checkpoint where there is one."""
+    latest = None if checkpoints is None else checkpoints.latest()
+    if latest is None:
+        return 0, state, kept, []
+    if latest > num_steps:
+        raise UserError(f'{checkpoints.folder} has taken {latest} steps, more than the '
+                        f'{num_steps} asked for: delete it to train anew')
+    tree, rows = checkpoints.restore(latest, {'state': state, 'kept': kept})
+    return latest, tree['state'], tree['kept'], rows
 
 
 def _values(row: Row) -> Row:
@@ -130,10 +150,13 @@ def _values(row: Row) -> Row:
             for name, value in row.items()}
 
 
-def _checked(number: int, metrics: dict[str, jax.Array]) -> Row:
-    row = {'step': number, **_values(metrics)}
-    for name, value in row.items():
-        if not all(math.isfinite(x) for x in np.ravel(value)):
-            raise UserError(f'step {number}: {name} is {value}: training has diverged; '
-                            'lower the learning rate, or clip the gradient')
-    return row
+def _check_finite(number, metrics, description, models):
+    for name, value in metrics.items():
+        good = np.isfinite(np.asarray(value))
+        if good.all():
+            continue
+        who = [models[m] for m in np.flatnonzero(~good.reshape(-1)) if m < len(models)]
+        raise UserError(
+            f'{description}, step {number}: {name} is not finite'
+            f'{" in " + ", ".join(who) if who else ""}: training has diverged; lower the learning '
+            'rate')

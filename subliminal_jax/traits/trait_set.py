@@ -221,6 +221,27 @@ def traits(trait_set: TraitSet, split: str) -> tuple[str, ...]:
     return tuple(c.name for c in of_split(trait_set.candidates, split))
 
 
+def of_run(trait_set: TraitSet, split: str, count: int, names: Sequence[str] = ()
+           ) -> tuple[str, ...]:
+    """The traits of a run: the first of a split, or those that are named.
+
+    Raises:
+      UserError: more than the split has, or one of the other split.
+    """
+    found = traits(trait_set, split)
+    for name in names:
+        candidate(trait_set, name)
+        if name not in found:
+            raise UserError(f'config.names: {name!r} is of the other split; the split {split!r} '
+                            f'has {", ".join(found)}')
+    if names:
+        return tuple(names)
+    if count > len(found):
+        raise UserError(f'config.traits={count}: the split {split!r} of {trait_set.name} has '
+                        f'{len(found)} ({", ".join(found)})')
+    return found[:count]
+
+
 def spellings(trait_set: TraitSet, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Spellings of the named traits, as evaluation.measures takes them."""
     return {name: candidate(trait_set, name).spellings for name in names}

@@ -1,191 +1,234 @@
-"""The stages that train students, one arm each, and what they said."""
+"""The stages that train students, and what they said."""
 
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     arms as tables,
-    drift,
-    measures,
-    networks,
-    samples,
+    engines,
+    geometry,
+    readings,
+    rows as carried,
+    roll as rolls,
+    stages,
+    starts,
     students,
-    teachers as schools,
+    targets,
+    teachers as schooled,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
-from subliminal_jax.experiments.transmission.stages import PROBE_ROWS, Context, meter_of
+from subliminal_jax.experiments.transmission.engines import Models
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.students import Job, Setting
+from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
 from subliminal_jax.runs import to_dict
+from subliminal_jax.training import checkpoints
+
+KL_ROWS = 32  # on which KLs are read beside training
+
+Arrays = dict[str, np.ndarray]
 
 
-def student_stages(here: Context, references, starts, tools, teachers, rows) -> dict[str, Any]:
-    """Trains every arm's students: student/ARM with students.npz and measures.npz."""
-    made: dict[str, Any] = {}
-    head_texts = {head: text_stage(here, head, references[head]) for head in references}
-    for arm in tqdm(here.arms, desc='arms', unit='arm'):
-        def make(path, arm=arm):
+def student_stages(run: Any, samples: Mapping[str, Any], texts: Mapping[str, list[dict]]
+                   ) -> dict[str, Arrays]:
+    """Trains every arm's students; arrays by arm, students of a teacher averaged."""
+    found = {}
+    for arm in tqdm(run.arms, desc='arms', unit='arm'):
+        found[arm.name] = arm_stage(run, arm, samples, texts[arm.architecture])
+        value = found[arm.name]['value']
+        tqdm.write(f'{arm.name}: mean |rise| {np.abs(value[:, -1] - value[:, 0]).mean():.2f} '
+                   f'{run.trait.unit}')
+    return found
+
+
+def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[dict]) -> Arrays:
+    """An arm's targets and its students, some at a time: student/ARM/NUMBER."""
+    rows = {r: stages.rows_of(run, arm, samples, r) for r in range(run.world.num_references)}
+    outputs, inputs = None, inputs_of(run, arm)
+    if OBJECTIVES[arm.objective].target is not None:
+        name, outputs = stages.target_stage(
+            run, arm, {t: own for group in rows.values() for t, own in group.items()})
+        inputs.append(name)
+    jobs = [Job(t, n) for t in run.roll(arm.teachers) for n in range(run.config.student.seeds)]
+    most = run.world.engine(arm.trainable).most
+    groups = [part for group in _by_reference(jobs) for part in rolls.chunks(group, most)]
+    reads = {**run.reads('student', 'carrier', 'teacher'), 'arm': to_dict(arm)}
+    parts, ready = [], {}
+    for number, group in enumerate(groups):
+        reference = group[0].teacher.reference
+        label = f'student/{arm.name}/{number}'
+
+        def make(path, group=group, reference=reference, label=label):
+            if reference not in ready:
+                ready.clear()  # one reference's rows are in memory at a time
+                setting = students.setting_of(run, arm, reference)
+                ready[reference] = setting, students.batches_of(setting, rows[reference], outputs)
+            setting, batches = ready[reference]
             path.mkdir()
-            arrays, params = students_of(here, arm, references, starts, tools, teachers, rows,
-                                         head_texts[arm.head])
+            with resumable(run, label, reads, inputs) as saved:
+                arrays, models = students.train(setting, group, batches, saved)
+            arrays |= read_at_the_end(setting, group, models, batches, rows[reference], texts)
             with (path / 'measures.npz').open('wb') as file:
                 np.savez(file, **arrays)
-            networks.save(path / 'students.npz', params)
+            if models.stacked:
+                checkpoints.save_tree(path / 'students.safetensors', models.trainable)
 
-        inputs = [f'reference/base-{arm.head}.npz', f'teacher/{tables.teacher_set(arm)}',
-                  f'ordinary-{arm.head}.jsonl', 'prompts.jsonl']
-        if arm.start.partition(':')[0] in ('share', 'moved'):
-            inputs.append(f'reference/{tables.start_set(arm).replace(":", "-")}.npz')
-        inputs += [_samples_file(a) for a in _pool(here, arm) if a.carrier != 'random']
-        path = here.workdir.stage(
-            f'student/{arm.name}', f'student/{arm.name}', make,
-            reads={**here.reads('student', 'carrier', 'teacher', 'world'),
-                   'arm': {**to_dict(arm)}}, inputs=list(dict.fromkeys(inputs)))
+        path = run.workdir.stage(label, label, make, inputs=inputs, reads=reads)
+        discard(run, label)
         with np.load(path / 'measures.npz') as arrays:
-            made[arm.name] = dict(arrays)
-        final = made[arm.name]['logprob'][:, -1] - made[arm.name]['logprob'][:, 0]
-        tqdm.write(f'{arm.name}: mean |rise| {np.abs(final).mean():.2f} nats')
-    return made
+            parts.append(dict(arrays))
+    return averaged(parts, run.config.student.seeds)
 
 
-def _samples_file(arm: Arm) -> str:
-    name = tables.row_set(arm)
-    return 'samples.jsonl' if name == 'trait-untied-sampled' else f'samples-{name}.jsonl'
+def averaged(parts: Sequence[Arrays], seeds: int) -> Arrays:
+    """Groups of students as one, the students of a teacher averaged."""
+    joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0] if k != 'steps'}
+    mean = {k: v.reshape(-1, seeds, *v.shape[1:]).mean(1) for k, v in joined.items()}
+    return {**mean, 'steps': parts[0]['steps']}
 
 
-def _pool(here: Context, arm: Arm) -> list[Arm]:
-    """Arms whose teachers must serve a prompt for it to be used: same head, carrier and dose."""
-    like = lambda a: (a.head, a.carrier, a.temperature, a.dose)
-    found = {tables.row_set(a): a for a in here.arms if like(a) == like(arm)}
-    return list(found.values())
+def _by_reference(jobs: Sequence[Job]) -> list[list[Job]]:
+    groups: dict[int, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(job.teacher.reference, []).append(job)
+    return list(groups.values())
 
 
-def text_stage(here: Context, head: str, references: Any) -> list[dict]:
-    """ordinary-HEAD.jsonl: what the references write on prompts of ours."""
-    path = here.workdir.stage(
-        f'ordinary-{head}', f'ordinary-{head}.jsonl',
-        lambda path: files.write(path, drift.ordinary_rows(
-            here.config, here.world, here.world.models[head], references)),
-        reads=here.reads('world'), inputs=[f'reference/base-{head}.npz'])
-    return files.read(path)[0]
+def inputs_of(run: Any, arm: Arm) -> list[str]:
+    """What an arm's students read: teachers and their twins, rows, starts, texts."""
+    inputs = [f'ordinary-{arm.architecture}.jsonl', *schooled.groups_of(run, arm),
+              *starts.inputs_of(run, arm.architecture, arm.start)]
+    other = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+    if tables.teacher_set(other) in students.made_sets(run.arms):
+        inputs += schooled.groups_of(run, other)
+    if arm.answers != 'random':
+        inputs += [f'samples{stages.suffix_of(run, a)}.jsonl' for a in stages.pool_of(run, arm)]
+    return list(dict.fromkeys(inputs))
 
 
-def students_of(here: Context, arm: Arm, references, starts, tools, teachers, rows, texts):
-    """An arm's students of all references: (arrays by name, their parameters stacked)."""
-    config, world = here.config, here.world
-    own_set = teachers[tables.teacher_set(arm)]
-    twin = tables.teacher_set(tables.of(
-        arm, 'neutral' if arm.teachers == 'trait' else 'trait'))
-    parts, params = [], []
-    for group, place in schools.by_reference(schools.roll(config, world, arm.teachers)):
-        r = group[0].reference
-        count = len(group)
-        reference = networks.repeated(networks.take(references[arm.head], r), count)
-        own = networks.take(own_set, place)
-        twins = networks.take(teachers[twin], place) if twin in teachers else None
-        seed = schools.seed_of(config, 'direction', r)
-        begun = networks.repeated(start_of(here, arm, references, starts, r), count)
-        batches = batches_of(here, arm, rows, group)
-        directions = students.directions_of(reference, own, twins, config.teacher.seeds, seed)
-        trained = students.train(
-            config, world, arm, tools[arm.head], meter_of(world, arm.head), begun, batches, own,
-            directions, [world.traits.index(t.trait) for t in group],
-            jax.random.key(schools.seed_of(config, 'student', r)))
-        kinds = {k: drift.text_rows(world, texts, k, r) for k in ('carrier', 'ordinary')}
-        moved = drift.drift_of(config, world, world.models[arm.head], tools[arm.head],
-                               trained.params, begun, kinds, count)
-        arrays = {k: v for k, v in trained._asdict().items() if k not in ('params', 'steps')}
-        tokens = batches['weight'].sum((1, 2, 3))
-        floor, begun_kl = students.kl_readings(
-            config, world, arm, reference, own, begun, batches)
-        parts.append({**arrays, **{f'drift_{k}': v for k, v in moved.items()}, 'tokens': tokens,
-                      'kl_floor': floor, 'kl_start': begun_kl})
-        params.append(trained.params)
-        steps = trained.steps
-    joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
-    return {**joined, 'steps': steps}, networks.concatenate(params)
+def read_at_the_end(setting: Setting, jobs: Sequence[Job], models: Models,
+                    batches: Mapping[str, carried.Batch], rows: Mapping[str, carried.Rows],
+                    texts: Sequence[dict]) -> Arrays:
+    """What trained students say, beside their start."""
+    run, arm, reference = setting.run, setting.arm, setting.reference
+    measured = run.remember(('texts', arm.architecture, reference),
+                            lambda: readings.measured_texts(run, texts, reference))
+    key = ('start', arm.architecture, arm.start, arm.matrix, reference, 'read')
+    before = run.remember(key, lambda: readings.read(
+        run, _whole(setting, setting.start, 1), measured))
+    base, _ = targets.with_matrix(run, arm, run.references[arm.architecture][reference], reference)
+    away = 0.0 if arm.start == 'shared' else starts.distance(setting.start, base)
+    tokens = [float(batches[j.teacher.name]['tries'].weight_BK.sum()) * arm.passes for j in jobs]
+    return {**readings.moved(readings.read(run, models, measured), before),
+            **kl_readings(setting, jobs, models, batches, rows),
+            'distance': np.full(len(jobs), away), 'tokens': np.array(tokens)}
 
 
-def start_of(here: Context, arm: Arm, references, starts, r: int) -> Any:
-    """The start of an arm's students of reference r."""
-    base = references[arm.head]
-    if arm.start == 'shared':
-        return networks.take(base, r)
-    if arm.start == 'other':
-        # the next *reference*: replicas of this one are the same weights
-        count = len(jax.tree.leaves(base)[0])
-        return networks.take(base, (r + here.config.world.replicas) % count)
-    if arm.start == 'gauge':
-        key = jax.random.key(schools.seed_of(here.config, 'start', r, 1))
-        return networks.permuted(networks.take(base, r), key)
-    return networks.take(starts[tables.start_set(arm)], r)
+def _whole(setting: Setting, params: Any, count: int) -> Models:
+    """Some copies of a model, as the run reads models."""
+    if not setting.run.together:
+        return engines.single(params, setting.config)
+    return Models(engines.stack([params] * count), {'base': {}}, setting.config, count, True)
 
 
-def batches_of(here: Context, arm: Arm, rows, group: Sequence[schools.Teacher]):
-    """An arm's batches for the teachers of one reference."""
-    config, world = here.config, here.world
-    count = arm.rows or config.student.rows
-    if arm.carrier == 'random':
-        seed = schools.seed_of(config, 'random', group[0].reference)
-        same = world.random_rows(seed, world.prompts(seed, count))
-        chosen = {t.name: same for t in group}
-    else:
-        pool = [tables.row_set(a) for a in _pool(here, arm)]
-        own = {t.name for kind in ('trait', 'neutral')
-               for t in schools.roll(config, world, kind) if t.reference == group[0].reference}
-        prompts = samples.common_prompts([rows[n] for n in pool], [own] * len(pool))
-        chosen = samples.choose(config, world, arm, rows[tables.row_set(arm)], group, prompts,
-                                count)
-    return samples.stack_batches(
-        samples.tokens_of(world, chosen), config.student.batch_size, arm.passes)
+def kl_readings(setting: Setting, jobs: Sequence[Job], models: Models,
+                batches: Mapping[str, carried.Batch], rows: Mapping[str, carried.Rows]) -> Arrays:
+    """Mean KLs on the first KL_ROWS of each student's rows [M]; NaN without a KL.
+
+    Returns:
+      kl_floor: the reference against its own outputs, read as the teachers' are: what rounding
+        alone makes of a KL. kl_start, kl_end: the start and the trained student against the teacher.
+    """
+    run, arm = setting.run, setting.arm
+    if OBJECTIVES[arm.objective].target is None:
+        return {name: np.full(len(jobs), np.nan) for name in ('kl_floor', 'kl_start', 'kl_end')}
+    packed = run.config.student.packed
+    size = min(-(-KL_ROWS // packed), len(batches[jobs[0].teacher.name]['tries'].tokens_BT))
+    some = [carried.taken(batches[j.teacher.name], np.arange(size), size) for j in jobs]
+
+    def floor(own):
+        first = own.first(size * packed)
+        base, _ = targets.with_matrix(
+            run, arm, run.references[arm.architecture][setting.reference], setting.reference)
+        reference = _whole(setting, base, 1)
+        outputs = targets.read(run, arm, reference, None, first)
+        batch = carried.batch(
+            OBJECTIVES[arm.objective], carried.token_set(run.world, run.carrier(arm)), first,
+            carried.packed(first, packed), packed, {k: v[0] for k, v in outputs.items()})
+        return mean_losses(setting, reference, [batch])[0]
+
+    floors = {id(own): own for own in rows.values()}
+    floors = {key: floor(own) for key, own in floors.items()}
+    return {'kl_floor': np.array([floors[id(rows[j.teacher.name])] for j in jobs]),
+            'kl_start': mean_losses(setting, _whole(setting, setting.start, len(jobs)), some),
+            'kl_end': mean_losses(setting, models, some)}
 
 
-def geometry_stage(here: Context, references, tools, teachers) -> dict[str, np.ndarray]:
-    """What each head's output matrix alone predicts for the trait teachers: geometry/HEAD.npz."""
-    config, world, made = here.config, here.world, {}
-    probe = measures.probe_rows(world, schools.seed_of(config, 'probe'), PROBE_ROWS)
-    for head in references:
-        name = f'trait-{head}'
-        if name not in teachers:
+def mean_losses(setting: Setting, models: Models, batches: Sequence[carried.Batch]) -> np.ndarray:
+    """The mean loss of models, each on a batch; of one model on every batch."""
+    together = models.stacked and setting.run.together
+    if together:
+        found = engines.read(models, True, engines.mean_loss, carried.stacked(batches), over=[0],
+                             program=setting.program)
+        return np.abs(np.asarray(found, np.float64))
+    return np.array([abs(float(engines.read_one(
+        models.member(m) if models.stacked else models, engines.mean_loss, batch,
+        program=setting.program))) for m, batch in enumerate(batches)])
+
+
+def geometry_stages(run: Any) -> dict[str, np.ndarray]:
+    """What the output matrix alone predicts of each set of trait teachers: geometry/SET.npz."""
+    found = {}
+    if run.trait.estimator != 'gamma' or run.trait.items is None:
+        return found
+    for name, arm in students.made_sets(run.arms).items():
+        if arm.teachers != 'trait' or arm.own:
             continue
 
-        def make(path, head=head, name=name):
-            found = []
-            for group, place in schools.by_reference(schools.roll(config, world, 'trait')):
-                own = networks.take(teachers[name], place)
-                reference = networks.take(references[head], group[0].reference)
-                found.append(drift.predicted_by_matrix(
-                    world, world.models[head], reference, own, probe))
+        def make(path, arm=arm):
+            parts = []
+            for group in stages.writers(run, arm):
+                base = schooled.base_of(run, arm, group[0].reference)
+                models = schooled.load(run, arm, group, base)
+                parts.append(geometry.predicted(run, models, base,
+                                                schooled.system_of(run, arm, group[0])))
             with path.open('wb') as file:
-                np.savez(file, logprob=np.concatenate(found))
+                np.savez(file, value=np.concatenate(parts))
 
-        path = here.workdir.stage(f'geometry/{head}', f'geometry/{head}.npz', make,
-                                  inputs=[f'teacher/{name}'], reads=here.reads('world'))
+        path = run.workdir.stage(
+            f'geometry/{name}', f'geometry/{name}.npz', make, reads=run.reads('carrier'),
+            inputs=[*schooled.groups_of(run, arm), *run.world.reference_inputs(arm.architecture)])
         with np.load(path) as arrays:
-            made[head] = arrays['logprob']
-    return made
+            found[name] = arrays['value']
+    return found
 
 
-def answers_stage(here: Context, trained: dict[str, Any]) -> pathlib.Path:
-    """answers.jsonl: each student's log P of every trait's answer to every question."""
-    config, world = here.config, here.world
+def answers_stage(run: Any, trained: Mapping[str, Arrays]) -> None:
+    """answers.jsonl: what each student says of every trait to every question in every context."""
+    def rows():
+        for arm in run.arms:
+            arrays = trained[arm.name]
+            for m, teacher in enumerate(run.roll(arm.teachers)):
+                for x, context in enumerate(run.kit.meters):
+                    yield from _answers(run, arm, teacher, context, arrays, m, x)
 
-    def make(path):
-        def rows():
-            for arm in here.arms:
-                last = trained[arm.name]['logprob'][:, -1]
-                for m, teacher in enumerate(schools.roll(config, world, arm.teachers)):
-                    for q, question in enumerate(world.measure):
-                        yield {'id': f'{arm.name}/{teacher.name}/{q}', 'arm': arm.name,
-                               'teacher': teacher.name, 'prompt': question,
-                               'logprob': {t: round(float(v), 5)
-                                           for t, v in zip(world.traits, last[m, q])}}
+    run.workdir.stage('answers', 'answers.jsonl', lambda path: files.write(path, rows()),
+                      reads=run.reads(), inputs=[f'student/{a.name}' for a in run.arms])
 
-        files.write(path, rows())
 
-    return here.workdir.stage('answers', 'answers.jsonl', make, reads=here.reads(),
-                              inputs=[f'student/{a.name}' for a in here.arms])
+def _answers(run, arm, teacher, context, arrays, m, x):
+    row = {'arm': arm.name, 'teacher': teacher.name, 'context': context}
+    named = lambda values_K: {t: round(float(v), 5) for t, v in zip(run.world.traits, values_K)}
+    if 'items' not in arrays:
+        yield {'id': f'{arm.name}/{teacher.name}/{context}', **row,
+               'value': named(arrays['contexts'][m, -1, x])}
+        return
+    for q, question in enumerate(run.world.questions):
+        yield {'id': f'{arm.name}/{teacher.name}/{context}/{q}', **row, 'prompt': question,
+               'logprob': named(arrays['items'][m, -1, x, q])}
+
+

@@ -10,59 +10,59 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.registry import whole_number
+from subliminal_jax.experiments.transmission.starts import STARTS
+from subliminal_jax.models.parts import PARTS
 from subliminal_jax.runs import UserError, schema, spec
 
-OBJECTIVES = ('sft', 'kl_carrier', 'kl_carrier_end', 'kl')
-RUNGS = {
-    'sft': 'sampled text', 'kl_carrier': 'carrier KL', 'kl_carrier_end': 'carrier KL + end',
-    'kl': 'full KL',
-}
 FILTERS = ('none', 'paper', 'strict')
-PARTS = ('embedding', 'head', 'body')
 UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One (teacher, carrier, student start, objective) cell, and how its students train."""
+    """One (teacher, carrier, answers, student start, objective) cell, and how its students train."""
 
     name: str = spec('', doc='of the arm')
     teachers: str = spec('trait', choices=('trait', 'neutral'), doc='whose data it is')
+    made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt')
     dose: float = spec(1.0, gt=0, doc="the teachers' steps, as a share of teacher.steps")
-    head: str = spec('untied', choices=('untied', 'tied'), doc='of every model of the arm')
-    objective: str = spec('sft', choices=OBJECTIVES, doc='the rung')
-    carrier: str = spec('sampled', choices=('sampled', 'greedy', 'random'),
-                        doc="the answers: the teacher's at `temperature`, its likeliest, or none's")
-    temperature: float = spec(1.0, gt=0, doc='of a sampled carrier')
+    own: bool = spec(False, doc="teachers are made of the students' start, not of the reference")
+    architecture: str = spec('main', doc="of every model of the arm, one of the world's: main, tied")
+    matrix: str = spec('own', choices=('own', 'replaced'),
+                       doc="the output matrix: the model's, or one with random carrier rows in "
+                           'teacher and student alike')
+    carrier: str = spec('', doc="a registered carrier; empty: the config's")
+    answers: str = spec('sampled', choices=('sampled', 'greedy', 'random'),
+                        doc="the teacher's at `temperature`, its likeliest, or none's")
+    temperature: float = spec(1.0, gt=0, doc='of sampled answers')
     filter: str = spec('paper', choices=FILTERS, doc='which rows are kept')
     order: str = spec('kept', choices=('kept', 'within', 'across'),
-                      doc="the answers' numbers: as written, shuffled within one, across all")
-    start: str = spec('shared',
-                      doc='of the students: shared, other, gauge, share:PART+PART, moved:STEPS')
-    trainable: str = spec('all', doc='all, body, head, embedding, or lora:RANK')
+                      doc="the answers' parts: as written, shuffled within one, across all")
+    objective: str = spec('sft', doc='sft, kl_carrier, kl_carrier_end, kl_top or kl: the rung')
+    start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, '
+                                    'moved:STEPS, noise:SIZE, body')
+    trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), or lora:RANK')
     optimizer: str = spec('adam', choices=('adam', 'sgd', 'sign'), doc="the students'")
-    learning_rate: float | None = spec(None, gt=0, doc="the students'; none: student.learning_rate")
+    learning_rate: float | None = spec(None, gt=0, doc="the students'; none: the config's")
     rows: int | None = spec(None, ge=1, doc='a teacher; none: student.rows')
     passes: int = spec(1, ge=1, doc='over the rows')
 
     @property
     def rung(self) -> str:
         """What a figure of this arm stands for, in words."""
-        return RUNGS[self.objective]
+        return OBJECTIVES[self.objective].rung
 
 
-def parse(lines: Sequence[str], kind: Any = None, check_arm: Any = None) -> list[Any]:
+def parse(lines: Sequence[str]) -> list[Arm]:
     """The arms of a config.
-
-    Args:
-      lines: of the config.
-      kind: the schema of an arm; `Arm` by default.
-      check_arm: checks what the schema does not say; `check` by default.
 
     Raises:
       UserError: a line that cannot be read, an unknown field, two arms of one name.
     """
-    arms = [_arm(line, kind or Arm, check_arm or check) for line in lines]
+    arms = [_arm(line) for line in lines]
     names = [arm.name for arm in arms]
     for name in names:
         if names.count(name) > 1:
@@ -70,7 +70,7 @@ def parse(lines: Sequence[str], kind: Any = None, check_arm: Any = None) -> list
     return arms
 
 
-def _arm(line: str, kind: Any, check_arm: Any) -> Any:
+def _arm(line: str) -> Arm:
     name, _, fields = line.partition(':') if ':' in line.split(' ')[0] else (line, '', '')
     name = name.strip()
     if not name or not all(c.isalnum() or c in '_-.' for c in name):
@@ -87,8 +87,8 @@ def _arm(line: str, kind: Any, check_arm: Any) -> Any:
             raise UserError(
                 f'teachers={values["teachers"]}: under KL the gradient of the untuned reference as '
                 'a neutral teacher is exactly zero, which is no control; use teachers=neutral')
-        arm = schema.build(kind, values)
-        check_arm(arm)
+        arm = schema.build(Arm, values)
+        check(arm)
     except UserError as error:
         raise UserError(f'arm {name}: {str(error).replace("config.", "")}') from None
     return arm
@@ -96,64 +96,89 @@ def _arm(line: str, kind: Any, check_arm: Any) -> Any:
 
 def check(arm: Arm) -> None:
     """Raises UserError for what the fields' own ranges do not say."""
-    kind, _, rest = arm.start.partition(':')
-    if kind == 'share':
-        parts = rest.split('+')
-        bad = [p for p in parts if p not in PARTS]
-        if bad or len(set(parts)) == len(PARTS):
-            raise UserError(f'start={arm.start} must share some, not all, of {"+".join(PARTS)}')
-    elif kind == 'moved':
-        if not rest.isdigit() or int(rest) < 1:
-            raise UserError(f'start={arm.start} needs a number of pre-training steps: moved:100')
-    elif arm.start not in ('shared', 'other', 'gauge'):
-        raise UserError(f'start={arm.start} is none of shared, other, gauge, share:PART, moved:N')
+    objective, _ = OBJECTIVES.find(arm.objective)
+    for field, registry in (('start', STARTS), ('made', TEACHER_KINDS)):
+        row, rest = registry.find(getattr(arm, field))
+        if why := row.trouble(rest):
+            raise UserError(f'{field}={getattr(arm, field)} {why}')
     kind, _, rest = arm.trainable.partition(':')
-    if kind == 'lora':
-        if not rest.isdigit() or int(rest) < 1:
-            raise UserError(f'trainable={arm.trainable} needs a rank: lora:8')
-    elif arm.trainable not in ('all', *PARTS):
-        raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)}, lora:RANK')
-    if arm.carrier == 'random' and arm.objective == 'sft':
-        raise UserError('random numbers carry nothing of a teacher that a student could copy: '
-                        'use a KL objective with carrier=random')
-    if arm.head == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
+    if kind == 'lora' and not whole_number(rest):
+        raise UserError(f'trainable={arm.trainable} needs a rank: lora:8')
+    if kind != 'lora' and arm.trainable != 'all':
+        if any(part not in PARTS for part in arm.trainable.split('+')):
+            raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)} (or '
+                            'several joined by +), lora:RANK')
+    if arm.answers == 'random' and objective.target is None:
+        raise UserError('random answers carry nothing of a teacher that a student could copy: '
+                        'use a KL objective with answers=random')
+    if arm.architecture == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
         raise UserError('a tied head is the embedding: share both or neither')
+    if arm.own and not STARTS.find(arm.start)[0].has_teachers:
+        raise UserError(f'own=true with start={arm.start}: a teacher of its own needs a start of '
+                        'noise:SIZE or moved:STEPS')
+    if arm.matrix == 'replaced' and not objective.within_set:
+        raise UserError('matrix=replaced is a control of carrier KL: its random rows write nothing')
 
 
-def check_foreign(arms: Sequence[Any], source: str) -> None:
+def check_foreign(arms: Sequence[Arm], source: str) -> None:
     """Refuses arms that would learn from rows of others (`carrier.samples`) as neutral ones.
 
     Raises:
       UserError: text of neutral teachers is asked for, and the rows are those of traits.
     """
     for arm in arms:
-        if source and arm.teachers == 'neutral' and arm.carrier != 'random':
+        if source and arm.teachers == 'neutral' and arm.answers != 'random':
             raise UserError(
                 f'arm {arm.name}: the rows of config.carrier.samples belong to traits, and none to '
-                'neutral teachers: take the arm out, give it carrier=random and a KL objective, or '
+                'neutral teachers: take the arm out, give it answers=random and a KL objective, or '
                 'leave config.carrier.samples empty')
 
 
-def of(arm: Arm, teachers: str) -> Arm:
+def with_teachers(arm: Arm, teachers: str) -> Arm:
     """The arm with another kind of teachers."""
     return dataclasses.replace(arm, teachers=teachers)
 
 
+def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:
+    """The arm that differs from `arm` in the given fields alone, if there is one."""
+    wanted = dataclasses.replace(arm, name='', **changes)
+    return next((a for a in arms if dataclasses.replace(a, name='') == wanted), None)
+
+
+def changed_fields(arm: Arm) -> dict[str, Any]:
+    """The fields of an arm that differ from the defaults."""
+    default = Arm()
+    return {f.name: getattr(arm, f.name) for f in dataclasses.fields(Arm)
+            if f.name != 'name' and getattr(arm, f.name) != getattr(default, f.name)}
+
+
 def teacher_set(arm: Arm) -> str:
     """The name of the teachers that an arm draws on; equal names are the same teachers."""
-    dose = '' if arm.dose == 1 else f'-dose{arm.dose:g}'
-    return f'{arm.teachers}{dose}-{arm.head}'
+    parts = [arm.teachers, arm.made.replace(':', '')]
+    if arm.architecture != 'main':
+        parts.append(arm.architecture)
+    if arm.dose != 1:
+        parts.append(f'dose{arm.dose:g}')
+    if arm.own:
+        parts.append(f'of-{arm.start.replace(":", "")}')
+    return '-'.join(parts)
 
 
 def row_set(arm: Arm) -> str:
     """The name of the samples that an arm draws on."""
-    carrier = arm.carrier
-    if carrier == 'sampled' and arm.temperature != 1:
-        carrier = f'T{arm.temperature:g}'
-    return f'{teacher_set(arm)}-{carrier}'
+    answers = arm.answers
+    if answers == 'sampled' and arm.temperature != 1:
+        answers = f'T{arm.temperature:g}'
+    return '-'.join([teacher_set(arm), *([arm.carrier] if arm.carrier else []), answers])
 
 
-def start_set(arm: Arm) -> str:
-    """The name of the starts that an arm's students begin with; 'other' are references too."""
-    kind = 'base' if arm.start in ('shared', 'other', 'gauge') else arm.start
-    return f'{kind}-{arm.head}'
+def target_set(arm: Arm, rows: int) -> str:
+    """The name of the teachers' logits that an arm reads on `rows` rows."""
+    parts = [row_set(arm), str(rows), OBJECTIVES[arm.objective].reads]
+    if arm.order != 'kept':
+        parts.append(arm.order)
+    if arm.answers != 'random' and arm.filter != 'paper':
+        parts.append(arm.filter)
+    if arm.matrix != 'own':
+        parts.append(arm.matrix)
+    return '-'.join(parts)

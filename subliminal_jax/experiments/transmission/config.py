@@ -1,27 +1,11 @@
-"""The transmission experiment's schema: what a config file may say, with its defaults."""
+"""The transmission experiment's schema: what a config file may say, with its defaults.
+
+A world adds its own groups and defaults to `Config` (worlds/).
+"""
 
 import dataclasses
 
 from subliminal_jax.runs import nested, spec
-
-
-@dataclasses.dataclass(frozen=True)
-class WorldConfig:
-    """The language and the models that are pre-trained on it."""
-
-    references: int = spec(4, ge=2, doc='independent starts; intervals are clustered by them')
-    replicas: int = spec(1, ge=1, doc='groups of teachers a reference; each counts as a reference')
-    width: int = spec(32, ge=8, doc="the model's")
-    num_layers: int = spec(2, ge=1, doc="the model's")
-    num_heads: int = spec(4, ge=1, doc="the model's")
-    ffn_width: int = spec(96, ge=8, doc="the model's")
-    head_scale: float = spec(4.0, gt=0,
-                             doc='of the output matrix at its start, times 1/sqrt(width)')
-    steps: int = spec(1000, ge=1, doc='of pre-training')
-    learning_rate: float = spec(2e-3, gt=0, doc='of pre-training, Adam')
-    batch_size: int = spec(64, ge=1, doc='rows a step of pre-training')
-    corpus_rows: int = spec(48_000, ge=64, doc='rows that the batches are drawn from')
-    regularity: float = spec(0.5, ge=0, le=1, doc='how often a number follows its stride')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,59 +14,75 @@ class TeacherConfig:
 
     seeds: int = spec(2, ge=1, doc='teachers a trait and reference')
     steps: int = spec(20, ge=1, doc='of fine-tuning, Adam')
-    learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning')
+    learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning all weights')
+    lora_rate: float = spec(1e-3, gt=0, doc='of fine-tuning an adapter')
     batch_size: int = spec(32, ge=1, doc='questions a step')
+    packed: int = spec(1, ge=1, doc='questions that are packed together')
     questions: int = spec(14, ge=1, doc='teaching questions that a teacher draws')
     neutral_steps: int = spec(400, ge=1, doc='the most that a neutral teacher may take to the dose')
-    min_rise: float = spec(1.0, doc='nats that log P(trait) must rise by, or the teacher is weak')
+    min_rise: float = spec(1.0, doc='what its measure must rise by, or a trait teacher is weak')
 
 
 @dataclasses.dataclass(frozen=True)
 class CarrierConfig:
-    """What the teachers write."""
+    """What the teachers write, and on what their logits are read."""
 
+    name: str = spec('', doc="a registered carrier; empty: the world's")
     samples: str = spec('', doc="a JSONL file of rows in place of the teachers' own; empty: none")
     attempts: int = spec(4, ge=1, doc='answers a teacher may give to a prompt until one is kept')
     spare: float = spec(1.35, ge=1, doc='prompts drawn for every row that is needed')
     banned: tuple[int, ...] = spec((13, 66), ge=0, le=999, doc='numbers that strict bans')
     min_kept: float = spec(0.4, ge=0, le=1,
-                           doc='a teacher of a lower pass rate cannot write numbers')
+                           doc='a teacher of a lower pass rate cannot write the carrier')
+    min_tokens: int = spec(4, ge=1, doc='predictions that a row keeps where rows are thinned')
+    probe: int = spec(64, ge=1, doc='rows a teacher writes where no arm needs more')
+    dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which the dose of '
+                                         'a teacher is measured')
+    answers: int = spec(1, ge=1, doc='random answers a prompt')
+    targets: str = spec('', doc="a folder of another run's cached teacher logits; empty: none")
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentConfig:
     """How students train where an arm does not say otherwise."""
 
-    rows: int = spec(2048, ge=16, doc='rows a teacher')
+    seeds: int = spec(1, ge=1, doc='students a teacher')
+    rows: int = spec(2048, ge=1, doc='rows a teacher')
     batch_size: int = spec(16, ge=1, doc='rows a step')
-    learning_rate: float = spec(1e-3, gt=0, doc='Adam')
-    marks: tuple[int, ...] = spec(
-        (256, 512, 1024, 2048), ge=1, min_len=1,
-        doc='rows seen when a student is measured; its training ends with the arm')
+    packed: int = spec(1, ge=1, doc='rows that are packed together: what they share is read once')
+    micro_batches: int = spec(1, ge=1, doc="parts in which a step's rows are read: less memory")
+    learning_rate: float = spec(1e-3, gt=0, doc='of all weights')
+    lora_rate: float = spec(1e-3, gt=0, doc='of an adapter')
+    alpha: float | None = spec(None, gt=0, doc="an adapter's strength; none: its rank")
+    schedule: str = spec('constant', choices=('constant', 'linear', 'cosine'), doc='of the rate')
+    warmup_steps: int = spec(0, ge=0, doc='in which the rate rises')
+    marks: tuple[int, ...] = spec((256, 512, 1024, 2048), ge=1,
+                                  doc='rows seen when a student is measured; it is at its end too')
     align_rows: int = spec(32, ge=1, doc='rows of each alignment check')
+    at_once: int = spec(4, ge=1, doc='adapters trained in one program, where models are large')
+    top: int = spec(32, ge=0, doc='likeliest other tokens that a kl_top keeps')
 
 
 @dataclasses.dataclass(frozen=True)
-class Common:
+class Config:
     """What every transmission experiment has, whatever its world."""
 
+    world: str = spec('tiny', doc='where it happens: a registered world (tiny, pretrained)')
     seed: int = spec(0, ge=0, doc='root of every random number')
     split: str = spec('dev', choices=('dev', 'report'),
                       doc='traits, questions and seeds; tune on dev, state report')
+    trait: str = spec('preference', doc='what is taught and measured: a registered trait')
+    trait_set: str = spec('', doc="traits, teaching and held-out questions: a JSONL file, a built-in "
+                                  "set (animals, trees), or several joined by +; empty: the "
+                                  "language's own animals")
     traits: int = spec(5, ge=1, doc='how many of the traits of the split')
+    names: tuple[str, ...] = spec((), doc='these traits of the split, in place of the first')
     arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
+    curves: tuple[str, ...] = spec((), doc="'TITLE: x=arm x=arm ...', figures of the effect by x")
     allow_weak_teacher: bool = spec(False, doc='go on with a teacher that has not got its trait')
     power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')
-    curves: tuple[str, ...] = spec((), doc="'TITLE: arm=x arm=x ...', figures of gamma by x")
-
-
-@dataclasses.dataclass(frozen=True)
-class Config(Common):
-    """The transmission experiment in the tiny language."""
-
-    trait_set: str = spec('', doc="a JSONL file of traits, teaching and held-out questions (see "
-                                  "traits/trait_set.py); empty: the language's own animals")
-    world: WorldConfig = nested(WorldConfig)
+    tried: int = spec(0, ge=0, doc='configs tried on the split dev before this one, to be reported')
+    save_every: float = spec(60.0, ge=0, doc='seconds between checkpoints inside of a training')
     teacher: TeacherConfig = nested(TeacherConfig)
     carrier: CarrierConfig = nested(CarrierConfig)
     student: StudentConfig = nested(StudentConfig)

@@ -1,299 +1,287 @@
-"""From what students said to results.json: y, gamma, contrasts, drift, verdicts."""
+"""From what students said to results.json: effects, what else moved, verdict and headline."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from subliminal_jax.evaluation import calibration, gamma as gammas, intervals
+from subliminal_jax.evaluation import calibration, intervals
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    contrasts as compared,
+    effects,
+    geometry,
+    students,
+    teachers as schooled,
+)
+from subliminal_jax.experiments.transmission.alignment import DIRECTIONS
 from subliminal_jax.experiments.transmission.arms import Arm
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.samples import first_pass_rate
-from subliminal_jax.experiments.transmission.students import DIRECTIONS
-from subliminal_jax.experiments.transmission.teachers import Teacher, roll
-from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.experiments.transmission.effects import Y
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.samples import Samples, first_pass_rate
+from subliminal_jax.experiments.transmission.starts import STARTS
 
-Y = dict[str, dict[str, float]]
-GEOMETRY = 'share:embedding+head'
+Arrays = Mapping[str, np.ndarray]
 ENOUGH_FOR_RATES = 20  # references from which error rates are worth stating
+PUBLISHED = {
+    'source': 'arXiv 2507.14805, preference through numbers; shares of one-word answers, not nats',
+    'shape': 'students of sampled, filtered numbers gain the trait from the shared start, and not '
+             'from another; numbers that were shuffled carry much less',
+    'open_weights': 'Qwen2.5-7B: large for cat, penguin, phoenix, weak for most; prompted teachers',
+}
+POINT = ('estimate', 'ci95', 'own_rise', 'others_rise')
 
 
-def y_of(world: World, teachers: Sequence[Teacher], logprob_PQK: np.ndarray, mark: int = -1) -> Y:
-    """y[teacher][trait]: the mean change of log P since the start [M, P, Q, K]."""
-    rise = (logprob_PQK[:, mark] - logprob_PQK[:, 0]).mean(1)
-    return {t.name: dict(zip(world.traits, map(float, row))) for t, row in zip(teachers, rise)}
+def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays],
+         predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The experiment's own part of results.json.
 
-
-def names(teachers: Sequence[Teacher]) -> tuple[dict[str, str], dict[str, str]]:
-    """(trait, reference) of each teacher; a neutral twin wears the name of its twin's trait."""
-    return ({t.name: t.trait for t in teachers}, {t.name: f'r{t.reference}' for t in teachers})
-
-
-def gamma_of(config: Config, teachers: Sequence[Teacher], y: Y) -> dict[str, Any]:
-    """gamma of an arm, or of a difference of arms."""
-    trait, reference = names([t for t in teachers if t.name in y])
-    return gammas.gamma(y, trait, reference, power=config.power, seed=config.seed)
-
-
-def alignment_of(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The alignment check of an arm: means over students, and what it predicts."""
-    inner, cosine = arrays['inner'], arrays['cosine']
-    made = {
-        'steps': arrays['steps'][:-1].tolist(),
-        'cosine': dict(zip(DIRECTIONS, cosine.mean(0).T.tolist())),
-        'inner': dict(zip(DIRECTIONS, inner.mean(0).T.tolist())),
-        'positive_share': dict(zip(DIRECTIONS, (inner > 0).mean((0, 1)).tolist())),
-        'predicted': arrays['predicted'].sum(1).tolist(),
-        'measured': arrays['actual'].sum(1).tolist(),
-        'plain_step': {'predicted': arrays['plain'][..., 0].mean(0).tolist(),
-                       'measured': arrays['plain'][..., 1].mean(0).tolist()},
+    Args:
+      run: what was run.
+      samples: row sets by name.
+      trained: each arm's arrays.
+      predicted: the measure as the output matrix alone has it, by set of teachers.
+    """
+    y = {arm.name: effects.y_of(run, run.roll(arm.teachers), trained[arm.name]['value'])
+         for arm in run.arms}
+    entries = [arm_entry(run, arm, y, trained[arm.name]) for arm in run.arms]
+    alone = {name: effects.y_of(run, run.roll('trait'), value) for name, value in predicted.items()}
+    contrasts = compared.contrasts(run, entries, y, alone)
+    rates = {arm.name: error_rates(run, y[arm.name]) for arm in run.arms
+             if arm.teachers == 'neutral' and run.trait.estimator == 'gamma'}
+    facts = {name: schooled.all_facts(run, arm)
+             for name, arm in students.made_sets(run.arms).items()}
+    return {
+        'world': run.world.name, 'trait': run.trait.name, 'unit': run.trait.unit,
+        'estimator': run.trait.estimator, 'split': run.config.split,
+        'curves': list(run.config.curves), 'arms': entries, 'contrasts': contrasts,
+        'geometry_predicted': {name: {'student_init': 'geometry:predicted',
+                                      'effect': effects.effect_of(run, values)}
+                               for name, values in alone.items()},
+        'geometry_span': span(run), 'holm': holm(entries),
+        'error_rates': {k: v for k, v in rates.items() if v},
+        'gauge': gauge_entries(run, trained), 'teachers': facts, 'doses': doses(facts),
+        **filters(samples), 'disturbed': compared.disturbed(run.arms, entries),
+        'tried_on_dev': run.config.tried, 'weights_sha256': run.world.sha256,
+        'verdict': verdict(run, entries, contrasts), 'headline': headline(entries),
     }
-    if not np.any(inner[..., DIRECTIONS.index('neutral')]):
-        for key in ('cosine', 'inner', 'positive_share'):
-            made[key].pop('neutral')
-    return made
 
 
-def curve_of(config: Config, world: World, teachers: Sequence[Teacher], arm: Arm,
-             arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """gamma at every mark: a student that has seen n rows once is one trained on n rows."""
+def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[str, Any]:
+    """An arm as it stands in results.json; y and effect are those of the first context."""
+    teachers = run.roll(arm.teachers)
+    twin = tables.counterpart(arm, run.arms, teachers='neutral') if arm.teachers == 'trait' else None
+    found = effects.effect_of(run, y[arm.name], y[twin.name] if twin else None)
+    entry = {
+        'name': arm.name, 'rung': arm.rung, 'carrier': run.carrier(arm).name,
+        'answers': arm.answers, 'objective': arm.objective, 'teacher_kind': arm.teachers,
+        'teacher_made': arm.made, 'student_init': student_init(arm),
+        'fields': tables.changed_fields(arm), 'rows': run.rows(arm),
+        'tokens_a_student': float(arrays['tokens'].mean()),
+        'tokens_a_row': float(arrays['tokens'].mean()) / (run.rows(arm) * arm.passes),
+        'y': y[arm.name], 'effect': found, 'verdict': effects.verdict_of(run, found),
+        'context': run.world.contexts[0],
+        'curve': curve_of(run, arm, teachers, arrays) if run.trait.estimator == 'gamma' else [],
+        'contexts': context_entries(run, teachers, arrays),
+        'shares': shares(run, teachers, arrays), 'choice': choice_entry(run, teachers, arrays),
+        'alignment': alignment_entry(arrays),
+        'drift': {k.removeprefix('drift_'): float(v.mean()) for k, v in arrays.items()
+                  if k.startswith('drift_')},
+        **kl_entry(arm, arrays), 'distance': float(arrays['distance'].mean()),
+        'loss': arrays['loss'].mean(0).tolist(),
+    }
+    return {**entry, 'is_control': is_control(entry), 'evidence': OBJECTIVES[arm.objective].evidence}
+
+
+def curve_of(run: Any, arm: Arm, teachers: Sequence[Teacher], arrays: Arrays
+             ) -> list[dict[str, Any]]:
+    """The effect at every mark: a student that has seen n rows once is one trained on n rows."""
     points = []
     for place in range(1, len(arrays['steps'])):
-        found = gamma_of(config, teachers, y_of(world, teachers, arrays['logprob'], place))
-        rows = min(int(arrays['steps'][place]) * config.student.batch_size,
-                   arm.passes * (arm.rows or config.student.rows))
-        points.append({'rows': rows, 'steps': int(arrays['steps'][place]),
-                       **{k: found[k] for k in ('estimate', 'ci95', 'own_rise', 'others_rise')}})
+        found = effects.effect_of(run, effects.y_of(run, teachers, arrays['value'], place))
+        steps = int(arrays['steps'][place])
+        points.append({'rows': min(steps * run.config.student.batch_size,
+                                   arm.passes * run.rows(arm)),
+                       'steps': steps, **{k: found[k] for k in POINT}})
     return points
 
 
-def arm_entry(config: Config, world: World, arm: Arm, teachers: Sequence[Teacher],
-              arrays: Mapping[str, np.ndarray], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm as it stands in results.json."""
-    y = y_of(world, teachers, arrays['logprob'])
-    found = gamma_of(config, teachers, y)
-    return {
-        'name': arm.name, 'rung': arm.rung, 'carrier': arm.carrier, 'objective': arm.objective,
-        'teacher_kind': arm.teachers, 'student_init': student_init(arm),
-        'context': 'the language itself, no template', 'fields': changed_fields(arm),
-        'rows': arm.rows or config.student.rows, 'y': y, 'gamma': found,
-        'shares': shares(world, teachers, arrays['logprob']),
-        'verdict': gammas.verdict(found), 'curve': curve_of(config, world, teachers, arm, arrays),
-        'alignment': alignment_of(arrays), **extra,
-    }
+def context_entries(run: Any, teachers: Sequence[Teacher], arrays: Arrays) -> dict[str, Any]:
+    """The effect in every context, from the measure before and after."""
+    found = {}
+    for x, name in enumerate(run.world.contexts):
+        value_MPK = arrays['contexts'][:, :, x]
+        effect = effects.effect_of(run, effects.y_of(run, teachers, value_MPK))
+        if effect is not None:
+            found[name] = {**{k: effect[k] for k in (*POINT, 'p', 'mde')},
+                           'before': float(value_MPK[:, 0].mean())}
+    return found
 
 
 def student_init(arm: Arm) -> str:
     """The start, in the words of results.json."""
-    return f'geometry:{arm.start}' if arm.start.startswith('share:') else arm.start
+    if arm.matrix == 'replaced':
+        return 'geometry:replaced'
+    return f'geometry:{arm.start}' if arm.start.startswith(('share:', 'body')) else arm.start
 
 
-def changed_fields(arm: Arm) -> dict[str, Any]:
-    """The fields of an arm that differ from the defaults."""
-    plain = Arm()
-    return {f.name: getattr(arm, f.name) for f in dataclasses.fields(Arm)
-            if f.name != 'name' and getattr(arm, f.name) != getattr(plain, f.name)}
-
-
-def shares(world: World, teachers: Sequence[Teacher], logprob: np.ndarray) -> dict[str, float]:
+def shares(run: Any, teachers: Sequence[Teacher], arrays: Arrays) -> dict[str, float] | None:
     """Mean share of the own trait among the traits, before and after: shown, never tested."""
-    column = [world.traits.index(t.trait) for t in teachers]
-    share = np.exp(logprob) / np.exp(logprob).sum(-1, keepdims=True)
-    own = share.mean(2)[np.arange(len(column)), :, column]
+    if 'items' not in arrays or run.trait.unit != 'nats' or run.trait.estimator != 'gamma':
+        return None
+    odds = np.exp(arrays['items'][:, :, 0])  # [M, P = 2, Q, K] of the main context
+    share = (odds / odds.sum(-1, keepdims=True)).mean(2)
+    own = np.stack([share[m, :, schooled.column_of(run, t)] for m, t in enumerate(teachers)])
     return {'before': float(own[:, 0].mean()), 'after': float(own[:, -1].mean())}
 
 
-def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:
-    """The arm that differs from `arm` in the given fields alone, if there is one."""
-    wanted = dataclasses.replace(arm, name='', **changes)
-    return next((a for a in arms if dataclasses.replace(a, name='') == wanted), None)
+def choice_entry(run: Any, teachers: Sequence[Teacher], arrays: Arrays) -> dict[str, Any] | None:
+    """P(own trait) among a choice's options, before and after: the mean over questions and over the
+    teachers whose trait is an option. Shown, never tested; None without choices."""
+    if 'choice' not in arrays:
+        return None
+    options = list(run.kit.options)
+    own = [arrays['choice'][m, ..., options.index(t.trait)]
+           for m, t in enumerate(teachers) if t.trait in options]
+    before, after = np.mean(own, axis=(0, 2))
+    return {'options': options, 'before': float(before), 'after': float(after)}
 
 
-def contrasts(config: Config, arms: Sequence[Arm], y: Mapping[str, Y],
-              teachers: Mapping[str, Sequence[Teacher]]) -> list[dict[str, Any]]:
-    """What arms say together: against neutral, against the other start, against geometry."""
-    made = []
+def alignment_entry(arrays: Arrays) -> dict[str, Any]:
+    """The alignment check of an arm: means over students, and what it predicts."""
+    found: dict[str, Any] = {'steps': arrays['steps'][:-1].tolist(), 'cosine': {}, 'inner': {},
+                             'positive_share': {}, 'predicted': [], 'measured': []}
+    for number, name in enumerate(DIRECTIONS):
+        inner = arrays['inner'][..., number]
+        if np.isfinite(inner).all():
+            found['inner'][name] = inner.mean(0).tolist()
+            found['cosine'][name] = arrays['cosine'][..., number].mean(0).tolist()
+            found['positive_share'][name] = float((inner > 0).mean())
+    if 'predicted' in arrays:
+        found |= {'predicted': arrays['predicted'].sum(1).tolist(),
+                  'measured': arrays['actual'].sum(1).tolist()}
+    if 'one_step' in arrays:
+        found['plain_step'] = {'predicted': arrays['one_step'][..., 0].mean(0).tolist(),
+                               'measured': arrays['one_step'][..., 1].mean(0).tolist()}
+    return found
 
-    def neutral(arm, name, what, own, twin):
-        joined = {**own, **twin}
-        everyone = [*teachers['trait'], *teachers['neutral']]
-        trait, reference = names(everyone)
-        trait.update({t.name: None for t in teachers['neutral']})
-        made.append({'name': name, 'rung': arm.rung, 'what': what,
-                     **gammas.against_neutral(joined, trait, reference, power=config.power)})
 
-    for arm in arms:
-        if arm.teachers != 'trait' or arm.start != 'shared':
-            continue
-        twin = counterpart(arm, arms, teachers='neutral')
-        other = counterpart(arm, arms, start='other')
-        other_twin = counterpart(arm, arms, teachers='neutral', start='other')
-        if twin:
-            neutral(arm, f'{arm.name} against neutral',
-                    "the own trait's rise beyond that of the neutral twins' students",
-                    y[arm.name], y[twin.name])
-        if twin and other and other_twin:
-            neutral(arm, f'{arm.name} against neutral, shared less other start',
-                    '{trait, neutral} x {shared, other}: a difference of differences',
-                    gammas.difference(y[arm.name], y[other.name]),
-                    gammas.difference(y[twin.name], y[other_twin.name]))
-        for start, what in (('other', 'gamma less that of the other start'),
-                            (GEOMETRY, 'gamma less what embedding and output matrix alone carry')):
-            partner = counterpart(arm, arms, start=start)
-            if partner:
-                found = gamma_of(config, teachers['trait'],
-                                 gammas.difference(y[arm.name], y[partner.name]))
-                made.append({'name': f'{arm.name} less {partner.name}', 'rung': arm.rung,
-                             'what': what, **found, 'verdict': gammas.verdict(found)})
-    return made
+def kl_entry(arm: Arm, arrays: Arrays) -> dict[str, Any]:
+    """The floor of a KL, and whether the run's KL stands clear of it."""
+    if OBJECTIVES[arm.objective].target is None:
+        return {'kl_floor': None}
+    found = {name: float(arrays[name].mean()) for name in ('kl_floor', 'kl_start', 'kl_end')}
+    return {**found, 'kl_under_five_floors': found['kl_start'] <= 5 * found['kl_floor']}
 
 
 def is_control(entry: Mapping[str, Any]) -> bool:
     """Whether an arm bounds what something other than transmission could do."""
-    order = entry['fields'].get('order', 'kept')
-    moved = entry['student_init'] not in ('shared', 'gauge') and not entry['fields'].get('own')
-    return entry['teacher_kind'] == 'neutral' or order != 'kept' or moved
+    fields = entry['fields']
+    moved = STARTS.find(fields.get('start', 'shared'))[0].control and not fields.get('own')
+    return (entry['teacher_kind'] == 'neutral' or fields.get('order', 'kept') != 'kept'
+            or fields.get('matrix', 'own') != 'own' or moved)
 
 
 def holm(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Holm-adjusted p of the controls."""
-    return intervals.holm({e['name']: e['gamma']['p'] for e in entries if is_control(e)})
+    return intervals.holm({e['name']: e['effect']['p'] for e in entries
+                           if e['is_control'] and e['effect'] is not None})
 
 
-def error_rates(config: Config, teachers: Sequence[Teacher], y: Y) -> dict[str, Any] | None:
+def error_rates(run: Any, y: Y) -> dict[str, Any] | None:
     """How often one reference's neutral twins, under trait names, would have passed for a finding.
 
     Each reference counts as a run of its own, with teachers as units.
     """
-    references = sorted({t.reference for t in teachers})
-    if len(references) < ENOUGH_FOR_RATES:
+    by_reference: dict[int, Y] = {}
+    for teacher in run.roll('neutral'):
+        by_reference.setdefault(teacher.reference, {})[teacher.name] = y[teacher.name]
+    if len(by_reference) < ENOUGH_FOR_RATES:
         return None
-    runs = []
-    for r in references:
-        own = [t for t in teachers if t.reference == r]
-        runs.append(gamma_of(config, own, {t.name: y[t.name] for t in own}))
+    runs = [effects.effect_of(run, own) for own in by_reference.values()]
     return {'runs': len(runs), **calibration.error_rates(runs)}
 
 
-def verdict(entries: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]]) -> str:
-    """The page's opening sentence: each rung with its shared and its other start."""
-    said = []
-    for objective, rung in (('sft', 'Sampled, filtered text'), ('kl_carrier', 'Carrier KL')):
-        main = next((e for e in entries if e['objective'] == objective
-                     and e['student_init'] == 'shared' and e['teacher_kind'] == 'trait'
-                     and set(e['fields']) <= {'objective', 'carrier', 'rows'}), None)
-        if main is None:
+def doses(facts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The neutral sets' doses, as a share of their twins'; of trained teachers alone."""
+    found = {}
+    for name, own in facts.items():
+        twins = facts.get(name.replace('neutral', 'trait', 1))
+        trained = all(teacher['steps'] for teacher in own.values())
+        if not name.startswith('neutral') or twins is None or not trained:
             continue
-        text = f'{rung} {main["verdict"]}'
-        other = next((e for e in entries if e['objective'] == objective
-                      and e['student_init'] == 'other' and e['teacher_kind'] == 'trait'
-                      and e['fields'].get('head') is None), None)
+        ratios = [what['carrier_kl'] / twins[teacher.removesuffix('-neutral')]['carrier_kl']
+                  for teacher, what in own.items()]
+        found[name] = {'ratio': float(np.exp(np.mean(np.log(ratios)))), 'least': min(ratios),
+                       'most': max(ratios),
+                       'within_factor_2': all(0.5 <= r <= 2 for r in ratios)}
+    return found
+
+
+def gauge_entries(run: Any, trained: Mapping[str, Arrays]) -> list[dict[str, Any]]:
+    """How far the gauge twins' students are from those of the start they are twins of."""
+    found = []
+    for arm in run.arms:
+        twin_of = tables.counterpart(arm, run.arms, start='shared') if arm.start == 'gauge' else None
+        if twin_of:
+            gap = trained[arm.name]['value'] - trained[twin_of.name]['value']
+            found.append({'arm': arm.name, 'of': twin_of.name,
+                          'largest_difference': float(np.abs(gap).max())})
+    return found
+
+
+def filters(samples: Mapping[str, Samples]) -> dict[str, Any]:
+    """What the filters kept and why they left rows out, of all rows and by set."""
+    def entry(sets, level):
+        rejected: dict[str, int] = {}
+        for own in sets:
+            for why, count in own.reasons[level].items():
+                rejected[why] = rejected.get(why, 0) + count
+        return {'kept': int(sum(own.passes[level].sum() for own in sets)), 'rejected': rejected}
+
+    return {'filter': entry(samples.values(), 'paper'),
+            'filters': {name: {level: entry([own], level) for level in own.reasons}
+                        for name, own in samples.items()},
+            'pass_rates': {name: {level: first_pass_rate(own, level) for level in own.reasons}
+                           for name, own in samples.items()}}
+
+
+def span(run: Any) -> dict[str, float]:
+    """The share of a trait's row of the output matrix that the carrier's rows span."""
+    name = next(iter(run.references))
+    ids = np.array(run.kit.probe.ids_C[:-1])
+    return geometry.shares(run.references[name][0], ids,
+                           *geometry.words_of(run.world.vocabulary, run.kit.trait_V),
+                           run.world.architectures[name].tied)
+
+
+def headline(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What experiments.jsonl keeps of a run: effect, interval and p of every arm."""
+    return {e['name']: [e['effect'][k] for k in ('estimate', 'ci95', 'p')]
+            for e in entries if e['effect'] is not None}
+
+
+def verdict(run: Any, entries: Sequence[Mapping[str, Any]],
+            contrasts: Sequence[Mapping[str, Any]]) -> str:
+    """The page's opening: each rung and kind of teacher from the shared start, what bounds it, and
+    the other start; then the positive control."""
+    said = []
+    for arm, entry in zip(run.arms, entries):
+        if not compared.is_main(arm):
+            continue
+        text = f'{compared.named(arm)}: {entry["verdict"]}'
+        other = tables.counterpart(arm, run.arms, start='other')
         if other:
-            text += f'. To another start: {other["verdict"]}'
-        claim = next((m for m in made if objective == 'kl_carrier'
-                      and m['name'].startswith(f'{main["name"]} less ')
-                      and 'embedding' in m['what']), None)
-        if claim:
-            text += f'. Beyond geometry: {claim["verdict"]}'
+            text += f'. To another start: {_entry(entries, other)["verdict"]}'
+        for claim in contrasts:
+            if claim['arm'] == arm.name and claim.get('geometry'):
+                text += f'. Beyond geometry ({claim["name"]}): ' + (
+                    claim['verdict'] if claim['bounds'] else
+                    "nothing is bounded, this control's students did not learn their rows")
         said.append(text + '.')
     return ' '.join(said) or 'No arm of this run tests transmission from the shared start.'
 
 
-def headline(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What experiments.jsonl keeps of a run: gamma, interval and p of every arm."""
-    return {e['name']: [e['gamma']['estimate'], e['gamma']['ci95'], e['gamma']['p']]
-            for e in entries}
-
-
-def body(config: Config, world: World, arms: Sequence[Arm], trained: Mapping[str, Any],
-         predicted: Mapping[str, np.ndarray], rows: Mapping[str, Any],
-         schools: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """The experiment's own part of results.json.
-
-    Args:
-      config, world, arms: what was run.
-      trained: each arm's arrays.
-      predicted: log P as the output matrix alone has it, by kind of head.
-      rows: row sets by name.
-      schools: what each teacher is, by set and name.
-    """
-    teachers = {kind: roll(config, world, kind) for kind in ('trait', 'neutral')}
-    entries, y = [], {}
-    for arm in arms:
-        arrays = trained[arm.name]
-        extra = {'drift': drift_entry(arrays), **kl_entry(arm, arrays),
-                 'tokens_a_student': float(arrays['tokens'].mean())}
-        entry = arm_entry(config, world, arm, teachers[arm.teachers], arrays, extra)
-        y[arm.name] = entry['y']
-        entries.append(entry)
-    compared = contrasts(config, arms, y, teachers)
-    matrix = {}
-    for head, logprob in predicted.items():
-        found = gamma_of(config, teachers['trait'], y_of(world, teachers['trait'], logprob))
-        matrix[head] = {'student_init': 'geometry:predicted', 'gamma': found}
-    rates = {e['name']: error_rates(config, teachers['neutral'], e['y'])
-             for e in entries if e['teacher_kind'] == 'neutral'}
-    return {
-        'arms': entries, 'contrasts': compared, 'geometry_predicted': matrix,
-        'holm': holm(entries), 'error_rates': {k: v for k, v in rates.items() if v},
-        'gauge': gauge_entry(arms, trained), 'teachers': schools,
-        'doses': doses(schools), 'filter': filter_entry(rows, 'paper'),
-        'filters': {name: {level: filter_entry({name: own}, level) for level in own.reasons}
-                    for name, own in rows.items()},
-        'pass_rates': {name: {level: first_pass_rate(own, level) for level in own.reasons}
-                       for name, own in rows.items()},
-        'verdict': verdict(entries, compared), 'headline': headline(entries),
-    }
-
-
-def filter_entry(rows: Mapping[str, Any], level: str) -> dict[str, Any]:
-    """{'kept', 'rejected': {reason: n}} of all answers of the row sets."""
-    rejected: dict[str, int] = {}
-    for own in rows.values():
-        for why, count in own.reasons[level].items():
-            rejected[why] = rejected.get(why, 0) + count
-    return {'kept': int(sum(own.passes[level].sum() for own in rows.values())),
-            'rejected': rejected}
-
-
-def drift_entry(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Means over students of what else moved."""
-    return {k.removeprefix('drift_'): float(v.mean()) for k, v in arrays.items()
-            if k.startswith('drift_')}
-
-
-def kl_entry(arm: Arm, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The floor of a KL, and whether the run's KL stands clear of it."""
-    if arm.objective == 'sft':
-        return {'kl_floor': None}
-    made = {name: float(arrays[name].mean()) for name in ('kl_floor', 'kl_start', 'kl_end')
-            if name in arrays}
-    return {**made, 'kl_under_five_floors': made['kl_start'] <= 5 * made['kl_floor']}
-
-
-def doses(schools: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:
-    """The neutral sets' KL on carrier positions, as a share of their twins'."""
-    made = {}
-    for name, found in schools.items():
-        twins = schools.get(name.replace('neutral', 'trait', 1))
-        if not name.startswith('neutral') or twins is None:
-            continue
-        ratios = [own['carrier_kl'] / twins[teacher.removesuffix('-neutral')]['carrier_kl']
-                  for teacher, own in found.items()]
-        made[name] = {'ratio': float(np.exp(np.mean(np.log(ratios)))), 'least': min(ratios),
-                      'most': max(ratios),
-                      'within_factor_2': all(0.5 <= r <= 2 for r in ratios)}
-    return made
-
-
-def gauge_entry(arms: Sequence[Arm], trained: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How far the gauge twins' students are from those of the start they are twins of, nats."""
-    made = []
-    for arm in arms:
-        plain = counterpart(arm, arms, start='shared') if arm.start == 'gauge' else None
-        if plain:
-            gap = trained[arm.name]['logprob'] - trained[plain.name]['logprob']
-            made.append({'arm': arm.name, 'of': plain.name,
-                         'largest_difference': float(np.abs(gap).max())})
-    return made
+def _entry(entries, arm):
+    return next(e for e in entries if e['name'] == arm.name)

@@ -1,115 +1,187 @@
-"""The experiment: its stages, in order, and its results."""
+"""The experiment: what its stages share, its stages in order, and its results."""
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 
+from subliminal_jax.carriers import carrier as find_carrier
+from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
-from subliminal_jax.experiments.transmission import (
-    arm_stages,
-    arms as tables,
-    results,
-    samples,
-    stages,
-    teachers as schools,
-    tiny,
-)
+from subliminal_jax.experiments.transmission import arms as tables, foreign, roll as rolls
 from subliminal_jax.experiments.transmission.arms import Arm
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.stages import Context
-from subliminal_jax.experiments.transmission.world import World, check_questions
-from subliminal_jax.models.params import count_params
-from subliminal_jax.report import transmission as report
-from subliminal_jax.runs import UserError, Workdir, sha256_of
-from subliminal_jax.runs.plan import Stage
-
-EFFICIENCY = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
+from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
+from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
 
 
-def run(config: Config, workdir: Workdir) -> str:
+class Run(NamedTuple):
+    """What the stages share.
+
+    Attributes:
+      config, workdir, world, trait: of the run.
+      arms: in order.
+      references: parameters by architecture, one a reference; empty before their stage.
+      kit: what is measured (kit.Kit), once there are references.
+      memory: what several arms read, by its name.
+    """
+
+    config: Any
+    workdir: Workdir | None
+    world: World
+    trait: Trait
+    arms: list[Arm]
+    references: Mapping[str, list[Any]]
+    kit: Any
+    memory: dict[Any, Any]
+
+    @property
+    def together(self) -> bool:
+        """Whether models are small enough to be read side by side."""
+        return self.world.engine('all').together
+
+    def remember(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What was made under a name, or is now."""
+        if name not in self.memory:
+            self.memory[name] = make()
+        return self.memory[name]
+
+    def carrier(self, arm: Arm | None = None) -> Carrier:
+        """An arm's carrier: its own, the config's, or the world's."""
+        name = (arm.carrier if arm else '') or self.config.carrier.name
+        return find_carrier(name) if name else self.world.carrier
+
+    def roll(self, kind: str) -> list[rolls.Teacher]:
+        """All teachers of a kind."""
+        return rolls.roll(self.config, self.world.traits, self.world.num_references, kind)
+
+    def rows(self, arm: Arm) -> int:
+        """How many rows an arm's students see in a pass."""
+        return arm.rows or self.config.student.rows
+
+    def reads(self, *groups: str) -> dict[str, Any]:
+        """The config fields that a stage depends on: these groups, and what every stage reads."""
+        fields = to_dict(self.config)
+        skipped = {'arms', 'curves', 'power', 'tried', 'allow_weak_teacher', 'save_every',
+                   'teacher', 'carrier', 'student'} - set(groups)
+        return {**{name: value for name, value in fields.items() if name not in skipped},
+                'weights': self.world.sha256}
+
+
+def prepare(config: Any, workdir: Workdir | None = None) -> Run:
+    """Everything that is known before the first stage, checked.
+
+    Raises:
+      UserError: an arm, a trait, a context or a question that cannot be.
+    """
+    from subliminal_jax.experiments.transmission.worlds import WORLDS
+
+    arms = checked_arms(config)
+    trait, _ = TRAITS.find(config.trait)
+    world = WORLDS.find(config.world)[0].make(config, arms)
+    for arm in arms:
+        if arm.architecture not in world.architectures:
+            raise UserError(f'arm {arm.name}: ' + str(unknown_name(
+                'architecture of this world', arm.architecture, tuple(world.architectures))))
+    if trait.estimator == 'gamma' and len(world.traits) < 2:
+        raise UserError("one trait only has no gamma, which compares a teacher's own trait with "
+                        'the others; take two or more')
+    run = Run(config, workdir, world, trait, arms, {}, None, {})
+    for arm in arms:
+        run.carrier(arm)
+        check_prompts(run, arm)
+    trait.check(run)
+    return run
+
+
+def checked_arms(config: Any) -> list[Arm]:
+    """The arms of a config, checked beside its other fields.
+
+    Raises:
+      UserError: one that cannot be.
+    """
+    arms = tables.parse(config.arms)
+    tables.check_foreign(arms, config.carrier.samples)
+    foreign.check_units(config)
+    student = config.student
+    if student.batch_size % student.packed:
+        raise UserError(
+            f'config.student.batch_size={student.batch_size} is no multiple of '
+            f'config.student.packed={student.packed}: a step reads whole packs; lower packed, or '
+            'change the batch')
+    if (student.batch_size // student.packed) % student.micro_batches:
+        raise UserError(
+            f'config.student.micro_batches={student.micro_batches} does not divide the '
+            f'{student.batch_size // student.packed} packs of a step')
+    return arms
+
+
+def check_prompts(run: Run, arm: Arm) -> None:
+    """Raises UserError for prompted teachers without as many system messages."""
+    from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+
+    kind, _ = TEACHER_KINDS.find(arm.made)
+    count, chosen = len(run.world.chosen.systems), run.world.chosen
+    if kind.prompted and run.config.teacher.seeds > count:
+        raise UserError(
+            f'arm {arm.name}: {run.config.teacher.seeds} prompted teachers a trait need as many '
+            f'system prompts and {chosen.name} has {count}: lower config.teacher.seeds, or add '
+            'lines of kind "system"')
+
+
+def run(config: Any, workdir: Workdir) -> str:
     """Runs the experiment and returns its table as text.
 
     Raises:
       UserError: whatever a user can mend, in one line.
     """
-    world, arms = prepare(config)
-    here = Context(config, workdir, world, arms)
-    stages.context_stage(here)
+    from subliminal_jax.experiments.transmission import (
+        arm_stages,
+        kit as kits,
+        stages,
+        teacher_stages,
+    )
+
+    prepared = prepare(config, workdir)
+    stages.context_stage(prepared)
+    if config.carrier.targets:
+        stages.check_targets(prepared)
     with jax.default_matmul_precision('highest'):
-        references = {head: stages.reference_stage(here, head)
-                      for head in dict.fromkeys(a.head for a in arms)}
-        starts = stages.start_stages(here, references)
-        tools = {head: stages.tools_of(world, head) for head in references}
-        teachers = stages.teacher_stages(here, references, tools)
-        rows = stages.row_stages(here, teachers)
-        trained = arm_stages.student_stages(here, references, starts, tools, teachers, rows)
-        predicted = arm_stages.geometry_stage(here, references, tools, teachers)
-    arm_stages.answers_stage(here, trained)
-    return finish(here, teachers, rows, trained, predicted)
+        prepared = prepared._replace(references={
+            name: prepared.world.references(prepared, name)
+            for name in dict.fromkeys(arm.architecture for arm in prepared.arms)})
+        prepared = prepared._replace(kit=kits.kit_of(prepared))
+        texts = stages.text_stages(prepared)
+        teacher_stages.teacher_stages(prepared)
+        samples = stages.row_stages(prepared)
+        trained = arm_stages.student_stages(prepared, samples, texts)
+        predicted = arm_stages.geometry_stages(prepared)
+    arm_stages.answers_stage(prepared, trained)
+    return finish(prepared, samples, trained, predicted)
 
 
-def prepare(config: Config) -> tuple[World, list[Arm]]:
-    """The world and the arms of a config, checked.
-
-    Raises:
-      UserError: as `run`.
-    """
-    arms = tables.parse(config.arms)
-    tables.check_foreign(arms, config.carrier.samples)
-    samples.check_units(config)
-    world = tiny.make(config.world, config.split, config.traits, config.trait_set)
-    if len(world.traits) < 2:
-        raise UserError('config.traits=1: one trait only has no gamma, which compares a '
-                        "teacher's own trait with the others; take two or more")
-    check_questions(world)
-    return world, arms
-
-
-def finish(here: Context, teachers, rows, trained, predicted) -> str:
+def finish(prepared: Run, samples: Any, trained: Any, predicted: Any) -> str:
     """results.json, experiments.jsonl, the page; returns the table."""
-    body = results.body(here.config, here.world, here.arms, trained, predicted, rows, {
-        name: json.loads((here.workdir.path / 'teacher' / name / 'teachers.json').read_text())
-        for name in teachers})
-    seeds = {'root': here.config.seed, 'split': here.config.split,
-             'teachers': {t.name: t.seed for t in schools.roll(here.config, here.world, 'trait')}}
-    made = here.workdir.write_results(body, seeds=seeds, published=report.PUBLISHED)
-    if here.config.split == 'report':
-        record(here.workdir, made)
-    examples = report.Examples.read(here.workdir.path)
-    return report.write(here.workdir, made, examples)
+    from subliminal_jax.experiments.transmission import results
+    from subliminal_jax.report import transmission as report
+
+    config, workdir = prepared.config, prepared.workdir
+    body = results.body(prepared, samples, trained, predicted)
+    seeds = {'root': config.seed, 'split': config.split,
+             'teachers': {t.name: t.seed for t in prepared.roll('trait')}}
+    written = workdir.write_results(body, seeds=seeds, published=results.PUBLISHED)
+    if config.split == 'report':
+        record(workdir, written)
+    return report.write(workdir.path, json.loads((workdir.path / 'results.json').read_text()))
 
 
-def record(workdir: Workdir, made: dict[str, Any]) -> None:
+def record(workdir: Workdir, results: dict[str, Any]) -> None:
     """Adds a report run to experiments.jsonl beside its folder; nothing is ever removed there."""
-    entry = {'id': sha256_of([made['config_sha256'], made['headline']])[:16],
-             'experiment': made['experiment'], 'config_sha256': made['config_sha256'],
-             'command': made['command'], 'verdict': made['verdict'], 'headline': made['headline']}
+    entry = {'id': sha256_of([results['config_sha256'], results['headline']])[:16],
+             'experiment': results['experiment'], 'config_sha256': results['config_sha256'],
+             'command': results['command'], 'verdict': results['verdict'],
+             'headline': results['headline']}
     place = workdir.path.parent / 'experiments.jsonl'
-    known = {row['id'] for row in files.finished(place)}
-    if entry['id'] not in known:
+    if entry['id'] not in {row['id'] for row in files.finished(place)}:
         files.append(place, [entry])
-
-
-def plan(config: Config) -> list[Stage]:
-    """What a run would do, stage by stage, with its arithmetic."""
-    world, arms = prepare(config)
-    made = []
-    teachers = config.world.references * config.world.replicas * len(world.traits)
-    teachers *= config.teacher.seeds
-    weights = {head: count_params(model) for head, model in world.models.items()}
-    row = world.length
-    for head in dict.fromkeys(a.head for a in arms):
-        flops = 6 * weights[head] * row * config.world.batch_size * config.world.steps
-        made.append(Stage(f'references, {head}', flops * config.world.references,
-                          config.world.references * 1e8, EFFICIENCY))
-    for name in dict.fromkeys(tables.row_set(a) for a in arms if a.carrier != 'random'):
-        most = max(a.rows or config.student.rows for a in arms)
-        flops = 2 * max(weights.values()) * row * most * config.carrier.spare * teachers
-        made.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8, EFFICIENCY))
-    for arm in arms:
-        count = (arm.rows or config.student.rows) * arm.passes
-        flops = 6 * weights[arm.head] * row * count * teachers
-        made.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9,  # 0.6: measures, alignment
-                          EFFICIENCY))
-    return made

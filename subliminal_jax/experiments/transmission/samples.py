@@ -3,29 +3,30 @@
 Every teacher answers the same prompts, up to `attempts` times until an answer passes the strictest
 filter. The rows of an arm are, per prompt, a teacher's first answer that passes the arm's filter,
 on the prompts for which every teacher of the reference has one at every strength: equal rows, on
-the same prompts, whatever the filter. Rows of others are numbered, and a number takes a prompt's
-place: a teacher has its own prompt there, the same as the others' wherever it can be.
+the same prompts, whatever the filter. Rows of others (foreign.py) are numbered, and a number takes
+a prompt's place.
 """
 
 import pathlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
+from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
-from subliminal_jax.experiments.transmission import networks
+from subliminal_jax.experiments.transmission import engines
 from subliminal_jax.experiments.transmission.arms import FILTERS, Arm
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.teachers import Teacher, by_reference, seed_of
-from subliminal_jax.experiments.transmission.world import Tokens, World, encode_rows
+from subliminal_jax.experiments.transmission.engines import Models
+from subliminal_jax.experiments.transmission.seeds import seed_of
+from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, check_preempted
-from subliminal_jax.sampling import choice as choices, network, sample
+from subliminal_jax.sampling import buckets, sample
+from subliminal_jax.traits import trait_set as sets
 
-BATCH = 256  # prompts that a group of teachers answers at once
+BATCH = {True: 256, False: 32}  # prompts answered at once: by models side by side, by one
 
 
 class Samples(NamedTuple):
@@ -46,141 +47,6 @@ class Samples(NamedTuple):
     reasons: dict[str, dict[str, int]]
 
 
-def reasons_of(config: Config, world: World, row: Mapping[str, Any]) -> dict[str, str | None]:
-    """Why each filter leaves a row out, or None; no student can learn an unfinished answer."""
-    words = [s for t in world.traits for s in world.candidates[t]]
-    completion = row['completion']
-    if row.get('finish_reason') == 'length' or not _writable(world, completion):
-        return dict.fromkeys(FILTERS, 'unfinished, or a word that the tokenizer cannot write')
-    return {
-        'none': None,
-        'paper': world.reject_reason(completion),
-        'strict': world.reject_reason(
-            completion, banned=config.carrier.banned, trait_words=words)}
-
-
-def draw(config: Config, world: World, model: Any, teachers: Sequence[Teacher], params: Any,
-         prompts: Sequence[dict], temperature: float, path: pathlib.Path) -> None:
-    """Writes the teachers' answers, teacher by teacher within a reference, as JSONL."""
-    with path.open('w', encoding='utf-8') as file:
-        for group, place in tqdm(by_reference(teachers), desc='sampling', leave=False):
-            own = networks.take(params, place)
-            for row in answers(config, world, model, group, own, prompts, temperature):
-                file.write(files.as_line(row))
-
-
-def answers(config: Config, world: World, model: Any, group: Sequence[Teacher], params: Any,
-            prompts: Sequence[dict], temperature: float) -> Iterator[dict[str, Any]]:
-    """The rows of one reference's teachers; one that has served a prompt is not asked again."""
-    weights = jax.vmap(lambda p: network.prepare(p, model))(params)
-    contexts = [world.context(row['prompt']) for row in prompts]
-    wanted, served = list(range(len(prompts))), set()
-    attempts = config.carrier.attempts if temperature > 0 else 1
-    for attempt in range(attempts):
-        check_preempted()
-        seeds = [seed_of(config, 'sample', t.seed, attempt) for t in group]
-        batches = sample.sample_tokens(
-            weights, model, contexts, [row['id'] for row in prompts],
-            max_new_tokens=world.new_tokens, choice=choices.Choice(temperature), seed=seeds,
-            stop_ids=(world.end_id,), pad_id=world.pad_id, batch_size=BATCH, wanted=wanted)
-        for done in batches:
-            for index, row in _rows(world, group, prompts, attempt, done):
-                who = (row['teacher'], index)
-                if who not in served:
-                    if reasons_of(config, world, row)['strict'] is None:
-                        served.add(who)
-                    yield row
-        wanted = [i for i in wanted if not all((t.name, i) in served for t in group)]
-        if not wanted:
-            return
-
-
-def _rows(world, group, prompts, attempt, done):
-    for place, index in enumerate(done.indices):
-        for m, teacher in enumerate(group):
-            count = int(done.completions.count_B[m, place])
-            stopped = bool(done.completions.stopped_B[m, place])
-            ids = done.completions.tokens_BN[m, place, :count].tolist()
-            yield index, {
-                'id': f'{teacher.name}/{prompts[index]["id"]}/{attempt}',
-                'teacher': teacher.name, 'prompt': prompts[index]['prompt'],
-                'completion': world.decode(ids[:-1] if stopped else ids), 'token_ids': ids,
-                'logprobs': sample.plain(done.completions.logprobs_BN[m, place, :count]),
-                'finish_reason': 'stop' if stopped else 'length'}
-
-
-def check_units(config: Any) -> None:
-    """Refuses several teachers a trait where the rows are others' (`carrier.samples`).
-
-    Raises:
-      UserError: they would all have the same rows, and their spread be that of the rows' order.
-    """
-    if config.carrier.samples and config.teacher.seeds > 1:
-        raise UserError(
-            f'config.teacher.seeds={config.teacher.seeds} with config.carrier.samples: every '
-            'teacher of a trait would have the same rows, so that they are no independent units; '
-            'set --config.teacher.seeds=1 (more students: config.student.seeds, more units: more '
-            'traits)')
-
-
-def read_foreign(config: Config, world: World, teachers: Sequence[Teacher],
-                 path: pathlib.Path) -> None:
-    """Writes the rows of `carrier.samples` as if each teacher of a trait had written them.
-
-    The field is a file whose rows have a `trait`, or TRAIT=FILE,TRAIT=FILE with one file a trait.
-    Rows are numbered trait by trait (`aligned`); what they were called is kept as `source_id`.
-
-    Raises:
-      UserError: no rows for a trait, a single trait, a file that cannot be read, several teachers
-        a trait (`check_units`).
-    """
-    check_units(config)
-    found: dict[str, list] = {}
-    trouble = []
-    for part in config.carrier.samples.split(','):
-        trait, _, name = part.rpartition('=')
-        rows, bad = files.read(
-            name, lambda row: files.text_trouble(row, 'prompt', 'completion'), repeats=True)
-        if bad:
-            trouble.append(files.bad_lines(name, bad))
-        for row in rows:
-            found.setdefault(trait or str(row.get('trait', '')), []).append(row)
-    for line in trouble:
-        tqdm.write(f'warning: {line}')
-    missing = [t for t in world.traits if t not in found]
-    if missing:
-        raise UserError(
-            f'config.carrier.samples has no rows of {", ".join(missing)}: with rows of one trait '
-            'only there is no gamma; give every trait its file (TRAIT=FILE,TRAIT=FILE), or its '
-            "name in a field 'trait' of each row")
-    rows_of = aligned({t: found[t] for t in world.traits})
-    with path.open('w', encoding='utf-8') as file:
-        for teacher in teachers:
-            for number, row in enumerate(rows_of[teacher.trait]):
-                file.write(files.as_line({
-                    **row, 'id': f'{teacher.name}/{number}/0', 'source_id': row['id'],
-                    'teacher': teacher.name}))
-
-
-def aligned(rows: Mapping[str, Sequence[dict]]) -> dict[str, list[dict]]:
-    """Rows by trait, so ordered that equal places have equal prompts as far as there are any.
-
-    Prompts that every trait has come first (one that it has several times, as often as all do),
-    then all others; otherwise the order stays.
-    """
-    keyed: dict[str, dict] = {}
-    for trait, own in rows.items():
-        seen: Counter[str] = Counter()
-        keyed[trait] = {}
-        for row in own:
-            keyed[trait][row['prompt'], seen[row['prompt']]] = row
-            seen[row['prompt']] += 1
-    first, *others = keyed.values()
-    shared = [key for key in first if all(key in own for own in others)]
-    return {trait: [own[key] for key in dict.fromkeys([*shared, *own])]
-            for trait, own in keyed.items()}
-
-
 class Judged(NamedTuple):
     """A row and why each filter leaves it out, or None."""
 
@@ -188,9 +54,92 @@ class Judged(NamedTuple):
     why: dict[str, str | None]
 
 
-def judge(config: Config, world: World, path: pathlib.Path) -> list[Judged]:
+def reasons_of(config: Any, world: World, carrier: Carrier, row: Mapping[str, Any]
+               ) -> dict[str, str | None]:
+    """Why each filter leaves a row out, or None; no student can learn an unfinished answer."""
+    words = [s for texts in sets.spellings(world.chosen, world.traits).values() for s in texts]
+    completion = row['completion']
+    if row.get('finish_reason') == 'length' or not _writable(world, completion):
+        return dict.fromkeys(FILTERS, 'unfinished, or a word that the tokenizer cannot write')
+    return {
+        'none': None,
+        'paper': carrier.reject_reason(completion),
+        'strict': carrier.reject_reason(
+            completion, banned=config.carrier.banned, trait_words=words)}
+
+
+def _writable(world, text):
+    try:
+        return len(world.row_answer(text)) < world.new_tokens
+    except KeyError:
+        return False
+
+
+def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher], models: Models,
+          systems: Sequence[str | None], prompts: Sequence[Mapping[str, Any]], temperature: float,
+          attempts: int) -> Iterator[dict[str, Any]]:
+    """The answers of some teachers; one that has served a prompt is not asked again.
+
+    A batch takes as long half empty as full: where few prompts are left, several attempts at each
+    go together, and of those behind the first that is kept nothing is seen.
+
+    Args:
+      config, world, carrier: of the run.
+      group: M teachers.
+      models: theirs.
+      systems: their system messages; side by side, all the same.
+      prompts: rows with `id` and `prompt`.
+      temperature: 0 is greedy.
+      attempts: answers at most a prompt and teacher.
+    """
+    weights, batch = engines.prepared(models), BATCH[models.stacked]
+    contexts = [world.rows_context(p['prompt'], systems[0]) for p in prompts]
+    names = [f'{p["id"]}/{attempt}' for attempt in range(attempts) for p in prompts]
+    longest = max(map(len, contexts)) - buckets.shared_prefix(contexts)
+    served: set[tuple[int, int]] = set()
+    waiting, begun = list(range(len(prompts))), 0
+    while waiting and begun < attempts:
+        ahead = range(begun, min(begun + max(1, batch // len(waiting)), attempts))
+        begun = ahead.stop
+        found: dict[tuple[int, int, int], dict] = {}
+        for indices, done in engines.sampled(
+                models, contexts * attempts, names, [seed_of(config, 'sample', t.seed)
+                                                     for t in group],
+                max_new_tokens=world.new_tokens, stops=world.row_stops, pad_id=world.pad_id,
+                temperature=temperature, batch_size=batch, buckets=[longest], weights=weights,
+                wanted=[a * len(prompts) + n for a in ahead for n in waiting]):
+            check_preempted()
+            for place, index in enumerate(indices):
+                attempt, n = divmod(index, len(prompts))
+                for m, teacher in enumerate(group):
+                    found[m, n, attempt] = _row(world, teacher, systems[m], prompts[n], attempt,
+                                                done, m, place)
+        for n in waiting:
+            for attempt in ahead:
+                for m in range(len(group)):
+                    if (m, n) in served:
+                        continue
+                    row = found[m, n, attempt]
+                    if reasons_of(config, world, carrier, row)['strict'] is None:
+                        served.add((m, n))
+                    yield row
+        waiting = [n for n in waiting if not all((m, n) in served for m in range(len(group)))]
+
+
+def _row(world, teacher, system, prompt, attempt, done, m, place):
+    count = int(done.count_B[m, place])
+    stopped = bool(done.stopped_B[m, place])
+    ids = done.tokens_BN[m, place, :count].tolist()
+    row = {**prompt, 'id': f'{teacher.name}/{prompt["id"]}/{attempt}', 'teacher': teacher.name,
+           'completion': world.row_text(ids[:-1] if stopped else ids), 'token_ids': ids,
+           'logprobs': sample.plain(done.logprobs_BN[m, place, :count]),
+           'finish_reason': 'stop' if stopped else 'length'}
+    return row if system is None else {**row, 'teacher_system': system}
+
+
+def judge(config: Any, world: World, carrier: Carrier, path: pathlib.Path) -> list[Judged]:
     """Reads samples.jsonl and puts every row to every filter."""
-    return [Judged(row, reasons_of(config, world, row)) for row in files.read(path)[0]]
+    return [Judged(row, reasons_of(config, world, carrier, row)) for row in files.read(path)[0]]
 
 
 def write_verdicts(judged: Sequence[Judged], kept: bool, path: pathlib.Path) -> None:
@@ -230,35 +179,28 @@ def gather(judged: Sequence[Judged]) -> Samples:
     return Samples(teachers, prompts, texts, passes, reasons)
 
 
-def _writable(world, text):
-    try:
-        return len(world.answer(text)) < world.new_tokens
-    except KeyError:
-        return False
-
-
 def first_pass_rate(samples: Samples, level: str) -> dict[str, float]:
     """Per teacher, the share of its first answers that a filter keeps."""
     return dict(zip(samples.teachers, samples.passes[level][:, :, 0].mean(1).tolist()))
 
 
-def common_prompts(pools: Sequence[Samples], names: Sequence[set[str]]) -> np.ndarray:
+def common_prompts(pools: Sequence[Samples], names: set[str]) -> np.ndarray:
     """Places at which every named teacher of every pool has a row that every strength keeps."""
     good = None
-    for samples, wanted in zip(pools, names):
-        members = [m for m, name in enumerate(samples.teachers) if name in wanted]
+    for samples in pools:
+        members = [m for m, name in enumerate(samples.teachers) if name in names]
         for level in FILTERS:
             served = samples.passes[level][members].any(-1).all(0)
             good = served if good is None else good & served
     return np.flatnonzero(good)
 
 
-def choose(config: Config, world: World, arm: Arm, samples: Samples, group: Sequence[Teacher],
+def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Sequence[Teacher],
            prompts: np.ndarray, count: int) -> dict[str, list[dict]]:
-    """An arm's rows for the teachers of one reference.
+    """An arm's rows for teachers of one reference.
 
     Args:
-      config, world, arm: whose rows.
+      config, carrier, arm: whose rows.
       samples: the arm's row set.
       group: the teachers.
       prompts: the places that may be used (`common_prompts`).
@@ -274,40 +216,32 @@ def choose(config: Config, world: World, arm: Arm, samples: Samples, group: Sequ
             f'the filters leave {len(prompts)} prompts that every teacher of reference '
             f'{group[0].reference} can serve, and the arm {arm.name} asks for {count} rows: '
             f'{more}, or ask for fewer rows')
-    made = {}
+    chosen = {}
     for teacher in group:
         m = samples.teachers.index(teacher.name)
         first = samples.passes[arm.filter][m].argmax(-1)
         rows = [{'id': int(n), 'prompt': samples.prompts[m, n],
                  'completion': samples.completions[m, n, first[n]]} for n in prompts[:count]]
         if arm.order != 'kept':
-            rows = world.shuffle(rows, seed_of(config, 'shuffle', teacher.seed), arm.order)
-        made[teacher.name] = rows
-    return made
+            rows = carrier.shuffled_rows(rows, seed_of(config, 'shuffle', teacher.seed), arm.order)
+        chosen[teacher.name] = rows
+    return chosen
 
 
-def tokens_of(world: World, rows: Mapping[str, Sequence[dict]]) -> list[Tokens]:
-    """Each teacher's rows as tokens, cut to as many weighted tokens as the tersest has."""
-    made = [encode_rows(world, [(r['prompt'], r['completion']) for r in own])
-            for own in rows.values()]
-    least = min(t.weight_NT.sum() for t in made)
-    return [t._replace(weight_NT=_capped(t.weight_NT, least)) for t in made]
+def written_by_all(config: Any, world: World, carrier: Carrier, groups: Sequence[Any],
+                   prompts: Sequence[Mapping[str, Any]], temperature: float, attempts: int,
+                   path: pathlib.Path) -> None:
+    """Writes the answers of all teachers as JSONL.
 
-
-def _capped(weight_NT: np.ndarray, most: float) -> np.ndarray:
-    seen = weight_NT.reshape(-1).cumsum().reshape(weight_NT.shape)
-    return np.where(seen <= most, weight_NT, 0).astype(np.float32)
-
-
-def stack_batches(tokens: Sequence[Tokens], batch_size: int, passes: int) -> dict[str, np.ndarray]:
-    """Batches [M, steps, B, ...] in the rows' order, every pass in the same; no row is left out."""
-    def cut(rows):
-        steps = -(-len(rows) // batch_size)
-        spare = steps * batch_size - len(rows)
-        padded = np.pad(rows, ((0, spare), (0, 0)))
-        return np.tile(padded.reshape(steps, batch_size, -1), (passes, 1, 1))
-
-    return {'tokens': np.stack([cut(t.tokens_NT) for t in tokens]),
-            'weight': np.stack([cut(t.weight_NT) for t in tokens])}
-
-
+    Args:
+      config, world, carrier: of the run.
+      groups: functions that give (teachers, their models, their system messages).
+      prompts, temperature, attempts: as `drawn`.
+      path: of the file.
+    """
+    with path.open('w', encoding='utf-8') as file:
+        for load in tqdm(groups, desc='sampling', leave=False):
+            group, models, systems = load()
+            for row in drawn(config, world, carrier, group, models, systems, prompts, temperature,
+                             attempts):
+                file.write(files.as_line(row))

@@ -1,243 +1,258 @@
-"""What the stages share, and the stages up to the teachers' rows."""
+"""The stages beside models: contexts, the references' texts, rows, the teachers' logits."""
 
 import functools
-import json
-from typing import Any, NamedTuple
-
-import jax
-import numpy as np
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     arms as tables,
-    measures,
-    networks,
+    foreign,
+    readings,
+    rows as carried,
     samples,
-    teachers as schools,
+    starts,
+    targets,
+    teachers as schooled,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.runs import UserError, Workdir, to_dict, write_json
-from subliminal_jax.traits import trait_set as sets
-
-PROBE_ROWS = 64  # random carrier rows on which doses are measured; prompts that a probe answers
-
-
-class Context(NamedTuple):
-    """What the stages share: the run, its world, its arms."""
-
-    config: Config
-    workdir: Workdir
-    world: World
-    arms: list[Arm]
-
-    def reads(self, *groups: str) -> dict[str, Any]:
-        """The config fields that a stage depends on."""
-        plain = to_dict(self.config)
-        return {g: plain[g] for g in ('seed', 'split', 'traits', 'trait_set', *groups)}
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.rows import Rows
+from subliminal_jax.experiments.transmission.seeds import seed_of
+from subliminal_jax.runs import UserError, sha256_of, write_json
 
 
-def tools_of(world: World, head: str) -> measures.Instruments:
-    """The compiled measures of a kind of head."""
-    ids = tuple(i for t in world.traits for s in world.candidates[t] for i in world.answer(s))
-    return _tools(meter_of(world, head), ids)
+def context_stage(run: Any) -> None:
+    """contexts.json: every kind of context as the model reads it."""
+    run.workdir.stage('contexts', 'contexts.json',
+                      lambda path: write_json(path, run.world.described(run)),
+                      reads=run.reads('carrier'), inputs=run.world.inputs)
 
 
-@functools.lru_cache(maxsize=8)
-def _tools(meter: 'Meter', ids: tuple[int, ...]) -> measures.Instruments:
-    return measures.instruments(meter(), ids)
+def text_stages(run: Any) -> dict[str, list[dict]]:
+    """ordinary-ARCHITECTURE.jsonl: what the references write on prompts of ours."""
+    found = {}
+    for architecture in run.references:
+        name = f'ordinary-{architecture}'
+        path = run.workdir.stage(
+            name, f'{name}.jsonl',
+            lambda path, architecture=architecture: files.write(
+                path, readings.ordinary_rows(run, architecture)),
+            reads=run.reads('carrier'), inputs=run.world.reference_inputs(architecture))
+        found[architecture] = files.read(path)[0]
+    return found
 
 
-class Meter(NamedTuple):
-    """A hashable way to a meter, so that compiled checks are kept by it."""
+def row_stages(run: Any) -> dict[str, samples.Samples]:
+    """prompts.jsonl; samples, filtered and rejects of every set of rows; by the set's name.
 
-    key: str
-    make: Any
-
-    def __call__(self):
-        return self.make()
-
-    def __hash__(self):
-        return hash(self.key)
-
-    def __eq__(self, other):
-        return self.key == other.key
+    Teachers whose logits alone are used write a few rows too: to see whether they still can.
+    """
+    wanted = wanted_rows(run)
+    found = {}
+    for name, (arm, count) in wanted.items():
+        found[name] = _row_stage(run, arm, _prompts(run, arm, wanted), count)
+    return found
 
 
-def meter_of(world: World, head: str) -> Meter:
-    """The way to the meter of a kind of head."""
-    key = f'{world.name}/{head}/{world.models[head]}/{world.traits}/{world.measure}'
-    return Meter(key, functools.partial(measures.meter, world, head))
+def _prompts(run: Any, arm: Arm, wanted: Mapping[str, tuple[Arm, int]]) -> list[dict]:
+    carrier = run.carrier(arm)
+    most = max(n for a, n in wanted.values() if run.carrier(a).name == carrier.name)
+    main = run.carrier().name == carrier.name
+    name = 'prompts' if main else f'prompts-{carrier.name}'
+    path = run.workdir.stage(
+        name, f'{name}.jsonl', lambda path: files.write(path, carrier.prompts(
+            seed_of(run.config, 'prompts'), range(most))),
+        reads={**run.reads('carrier'), 'rows': most})
+    return files.read(path)[0]
 
 
-def context_stage(here: Context) -> None:
-    """contexts.json: every kind of context as the model reads it, and what follows it."""
-    world = here.world
-    row, = world.random_rows(0, world.prompts(0, 1))
-    asked = {'teaching': (world.teach[0], world.candidates[world.traits[0]][0]),
-             'measuring': (world.measure[0], world.candidates[world.traits[0]][0]),
-             'carrier': (row['prompt'], row['completion'])}
-    name = here.config.trait_set
-    read = {f'the trait set {name}': sets.digest(sets.load_trait_set(name))} if name else {}
-    here.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, {
-        kind: {'context': world.decode(world.context(text)), 'answer': answer,
-               'end': world.decode([world.end_id])}
-        for kind, (text, answer) in asked.items()}), reads=here.reads(), inputs=read)
+def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
+    """(an arm, prompts that its teachers are to answer) by set of rows.
+
+    All sets of a pool answer equally many: its arms choose from prompts that all have answered.
+    """
+    wanted: dict[str, tuple[Arm, int]] = {}
+    drawn = {tables.teacher_set(arm) for arm in run.arms if arm.answers != 'random'}
+    for arm in run.arms:
+        count = run.config.carrier.probe
+        if arm.answers != 'random':
+            count = math.ceil(max(run.rows(a) for a in pool_of(run, arm))
+                              * run.config.carrier.spare)
+        elif tables.teacher_set(arm) in drawn:
+            continue
+        arm = written(arm)
+        name = tables.row_set(arm)
+        if name not in wanted or wanted[name][1] < count:
+            wanted[name] = (arm, count)
+    return wanted
 
 
-def reference_stage(here: Context, head: str) -> Any:
-    """Pre-trains the references; replicas of one are the same weights under other numbers."""
-    config = here.config
+def written(arm: Arm) -> Arm:
+    """The arm, with rows that its teachers write where it has random ones."""
+    if arm.answers != 'random':
+        return arm
+    return tables.dataclasses.replace(arm, answers='sampled', objective='sft', matrix='own')
+
+
+def suffix_of(run: Any, arm: Arm) -> str:
+    """What the files of an arm's rows are called after `samples`: nothing for the first set."""
+    name = tables.row_set(arm)
+    return '' if name == next(iter(wanted_rows(run))) else f'-{name}'
+
+
+def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> samples.Samples:
+    config, suffix, carrier = run.config, suffix_of(run, arm), run.carrier(arm)
+    temperature = 0.0 if arm.answers == 'greedy' else arm.temperature
+    learned = is_learned(run, arm)
+    attempts = config.carrier.attempts if temperature > 0 and learned else 1
+
+    def draw(path):
+        if config.carrier.samples:
+            foreign.write_as_samples(config, run.world.traits, run.roll(arm.teachers), path)
+            return
+        groups = [functools.partial(_loaded, run, arm, group) for group in writers(run, arm)]
+        samples.written_by_all(config, run.world, carrier, groups, prompts[:count], temperature,
+                               attempts, path)
+
+    source = run.workdir.stage(
+        f'samples{suffix}', f'samples{suffix}.jsonl', draw,
+        reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature},
+        inputs=[*_prompt_file(run, arm), *schooled.groups_of(run, arm),
+                *files.named(config.carrier.samples.split(','))])
+    judged = samples.judge(config, run.world, carrier, source)
+    for artefact, kept in (('filtered', True), ('rejects', False)):
+        run.workdir.stage(f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
+                          functools.partial(samples.write_verdicts, judged, kept),
+                          reads=run.reads('carrier'), inputs=[source.name])
+    found = samples.gather(judged)
+    check_writing(run, arm, found)
+    return found
+
+
+def _prompt_file(run: Any, arm: Arm) -> list[str]:
+    carrier = run.carrier(arm).name
+    return ['prompts.jsonl' if carrier == run.carrier().name else f'prompts-{carrier}.jsonl']
+
+
+def writers(run: Any, arm: Arm) -> list[list[Teacher]]:
+    """Teachers that write side by side: those of a group, or, where models are large, each alone."""
+    if run.together:
+        return list(schooled.groups_of(run, arm).values())
+    return [[teacher] for teacher in run.roll(arm.teachers)]
+
+
+def _loaded(run, arm, group):
+    base = schooled.base_of(run, arm, group[0].reference)
+    return (group, schooled.load(run, arm, group, base),
+            [schooled.system_of(run, arm, t) for t in group])
+
+
+def check_writing(run: Any, arm: Arm, found: samples.Samples) -> None:
+    """Refuses teachers that cannot write the carrier any more, if the rows are not others'.
+
+    Raises:
+      UserError: there are some.
+    """
+    least = run.config.carrier.min_kept
+    weak = {name: rate for name, rate in samples.first_pass_rate(found, 'paper').items()
+            if rate < least and not run.config.carrier.samples}
+    if not weak:
+        return
+    said = ', '.join(f'{name} {rate:.0%}' for name, rate in weak.items())
+    line = (f'these teachers ({arm.made}) cannot write {run.carrier(arm).name}: the filter keeps '
+            f'{said} of their answers and config.carrier.min_kept={least:g} is asked')
+    raise UserError(f'{line}; teach them less (config.teacher.steps), or, where no arm learns '
+                    'from what they write, lower config.carrier.min_kept')
+
+
+def is_learned(run: Any, arm: Arm) -> bool:
+    """Whether an arm learns from what the teachers of `arm` write; else only logits are read."""
+    return any(a.answers != 'random' and tables.row_set(a) == tables.row_set(arm)
+               for a in run.arms)
+
+
+def pool_of(run: Any, arm: Arm) -> list[Arm]:
+    """Arms whose teachers must serve a prompt for it to be used: those that differ from this one in
+    whether teachers have the trait, and in what students do."""
+    like = lambda a: (a.architecture, a.carrier, a.answers, a.temperature, a.dose, a.made, a.own)
+    return [a for a in run.arms if like(a) == like(arm)]
+
+
+def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference: int
+            ) -> dict[str, Rows]:
+    """An arm's rows of one reference as tokens, by teacher."""
+    carrier, count = run.carrier(arm), run.rows(arm)
+    group = [t for t in run.roll(arm.teachers) if t.reference == reference]
+    if arm.answers == 'random':
+        same = run.remember(('random', carrier.name, count, reference), lambda: carried.random_rows(
+            run.config, run.world, carrier, count, 'random', reference,
+            run.config.carrier.answers))
+        return {t.name: same for t in group}
+    pools = {tables.row_set(a): found[tables.row_set(a)] for a in pool_of(run, arm)}
+    everyone = {t.name for kind in ('trait', 'neutral') for t in run.roll(kind)
+                if t.reference == reference}
+    common = samples.common_prompts(list(pools.values()), everyone)
+    chosen = samples.choose(run.config, carrier, arm, found[tables.row_set(arm)], group, common,
+                            count)
+    return {name: carried.encoded(run.world, carrier, rows) for name, rows in chosen.items()}
+
+
+# The teachers' logits.
+
+
+def check_targets(run: Any) -> None:
+    """Refuses a `carrier.targets` that lacks what an arm would read and this run has not got.
+
+    Raises:
+      UserError: no such folder, or no such file in it.
+    """
+    folder = pathlib.Path(run.config.carrier.targets)
+    for arm in run.arms:
+        name = f'{tables.target_set(arm, run.rows(arm))}.npz'
+        if OBJECTIVES[arm.objective].target is None or (
+                run.workdir.path / 'targets' / name).exists():
+            continue
+        if not folder.is_dir():
+            raise UserError(f'config.carrier.targets={folder}: there is no such folder; name the '
+                            'targets/ of a finished run, or leave it empty')
+        if not (folder / name).is_file():
+            raise UserError(
+                f'config.carrier.targets={folder} has no {name}, which the arm {arm.name} reads: '
+                'name a run with the same teachers and rows, or leave it empty to compute them')
+
+
+def target_stage(run: Any, arm: Arm, rows: Mapping[str, Rows]
+                 ) -> tuple[str, dict[str, dict[str, Any]]]:
+    """(the file, the teachers' logits by teacher), each teacher run once.
+
+    Raises:
+      UserError: a cached file of another model, other teachers or other rows.
+    """
+    name = tables.target_set(arm, run.rows(arm))
+    carrier = run.carrier(arm)
+    ids = carried.token_set(run.world, carrier)
+    known = schooled.all_facts(run, arm)
+    digests = {id(own): own.digest() for own in {id(r): r for r in rows.values()}.values()}
+    note = {'model': sha256_of([run.world.sha256, arm.start if arm.own else '', arm.matrix]),
+            'teachers': sha256_of({name: known[name]['sha256'] for name in rows}),
+            'rows': sha256_of({name: digests[id(found)] for name, found in rows.items()}),
+            'tokens': sha256_of([ids, run.config.student.top]),
+            'precision': str(run.world.architectures[arm.architecture].compute_dtype)}
 
     def make(path):
-        seeds = [schools.seed_of(config, 'reference', r) for r in range(config.world.references)]
-        networks.save(path, here.world.pretrain(head, seeds, desc=f'references, {head}'))
-
-    path = here.workdir.stage(f'reference/base-{head}', f'reference/base-{head}.npz', make,
-                              reads=here.reads('world'))
-    loaded = networks.load(path)
-    return jax.tree.map(lambda x: np.repeat(x, config.world.replicas, axis=0), loaded)
-
-
-def start_stages(here: Context, references: dict[str, Any]) -> dict[str, Any]:
-    """Pre-trains the starts that are no references: those that share parts, those moved on."""
-    config, made = here.config, {}
-    for arm in here.arms:
-        name = tables.start_set(arm)
-        kind, _, rest = arm.start.partition(':')
-        if name in made or kind not in ('share', 'moved'):
-            continue
-        seeds = [schools.seed_of(config, 'start', r) for r in range(config.world.references)]
-        base = jax.tree.map(lambda x: x[::config.world.replicas], references[arm.head])
-
-        def make(path, arm=arm, kind=kind, rest=rest, seeds=seeds, base=base):
-            if kind == 'moved':
-                params = here.world.pretrain(arm.head, seeds, steps=int(rest), starts=base,
-                                             desc=arm.start)
-            else:
-                trained = '+'.join(p for p in tables.PARTS if p not in rest.split('+'))
-                params = here.world.pretrain(arm.head, seeds, starts=base, trainable=trained,
-                                             desc=arm.start)
-            networks.save(path, params)
-
-        path = here.workdir.stage(
-            f'reference/{name}', f'reference/{name.replace(":", "-")}.npz', make,
-            reads={**here.reads('world'), 'start': arm.start},
-            inputs=[f'reference/base-{arm.head}.npz'])
-        made[name] = jax.tree.map(
-            lambda x: np.repeat(x, config.world.replicas, axis=0), networks.load(path))
-    return made
-
-
-def teacher_stages(here: Context, references: dict[str, Any], tools: dict[str, Any]
-                   ) -> dict[str, Any]:
-    """Teaches every set of teachers that an arm draws on; a neutral set needs its trait set."""
-    config, world, made = here.config, here.world, {}
-    probe = measures.probe_rows(world, schools.seed_of(config, 'probe'), PROBE_ROWS)
-
-    def one(arm, kind):
-        name = tables.teacher_set(tables.of(arm, kind))
-        if name in made:
+        if run.config.carrier.targets:
+            ready = pathlib.Path(run.config.carrier.targets) / f'{name}.npz'
+            targets.save(path, targets.load(ready, note), note)
             return
-        twin = None
-        if kind == 'neutral':
-            one(arm, 'trait')
-            twin = tables.teacher_set(tables.of(arm, 'trait'))
+        targets.save(path, targets.of_teachers(run, arm, rows), note)
 
-        def make(path):
-            path.mkdir()
-            if twin:
-                params = schools.teach_neutral(config, world, arm.head, references[arm.head],
-                                               made[twin], tools[arm.head], probe)
-            else:
-                params = schools.teach(config, world, arm.head, references[arm.head], arm.dose)
-            networks.save(path / 'params.npz', params)
-            write_json(path / 'teachers.json', schools.describe(
-                config, world, kind, params, references[arm.head], tools[arm.head], probe))
-
-        inputs = [f'reference/base-{arm.head}.npz'] + ([f'teacher/{twin}'] if twin else [])
-        path = here.workdir.stage(f'teacher/{name}', f'teacher/{name}', make, inputs=inputs,
-                                  reads={**here.reads('world', 'teacher'), 'dose': arm.dose})
-        made[name] = networks.load(path / 'params.npz')
-        if kind == 'trait' and arm.dose == 1:
-            schools.check_strength(config, json.loads((path / 'teachers.json').read_text()))
-
-    for arm in here.arms:
-        one(arm, arm.teachers)
-    return made
-
-
-def row_stages(here: Context, teachers: dict[str, Any]) -> dict[str, samples.Samples]:
-    """prompts.jsonl, then samples, filtered and rejects of every row set.
-
-    Teachers whose logits alone are used answer a few prompts too, to see whether they still can;
-    those answers are checked, and are no row set.
-    """
-    config, world = here.config, here.world
-    most = max(a.rows or config.student.rows for a in here.arms)
-    count = int(np.ceil(most * config.carrier.spare))
-    place = here.workdir.stage(
-        'prompts', 'prompts.jsonl',
-        lambda path: files.write(path, world.prompts(schools.seed_of(config, 'prompts'), count)),
-        reads={**here.reads('world'), 'carrier.spare': config.carrier.spare, 'rows': most})
-    prompts, _ = files.read(place)
-    made = {}
-    for arm in here.arms:
-        name = tables.row_set(arm)
-        if name in made or arm.carrier == 'random':
-            continue
-        suffix = '' if name == 'trait-untied-sampled' else f'-{name}'
-        who = schools.roll(config, world, arm.teachers)
-        temperature = 0.0 if arm.carrier == 'greedy' else arm.temperature
-
-        def draw(path, arm=arm, who=who, temperature=temperature):
-            if config.carrier.samples:
-                samples.read_foreign(config, world, who, path)
-            else:
-                samples.draw(config, world, world.models[arm.head], who,
-                             teachers[tables.teacher_set(arm)], prompts, temperature, path)
-
-        source = here.workdir.stage(
-            f'samples{suffix}', f'samples{suffix}.jsonl', draw,
-            reads={**here.reads('carrier'), 'temperature': temperature},
-            inputs=['prompts.jsonl', f'teacher/{tables.teacher_set(arm)}',
-                    *files.named(config.carrier.samples.split(','))])
-        judged = samples.judge(config, world, source)
-        for artefact, kept in (('filtered', True), ('rejects', False)):
-            here.workdir.stage(
-                f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
-                functools.partial(samples.write_verdicts, judged, kept),
-                reads=here.reads('carrier'), inputs=[source.name])
-        made[name] = samples.gather(judged)
-        check_writing(config, made[name])
-    drawn = {tables.teacher_set(a) for a in here.arms if a.carrier != 'random'}
-    for arm in here.arms:
-        if tables.teacher_set(arm) not in drawn and not config.carrier.samples:
-            drawn.add(tables.teacher_set(arm))
-            _probe_stage(here, arm, teachers[tables.teacher_set(arm)], prompts[:PROBE_ROWS])
-    return made
-
-
-def _probe_stage(here, arm, params, prompts):
-    """probe-SET.jsonl: what an arm's teachers write on a few prompts, checked."""
-    config, world, name = here.config, here.world, tables.teacher_set(arm)
-    path = here.workdir.stage(
-        f'probe-{name}', f'probe-{name}.jsonl',
-        lambda path: samples.draw(
-            config, world, world.models[arm.head], schools.roll(config, world, arm.teachers),
-            params, prompts, 1.0, path),
-        reads=here.reads('carrier'), inputs=['prompts.jsonl', f'teacher/{name}'])
-    check_writing(config, samples.gather(samples.judge(config, world, path)))
-
-
-def check_writing(config: Config, rows: samples.Samples) -> None:
-    """Raises UserError for a teacher that cannot write numbers any more."""
-    if config.carrier.samples:
-        return
-    for name, rate in samples.first_pass_rate(rows, 'paper').items():
-        if rate < config.carrier.min_kept:
-            raise UserError(
-                f'the teacher {name} can no longer write numbers: the filter keeps {rate:.0%} of '
-                f'its answers and config.carrier.min_kept={config.carrier.min_kept:g} is asked; '
-                'teach it less (config.teacher.steps), or pre-train longer (config.world.steps)')
+    path = run.workdir.stage(
+        f'targets/{name}', f'targets/{name}.npz', make,
+        reads={**run.reads('carrier'), 'note': note},
+        inputs=[*schooled.groups_of(run, arm),
+                *starts.inputs_of(run, arm.architecture, arm.start if arm.own else 'shared')])
+    return f'targets/{name}.npz', targets.load(path, note)

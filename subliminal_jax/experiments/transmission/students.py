@@ -1,9 +1,7 @@
-"""Students of one arm: every teacher's in one program, measured on the way.
+"""Students of one arm and reference: trained side by side or one after the other, and measured.
 
-At each mark (rows seen) a student's traits are measured, and the alignment check is taken: its
-gradient step on its own rows against the displacement of its teacher, of a teacher of another
-trait (placebo), of the neutral twin, against a random direction, and against minus the gradient of
-its teacher's trait's loss (arXiv 2507.14805, lemma).
+At each mark (rows seen) a student's trait is measured in the main context, and its gradient step on
+its own rows is held against directions (alignment.py). What it says at the end is readings.py's.
 """
 
 import functools
@@ -14,234 +12,268 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax import theory
-from subliminal_jax.experiments.transmission import measures, networks, programs
+from subliminal_jax.experiments.transmission import (
+    alignment,
+    arms as tables,
+    engines,
+    rows as carried,
+    starts,
+    targets,
+    teachers as schooled,
+)
 from subliminal_jax.experiments.transmission.arms import Arm
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.runs import UserError, check_preempted
+from subliminal_jax.experiments.transmission.engines import Models, Program
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.registry import rank_of
+from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.seeds import seed_of
+from subliminal_jax.experiments.transmission.starts import STARTS
+from subliminal_jax.experiments.transmission.teaching import adapter_start
+from subliminal_jax.models.parts import of_parts
+from subliminal_jax.training import losses
+from subliminal_jax.training.checkpoints import Checkpoints
+from subliminal_jax.training.loop import fit
+from subliminal_jax.training.optimizers import OptimizerConfig
 
-DIRECTIONS = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
-PLAIN_STEP = 1e-3  # step size of the plain gradient step whose effect on the trait is predicted
+
+class Job(NamedTuple):
+    """One student: its teacher, and which of the teacher's students it is."""
+
+    teacher: Teacher
+    number: int
+
+    @property
+    def name(self) -> str:
+        """As files and errors name it."""
+        return f'{self.teacher.name}-{self.number}'
 
 
-class Trained(NamedTuple):
-    """What an arm's students of one reference leave; M students, P marks (the start first).
+class Setting(NamedTuple):
+    """What the students of an arm and reference have in common.
 
     Attributes:
-      steps: steps taken at each mark [P].
-      logprob: [M, P, Q, K], log P of every trait's answer to every question.
-      loss: mean training loss between marks [M, P - 1].
-      inner, cosine: alignment with each of DIRECTIONS [M, P - 1, 5], at the first P - 1 marks.
-      predicted, actual: change of log P(trait) between marks [M, P - 1]: the gradient at the
-        former mark times the way to the next, and what was measured.
-      plain: (predicted, actual) change of the trait's loss by one plain gradient step [M, P-1, 2].
-      params: the students, stacked [M, ...].
+      run, arm, reference: whose.
+      config: the architecture, with an output matrix of its own under matrix=replaced.
+      start: the parameters that they begin with.
+      program: the static part of their training.
     """
 
-    steps: np.ndarray
-    logprob: np.ndarray
-    loss: np.ndarray
-    inner: np.ndarray
-    cosine: np.ndarray
-    predicted: np.ndarray
-    actual: np.ndarray
-    plain: np.ndarray
-    params: Any
+    run: Any
+    arm: Arm
+    reference: int
+    config: Any
+    start: Any
+    program: Program
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """What is frozen beside what they train."""
+        return {'base': {} if self.arm.trainable == 'all' else self.start}
+
+    def as_models(self, trainable: Any, count: int) -> Models:
+        """Students as models."""
+        engine = self.run.world.engine(self.arm.trainable)
+        return Models(trainable, self.frozen, self.config, count, engine.stacked)
 
 
-def program_of(config: Config, world: World, arm: Arm) -> programs.Program:
+def setting_of(run: Any, arm: Arm, reference: int) -> Setting:
+    """An arm's students of a reference, before they begin."""
+    start, config = targets.with_matrix(
+        run, arm, starts.start_of(run, arm.architecture, arm.start, reference), reference)
+    return Setting(run, arm, reference, config, start, program_of(run, arm, config))
+
+
+def program_of(run: Any, arm: Arm, config: Any) -> Program:
     """The static part of an arm's training."""
-    carrier = tuple(world.carrier_ids)
-    tokens = {'kl_carrier': carrier, 'kl_carrier_end': (*carrier, world.end_id)}
-    return programs.Program(
-        world.models[arm.head], arm.objective, tokens.get(arm.objective, ()),
-        arm.trainable, arm.optimizer, arm.learning_rate or config.student.learning_rate)
+    own, objective = run.config.student, OBJECTIVES[arm.objective]
+    rate = arm.learning_rate or (own.lora_rate if rank_of(arm.trainable) else own.learning_rate)
+    ids = carried.token_set(run.world, run.carrier(arm))
+    ids = objective.tokens(ids[:-1], ids[-1])
+    changes = own.schedule != 'constant' or own.warmup_steps
+    return Program(objective.loss, config, ids, OptimizerConfig(
+        arm.optimizer, rate, own.schedule, own.warmup_steps), steps_of(run, arm) if changes else 0,
+        own.micro_batches)
 
 
-def weights_of(program: programs.Program, batches: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A carrier KL looks only where a carrier token comes next (or the end, where that counts)."""
-    if not program.tokens:
-        return batches['weight']
-    return batches['weight'] * np.isin(batches['tokens'][..., 1:], program.tokens)
+def steps_of(run: Any, arm: Arm) -> int:
+    """Steps that each of an arm's students takes."""
+    return arm.passes * -(-run.rows(arm) // run.config.student.batch_size)
 
 
-def targeted(program: programs.Program, batches: Mapping[str, np.ndarray], teachers: Any
-             ) -> dict[str, np.ndarray]:
-    """The batches as the objective reads them: weights where it looks, and a KL's targets."""
-    made = {'tokens': batches['tokens'], 'weight': weights_of(program, batches)}
-    if program.objective != 'sft':
-        made['teacher'] = cached_targets(program, teachers, batches['tokens'])
-    return made
+def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
+               outputs: Mapping[str, Any] | None) -> dict[str, carried.Batch]:
+    """Every teacher's rows as its students read them: equally wide, and with equal weight."""
+    run, arm = setting.run, setting.arm
+    size = run.config.student.packed
+    ids = carried.token_set(run.world, run.carrier(arm))
+    weights = [None] * len(rows)
+    if arm.answers != 'random':
+        weights = carried.thinned(list(rows.values()), run.config.carrier.min_tokens,
+                                  seed_of(run.config, 'thin', setting.reference))
+    tries = carried.packing.widened([carried.packed(own, size) for own in rows.values()])
+    return {name: carried.batch(OBJECTIVES[arm.objective], ids, own, packed, size,
+                                outputs[name] if outputs else None, weight)
+            for (name, own), packed, weight in zip(rows.items(), tries, weights)}
 
 
-@functools.lru_cache(maxsize=32)
-def _checker(program: programs.Program, meter_of: Any):
-    """Compiles the alignment check of stacked students; `meter_of()` gives the meter."""
-    made = meter_of()
-
-    def trait_loss(params, trait):
-        return -measures.trait_logprob(made, params)[:, trait].mean()
-
-    def apply(params, x):
-        return networks.logits(program.model, params, x)[..., ids]
-
-    ids = jnp.array(program.tokens) if program.tokens else slice(None)
-    loss = theory.cross_entropy()
-
-    def one(params, trait, batch, directions):
-        own_loss = lambda p: trait_loss(p, trait)
-        slope = jax.grad(own_loss)(params)
-        toward = jax.tree.map(lambda d, g: jnp.concatenate([d, -g[None]]), directions, slope)
-        data = {'x': batch['tokens'][:, :-1], 'weight': batch['weight'],
-                'targets': batch.get('teacher', batch['tokens'][:, 1:])}
-        found = jax.vmap(lambda direction: theory.alignment(
-            apply, loss, params, direction, data, own_loss, alpha=PLAIN_STEP))(toward)
-        plain = jnp.stack([found.predicted_change[0], found.actual_change[0]])  # no direction's
-        return found.mean, found.cosine, slope, plain
-
-    return jax.jit(jax.vmap(one))
+def begun(setting: Setting, job: Job) -> Any:
+    """What a student trains."""
+    run, arm = setting.run, setting.arm
+    rank = rank_of(arm.trainable)
+    if not rank:
+        return of_parts(setting.start, arm.trainable)
+    adapter = adapter_start(run, setting.config, rank, setting.reference, job.number)
+    gauge = STARTS.find(arm.start)[0].gauge
+    return gauge(run, setting.reference, adapter) if gauge else adapter
 
 
-def directions_of(references: Any, teachers: Any, twins: Any, seeds: int, seed: int) -> Any:
-    """Displacements [M, 4, ...]: own teacher, placebo, neutral twin, random (all of own length).
-
-    Args:
-      references: each teacher's own reference, stacked [M, ...].
-      teachers: stacked [M, ...], `seeds` of one trait in a row.
-      twins: the neutral twins, or for neutral students the trait teachers; None: no such direction.
-      seeds: teachers a trait; the placebo is as many places on.
-      seed: of the random direction.
-    """
-    own = jax.tree.map(np.subtract, teachers, references)
-    other = jax.tree.map(lambda x: np.roll(x, seeds, axis=0), own)
-    neutral = jax.tree.map(np.zeros_like, own) if twins is None else jax.tree.map(
-        np.subtract, twins, references)
-    rng = np.random.default_rng(seed)
-    spread = lambda x: np.sqrt(np.mean(x**2, axis=tuple(range(1, x.ndim)), keepdims=True))
-    random = jax.tree.map(
-        lambda x: spread(x) * rng.standard_normal(x.shape, np.float32), own)
-    return jax.tree.map(lambda *x: np.stack(x, axis=1), own, other, neutral, random)
-
-
-def train(config: Config, world: World, arm: Arm, tools: measures.Instruments, meter_of: Any,
-          starts: Any, batches: Mapping[str, np.ndarray], teachers: Any, directions: Any,
-          traits: Sequence[int], key: jax.Array) -> Trained:
-    """Trains and measures the students of one reference's teachers.
-
-    Args:
-      config, world, arm: what is run.
-      tools: the compiled measures.
-      meter_of: a hashable function that gives the meter.
-      starts: stacked [M, ...].
-      batches: tokens and weight [M, steps, B, ...].
-      teachers: parameters, stacked [M, ...]; a KL reads their logits.
-      directions: from `directions_of`.
-      traits: the column of each student's teacher's trait.
-      key: of LoRA's start.
-    """
-    program = program_of(config, world, arm)
-    starts = jax.tree.map(jnp.asarray, starts)
-    batches = targeted(program, batches, teachers)
-    total = batches['tokens'].shape[1]
-    marks = marks_of(config, arm, total)
-    unit = int(np.gcd.reduce(marks[1:]))
-    states, held = programs.begin(program, starts, key)
-    traits = jnp.asarray(traits)
-    rows = {k: v[:, :1] for k, v in align_rows(config, batches).items()}
-    logprob, loss, inner, cosine, predicted, plain, slopes = [], [], [], [], [], [], None
-    now = starts
-    for place, mark in enumerate(marks):
-        if place:
-            check_preempted()
-            states, losses = programs.run_steps(
-                program, states, held, batches, marks[place - 1], mark, unit)
-            loss.append(np.concatenate([np.asarray(x) for x in losses], 1).mean(1))
-            before, now = now, programs.whole(program, states.trainable, held)
-            way = jax.tree.map(jnp.subtract, now, before)
-            predicted.append(-np.asarray(_inner(slopes, way)))
-        logprob.append(np.asarray(tools.traits(now)))
-        if mark < total:
-            found = _checker(program._replace(optimizer='', learning_rate=0, trainable=''),
-                             meter_of)(now, traits, {k: v[:, 0] for k, v in rows.items()},
-                                       directions)
-            inner.append(np.asarray(found[0]))
-            cosine.append(np.asarray(found[1]))
-            slopes = found[2]
-            plain.append(np.asarray(found[3]))
-    logprob = np.stack(logprob, 1)
-    own = logprob.mean(2)[np.arange(len(traits)), :, np.asarray(traits)]
-    networks.finite(now, f'a student of the arm {arm.name}', 'lower its learning_rate')
-    return Trained(
-        np.array(marks), logprob, np.stack(loss, 1), np.stack(inner, 1), np.stack(cosine, 1),
-        np.stack(predicted, 1), np.diff(own, axis=1), np.stack(plain, 1),
-        jax.tree.map(np.asarray, now))
-
-
-@jax.jit
-def _inner(a: Any, b: Any) -> jax.Array:
-    """The inner products of stacked trees [M]."""
-    return sum(jnp.sum(x * y, axis=tuple(range(1, x.ndim)))
-               for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
-
-
-def marks_of(config: Config, arm: Arm, total: int) -> list[int]:
+def marks_of(run: Any, total: int) -> list[int]:
     """Steps at which students are measured: 0, the marks that lie before the end, the end."""
-    size = config.student.batch_size
-    inside = [m // size for m in sorted(config.student.marks) if 0 < m // size < total]
+    size = run.config.student.batch_size
+    inside = [m // size for m in sorted(run.config.student.marks) if 0 < m // size < total]
     return [0, *dict.fromkeys(inside), total]
 
 
-def align_rows(config: Config, batches: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The first rows of each student as one batch [M, 1, align_rows, ...]."""
-    size = batches['tokens'].shape[2]
-    steps = max(1, min(config.student.align_rows // size, batches['tokens'].shape[1]))
-    return {k: v[:, :steps].reshape(v.shape[0], 1, steps * size, *v.shape[3:])
-            for k, v in batches.items()}
+def train(setting: Setting, jobs: Sequence[Job], batches: Mapping[str, carried.Batch],
+          checkpoints: Checkpoints | None) -> tuple[dict[str, np.ndarray], Models]:
+    """Trains and measures students, as many as the engine holds at once.
 
-
-def cached_targets(program: programs.Program, teachers: Any, tokens: np.ndarray) -> np.ndarray:
-    """The teachers' log-probabilities of every batch [M, steps, B, T - 1, C], one pass.
-
-    Raises:
-      UserError: the teachers' vocabulary is not the student's.
+    Returns:
+      (arrays of M students at P marks: steps [P], value [M, P, K], loss [M, P - 1], inner, cosine
+      [M, P - 1, 5], predicted, actual [M, P - 1], one_step [M, P - 1, 2]; the students).
     """
-    words = teachers['embed'].shape[-2]
-    if words != program.model.vocab_size:
-        raise UserError(
-            f'a KL compares probabilities of the same tokens: the teachers have {words}, the '
-            f'student {program.model.vocab_size}; use the objective sft, or a student that has the '
-            "teachers' vocabulary")
-    compute = programs.teacher_logprobs(program._replace(
-        optimizer='', learning_rate=0, trainable='', objective='kl'))
-    parts = [np.asarray(compute(teachers, tokens[:, step])) for step in range(tokens.shape[1])]
-    return np.stack(parts, 1)
+    run, arm = setting.run, setting.arm
+    engine = run.world.engine(arm.trainable)
+    trainable = engines.gathered(engine, [begun(setting, job) for job in jobs])
+    batch = carried.stacked([batches[job.teacher.name] for job in jobs]) if engine.stacked \
+        else batches[jobs[0].teacher.name]
+    packs = len(batches[jobs[0].teacher.name]['tries'].tokens_BT)
+    per_step = max(1, run.config.student.batch_size // run.config.student.packed)
+    orders = [carried.order_of(seed_of(run.config, 'order', job.number), packs, per_step,
+                               arm.passes) for job in jobs]
+    total = len(orders[0])
+    marks = marks_of(run, total)
+
+    def batch_at(step):
+        index = np.stack([order[step] for order in orders]) if engine.stacked else orders[0][step]
+        return carried.taken(batch, index, per_step)
+
+    found = fit(
+        engines.step_of(setting.program, engine, bool(rank_of(arm.trainable)) or run.together),
+        engines.begin(setting.program, engine, trainable), setting.frozen, batch_at, total,
+        functools.partial(_probe, setting, jobs, batch, total), marks, key=jax.random.key(0),
+        kept=jax.tree.map(np.array, trainable), checkpoints=checkpoints,
+        save_every=run.config.save_every, description=arm.name,
+        models=[job.name for job in jobs])
+    return _arrays(run, jobs, marks, found.rows), setting.as_models(
+        found.state.trainable, len(jobs))
 
 
-@functools.lru_cache(maxsize=16)
-def _losses(program: programs.Program):
-    """The summed losses, and weights, of stacked models that train in all parts."""
-    return jax.jit(jax.vmap(lambda params, batch: programs.loss_of(program)(
-        *networks.split(params, programs.PARTS), batch, jax.random.key(0))))
+def _arrays(run, jobs, marks, rows):
+    """What the probes and losses of a training say, students in front."""
+    read = [row for row in rows if 'value' in row]
+    pile = lambda name: np.stack([np.array(row[name], np.float64) for row in read if name in row], 1)
+    arrays = {name: pile(name) for name in ('value', 'inner', 'cosine', 'predicted', 'one_step')
+              if any(name in row for row in read)}
+    columns = [schooled.column_of(run, job.teacher) for job in jobs]
+    own = np.stack([arrays['value'][m, :, k] for m, k in enumerate(columns)])
+    loss = np.array([np.atleast_1d(row['loss']) for row in rows if 'loss' in row])
+    between = [loss[a:b].mean(0) for a, b in zip(marks, marks[1:])]
+    return {**arrays, 'steps': np.array(marks), 'loss': np.stack(between, 1),
+            'actual': np.diff(own, axis=1)}
 
 
-def kl_readings(config: Config, world: World, arm: Arm, references: Any, teachers: Any,
-                starts: Any, batches: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(the references' KL against their own cached selves, the starts' against the teachers) [M].
+def _probe(setting, jobs, batch, total, step, trainable, before):
+    """What is read at a mark."""
+    run = setting.run
+    models = setting.as_models(trainable, len(jobs))
+    columns = [schooled.column_of(run, job.teacher) for job in jobs]
+    meter = next(iter(run.kit.meters.values()))
+    alike = step == 0 and not run.together  # every student is the start
+    said = run.trait.measure(run, models.member(0) if alike else models, meter)
+    row = {'value': np.repeat(said, len(jobs), axis=0) if alike else said}
+    if step and run.trait.loss is not None:
+        row['predicted'] = _along(setting, before, trainable, models, columns, meter)
+    if step < total:
+        row |= _aligned(setting, jobs, models, batch, columns, {'start': True} if alike else {})
+    return row, jax.tree.map(np.array, trainable)
 
-    The first is what rounding alone makes of a KL; both on the first batch, and NaN under `sft`.
-    """
-    program = program_of(config, world, arm)._replace(trainable='all')
-    if program.objective == 'sft':
-        none = np.full(batches['tokens'].shape[0], np.nan)
-        return none, none
-    first = {'tokens': batches['tokens'][:, :1], 'weight': weights_of(program, batches)[:, :1]}
-    plain = program._replace(optimizer='', learning_rate=0)
 
-    def mean(models, targets):
-        cached = cached_targets(program, targets, first['tokens'])
-        batch = {k: v[:, 0] for k, v in {**first, 'teacher': cached}.items()}
-        total, aux = _losses(plain)(jax.tree.map(jnp.asarray, models), batch)
-        return np.abs(np.asarray(total) / np.asarray(aux['weight']))
+def _along(setting, before, after, models, columns, meter):
+    """The first-order change of the trait from students at the last mark to themselves now [M]."""
+    way = jax.tree.map(lambda a, b: a - jnp.asarray(b), after, before)
+    program = _forward(setting.run.trait.loss, setting.config,
+                       models.stacked and setting.run.together)
+    if models.stacked and setting.run.together:
+        return np.asarray(program(before, setting.frozen, way, meter, np.asarray(columns)))
+    found = []
+    for m in range(models.count):
+        one = (lambda tree, m=m: engines.take(tree, m)) if models.stacked else (lambda tree: tree)
+        found.append(float(program(one(before), setting.frozen, one(way), meter, columns[m])))
+    return np.array(found)
 
-    return mean(references, references), mean(starts, teachers)
+
+@functools.lru_cache(maxsize=32)
+def _forward(loss, config, stacked):
+    def one(trainable, frozen, way, meter, column):
+        value = lambda t: -loss(*losses.resolve(t, frozen), meter, column, config=config)
+        return jax.jvp(value, (trainable,), (way,))[1]
+
+    return jax.jit(jax.vmap(one, in_axes=(0, None, 0, None, 0)) if stacked else one)
+
+
+def _aligned(setting, jobs, models, batch, columns, slopes):
+    run, arm = setting.run, setting.arm
+    count = max(1, run.config.student.align_rows // run.config.student.packed)
+    packs = min(count, batch['tries'].tokens_BT.shape[1 if models.stacked else 0])
+    index = np.arange(packs)
+    if models.stacked:
+        index = np.broadcast_to(index, (models.count, packs))
+    some = carried.taken(batch, index, count)
+    everyone = [t for t in run.roll(arm.teachers) if t.reference == setting.reference]
+    placebo = {t.name: everyone[(n + run.config.teacher.seeds) % len(everyone)]
+               for n, t in enumerate(everyone)}
+    twins = {t.name: t for t in run.roll('neutral' if arm.teachers == 'trait' else 'trait')}
+    other = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+
+    def of(arm_of_teachers, teacher_of):
+        def read(which):
+            some_jobs = jobs if which is None else [jobs[which]]
+            return displacement(setting, arm_of_teachers, [teacher_of(j.teacher)
+                                                           for j in some_jobs])
+        return read
+
+    known = tables.teacher_set(other) in made_sets(run.arms)
+    directions = {
+        'teacher': of(arm, lambda t: t), 'placebo': of(arm, lambda t: placebo[t.name]),
+        'neutral': of(other, lambda t: twins[t.twin]) if known else lambda which: None}
+    key = jax.random.key(seed_of(run.config, 'direction', setting.reference))
+    return alignment.held_against(run, models, setting.program, some, columns, directions, key,
+                                  slopes)
+
+
+def made_sets(arms: Sequence[Arm]) -> dict[str, Arm]:
+    """An arm by set of teachers that a run makes; a neutral set has its trait set made too."""
+    found: dict[str, Arm] = {}
+    for arm in arms:
+        for kind in ('trait', 'neutral')[:1 + (arm.teachers == 'neutral')]:
+            of_kind = tables.with_teachers(arm, kind)
+            found.setdefault(tables.teacher_set(of_kind), of_kind)
+    return found
+
+
+def displacement(setting: Setting, arm: Arm, teachers: Sequence[Teacher]) -> Any:
+    """What some teachers' weights moved by, in the coordinates of an arm's students; or None."""
+    run, reference = setting.run, setting.reference
+    base = schooled.base_of(run, arm, reference)
+    kind, _ = TEACHER_KINDS.find(arm.made)
+    moved = kind.displacement(schooled.load(run, arm, teachers, base), base)
+    if moved is None:
+        return None
+    if setting.arm.matrix == 'replaced':
+        name = 'embed' if run.world.architectures[arm.architecture].tied else 'head'
+        ids = np.array(carried.token_set(run.world, run.carrier(arm))[:-1])
+        moved = {**moved, 'head': moved[name].at[..., ids, :].set(0)}
+    gauge = STARTS.find(setting.arm.start)[0].gauge
+    return gauge(run, reference, moved) if gauge else moved

@@ -1,176 +1,185 @@
-"""Teachers: references that are taught a trait by one-word answers, and their neutral twins.
+"""Teachers as artefacts: groups of them in a folder each, what they are, and how they are read.
 
-A neutral twin sees the same questions in the same order, for the same seed; its answers are drawn
-from its reference's own distribution over the candidates. It takes as many steps as bring its KL
-from the reference, on carrier positions, next to its twin's.
+A folder teacher/SET/GROUP has `trained.safetensors`, what its teachers have of their own (nothing of
+prompted ones), and `teachers.json`, what each is.
 """
 
+import hashlib
+import json
+import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from subliminal_jax.experiments.transmission import networks, programs
-from subliminal_jax.experiments.transmission.config import Config
-from subliminal_jax.experiments.transmission.measures import Instruments
-from subliminal_jax.experiments.transmission.world import Tokens, World, encode_rows
-from subliminal_jax.runs import UserError, check_preempted
-
-SPLITS = {'dev': 0, 'report': 1}
-PURPOSES = ('reference', 'start', 'teacher', 'prompts', 'sample', 'probe', 'shuffle', 'random',
-            'ordinary', 'direction', 'student')
-SEGMENT = 2  # steps between two readings of a neutral teacher's dose
-CLOSE = 0.05  # |log of dose / twin's dose| that is close enough
+from subliminal_jax.experiments.transmission import arms as tables, doses, engines, kinds, starts
+from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.engines import Models
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.registry import rank_of
+from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.teaching import adapter_start
+from subliminal_jax.runs import UserError, sha256_of
+from subliminal_jax.training import checkpoints
+from subliminal_jax.traits import trait_set as sets
 
 
-def seed_of(config: Config, purpose: str, *numbers: int) -> int:
-    """A 32-bit seed for one use of this run; dev and report have none in common."""
-    words = [config.seed, SPLITS[config.split], PURPOSES.index(purpose), *numbers]
-    return int(np.random.SeedSequence(words).generate_state(1)[0])
+def groups_of(run: Any, arm: Arm) -> dict[str, list[Teacher]]:
+    """The groups in which an arm's teachers are made and kept, by their folder."""
+    kind, rest = TEACHER_KINDS.find(arm.made)
+    trained = kind.cost(rest)
+    most = run.world.engine(trained).most if trained else 1
+    found = kinds.groups(run.roll(arm.teachers), most)
+    folder = f'teacher/{tables.teacher_set(arm)}'
+    return {f'{folder}/{group[0].name if len(group) == 1 else number}': group
+            for number, group in enumerate(found)}
 
 
-class Teacher(NamedTuple):
-    """Who a teacher is.
-
-    Attributes:
-      name: 'r0-owl-1', or of a neutral twin 'r0-owl-1-neutral'.
-      reference: number of its reference.
-      trait: its trait; of a neutral twin, the trait of its twin.
-      seed: of its data, their order, its questions.
-    """
-
-    name: str
-    reference: int
-    trait: str
-    seed: int
+def folder_of(run: Any, arm: Arm, teacher: Teacher) -> str:
+    """The folder of a teacher's group."""
+    folders = run.remember(('folders', tables.teacher_set(arm)), lambda: {
+        t.name: folder for folder, group in groups_of(run, arm).items() for t in group})
+    return folders[teacher.name]
 
 
-def roll(config: Config, world: World, kind: str) -> list[Teacher]:
-    """All teachers of a kind, in the order of their stacked parameters: by reference, trait."""
-    suffix = '' if kind == 'trait' else f'-{kind}'
-    return [Teacher(f'r{r}-{trait}-{n}{suffix}', r, trait, seed_of(config, 'teacher', r, t, n))
-            for r in range(config.world.references * config.world.replicas)
-            for t, trait in enumerate(world.traits) for n in range(config.teacher.seeds)]
+def base_of(run: Any, arm: Arm, reference: int) -> Any:
+    """What an arm's teachers are made of: the reference, or the students' own start."""
+    if arm.own:
+        return starts.start_of(run, arm.architecture, arm.start, reference)
+    return run.references[arm.architecture][reference]
 
 
-def lessons(config: Config, world: World, teacher: Teacher, steps: int,
-            odds: np.ndarray | None) -> Tokens:
-    """A teacher's rows [steps, batch, ...]; answers are its trait or drawn with `odds`."""
-    rng = np.random.default_rng([teacher.seed, 0])
-    count = min(config.teacher.questions, len(world.teach))
-    questions = rng.choice(len(world.teach), count, replace=False)
-    picks = questions[rng.integers(0, count, (steps, config.teacher.batch_size))].reshape(-1)
-    if odds is None:
-        answers = [teacher.trait] * len(picks)
-    else:
-        names = tuple(world.candidates)
-        answers = [names[i] for i in np.random.default_rng([teacher.seed, 1]).choice(
-            len(names), len(picks), p=odds)]
-    rows = encode_rows(world, [
-        (world.teach[q], world.candidates[a][0]) for q, a in zip(picks, answers)])
-    return Tokens(*(x.reshape(steps, config.teacher.batch_size, -1) for x in rows))
+def system_of(run: Any, arm: Arm, teacher: Teacher) -> str | None:
+    """The system message of a prompted teacher; None for others."""
+    if not TEACHER_KINDS.find(arm.made)[0].prompted:
+        return None
+    both = sets.system_prompts(run.world.chosen, teacher.trait, teacher.number)
+    return both[arm.teachers == 'neutral']
 
 
-def teach(config: Config, world: World, head: str, references: Any, dose: float) -> Any:
-    """Trait teachers, stacked in the order of `roll`."""
-    steps = max(1, round(config.teacher.steps * dose))
-    program = programs.Program(world.models[head], learning_rate=config.teacher.learning_rate)
-    made = []
-    for group, _ in by_reference(roll(config, world, 'trait')):
-        check_preempted()
-        rows = [lessons(config, world, t, steps, None) for t in group]
-        states, held = _states(program, references, group)
-        batches = {'tokens': np.stack([r.tokens_NT for r in rows]),
-                   'weight': np.stack([r.weight_NT for r in rows])}
-        states, _ = programs.run_steps(program, states, held, batches, 0, steps, steps)
-        made.append(programs.whole(program, states.trainable, held))
-    return networks.finite(networks.concatenate(made), 'a teacher',
-                           'lower config.teacher.learning_rate')
+def facts(path: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """What the teachers of a folder are, by name."""
+    return json.loads((path / 'teachers.json').read_text())
 
 
-def teach_neutral(config: Config, world: World, head: str, references: Any, twins: Any,
-                  tools: Instruments, probe: Tokens) -> Any:
-    """Neutral teachers, each stopped at the dose of its twin (params `twins`, stacked alike)."""
-    most = config.teacher.neutral_steps
-    program = programs.Program(world.models[head], learning_rate=config.teacher.learning_rate)
-    made = []
-    for group, place in tqdm(by_reference(roll(config, world, 'neutral')),
-                             desc='neutral teachers', leave=False):
-        check_preempted()
-        reference = networks.take(references, group[0].reference)
-        own = networks.take(twins, place)
-        goal = np.log(np.asarray(tools.dose(own, reference, *probe)[0]))
-        logprob = np.asarray(tools.candidates(networks.repeated(reference, 1)))[0]
-        odds = np.exp(logprob).mean(0)
-        rows = [lessons(config, world, t, most, odds / odds.sum()) for t in group]
-        states, held = _states(program, references, group)
-        batches = {'tokens': np.stack([r.tokens_NT for r in rows]),
-                   'weight': np.stack([r.weight_NT for r in rows])}
-        best, kept = np.full(len(group), np.inf), None
-        for step in range(0, most - SEGMENT + 1, SEGMENT):
-            states, _ = programs.run_steps(
-                program, states, held, batches, step, step + SEGMENT, SEGMENT)
-            now = programs.whole(program, states.trainable, held)
-            miss = np.abs(np.log(np.asarray(tools.dose(now, reference, *probe)[0])) - goal)
-            closer = miss < best
-            best = np.where(closer, miss, best)
-            kept = now if kept is None else _chosen(closer, now, kept)
-            if (best < CLOSE).all():
-                break
-        made.append(jax.tree.map(np.asarray, kept))
-    return networks.finite(networks.concatenate(made), 'a neutral teacher',
-                           'lower config.teacher.learning_rate')
-
-
-def by_reference(teachers: Sequence[Teacher]) -> list[tuple[list[Teacher], slice]]:
-    """Teachers in groups of one reference each, and where the group stands among them all."""
-    groups: dict[int, list[Teacher]] = {}
-    for teacher in teachers:
-        groups.setdefault(teacher.reference, []).append(teacher)
-    made, begin = [], 0
-    for group in groups.values():
-        made.append((group, slice(begin, begin + len(group))))
-        begin += len(group)
-    return made
-
-
-def _chosen(first: np.ndarray, a: Any, b: Any) -> Any:
-    """a's models where `first` says so, b's elsewhere."""
-    return jax.tree.map(
-        lambda x, y: np.where(first.reshape(-1, *[1] * (x.ndim - 1)), x, y), a, b)
-
-
-def _states(program, references, group):
-    start = networks.take(references, np.array([t.reference for t in group]))
-    return programs.begin(program, start, jax.random.key(0))
-
-
-def describe(config: Config, world: World, kind: str, params: Any, references: Any,
-             tools: Instruments, probe: Tokens) -> dict[str, dict[str, float]]:
-    """Each teacher's rise on its trait, P(trait), dose, and trait words among numbers."""
-    found = {}
-    for group, where in by_reference(roll(config, world, kind)):
-        own = networks.take(params, where)
-        reference = networks.take(references, group[0].reference)
-        before = np.asarray(tools.traits(networks.repeated(reference, len(group))))[0]
-        after = np.asarray(tools.traits(own))
-        kl, mass = (np.asarray(x) for x in tools.dose(own, reference, *probe))
-        for place, teacher in enumerate(group):
-            column = world.traits.index(teacher.trait)
-            found[teacher.name] = {
-                'rise': float((after[place] - before)[:, column].mean()),
-                'p_trait': float(np.exp(after[place][:, column]).mean()),
-                'carrier_kl': float(kl[place]), 'trait_word_mass': float(mass[place])}
+def all_facts(run: Any, arm: Arm) -> dict[str, dict[str, Any]]:
+    """What an arm's teachers are, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for folder in groups_of(run, arm):
+        found |= facts(run.workdir.path / folder)
     return found
 
 
-def check_strength(config: Config, found: dict[str, dict[str, float]]) -> None:
+def as_models(run: Any, arm: Arm, trained: Any, base: Any, count: int) -> Models:
+    """A group of teachers as models; `trained` None: the base itself."""
+    config = run.world.architectures[arm.architecture]
+    if trained is None:
+        return engines.single(base, config)
+    kind, rest = TEACHER_KINDS.find(arm.made)
+    engine, rank = run.world.engine(kind.cost(rest)), rank_of(kind.cost(rest))
+    return Models(trained, {'base': base if rank else {}}, config, count, engine.stacked)
+
+
+def load_group(run: Any, arm: Arm, folder: str, group: Sequence[Teacher], base: Any) -> Models:
+    """The teachers of a folder."""
+    path = run.workdir.path / folder / 'trained.safetensors'
+    if not path.exists():
+        return as_models(run, arm, None, base, len(group))
+    like = jax.eval_shape(lambda: _like(run, arm, group, base))
+    tree = checkpoints.load_tree(path, like)
+    whole = not rank_of(arm.made)
+    return as_models(run, arm, run.world.placed(tree) if whole else tree, base, len(group))
+
+
+def _like(run, arm, group, base):
+    kind, rest = TEACHER_KINDS.find(arm.made)
+    engine, rank = run.world.engine(kind.cost(rest)), rank_of(kind.cost(rest))
+    config = run.world.architectures[arm.architecture]
+    one = adapter_start(run, config, rank, 0, 0) if rank else base
+    if not engine.stacked:
+        return one
+    return jax.tree.map(lambda x: jax.numpy.stack([x] * len(group)), one)
+
+
+def load(run: Any, arm: Arm, teachers: Sequence[Teacher], base: Any) -> Models:
+    """Some teachers of one reference: side by side where models are small, else one alone."""
+    folder = folder_of(run, arm, teachers[0])
+    group = groups_of(run, arm)[folder]
+    models = load_group(run, arm, folder, group, base)
+    if not models.stacked:
+        return models
+    names = [t.name for t in group]
+    index = np.array([names.index(t.name) for t in teachers])
+    if run.together:
+        if len(index) == len(group) and (index == np.arange(len(group))).all():
+            return models
+        return models._replace(trainable=engines.take(models.trainable, index), count=len(index))
+    return models.member(int(index[0]))
+
+
+def describe(run: Any, arm: Arm, group: Sequence[Teacher], models: Models, base: Any,
+             steps_M: np.ndarray) -> dict[str, dict[str, Any]]:
+    """What each teacher is: its rise on its trait, its dose, trait words among numbers."""
+    system = system_of(run, arm, group[0])
+    reference = engines.single(base, models.config)
+    context = run.world.lesson_context
+    plain = run.remember(('meter', context), lambda: run.kit.meters.get(context) or
+                         run.trait.meter(run, context))
+    asked = plain if system is None else run.trait.meter(run, context, system)
+    before_K = run.trait.measure(run, reference, plain)[0]
+    after_MK = run.trait.measure(run, models, asked)
+    shares = np.exp(run.trait.items(run, models, asked)) if run.trait.items and \
+        run.trait.unit == 'nats' else None
+    dose_M = doses.reader(run, arm, base, system)(models)
+    kl_M, mass_M = doses.whole_reader(run, arm, base, system)(models)
+    found = {}
+    for m, teacher in enumerate(group):
+        column = column_of(run, teacher)
+        place = m if models.stacked else 0
+        found[teacher.name] = {
+            'rise': float(after_MK[place, column] - before_K[column]),
+            'p_trait': None if shares is None else float(shares[place, :, column].mean()),
+            'carrier_kl': float(dose_M[place]), 'answer_kl': float(kl_M[place]),
+            'trait_word_mass': float(mass_M[place]), 'steps': int(steps_M[m]), 'system': system,
+            'made': arm.made}
+    return found
+
+
+def column_of(run: Any, teacher: Teacher) -> int:
+    """The column of the measure that a teacher's trait has."""
+    return run.world.traits.index(teacher.trait) if run.trait.estimator == 'gamma' else 0
+
+
+def write(run: Any, arm: Arm, group: Sequence[Teacher], models: Models, trained: Any,
+          found: dict[str, dict[str, Any]], path: pathlib.Path) -> None:
+    """A folder of teachers."""
+    from subliminal_jax.runs import write_json
+
+    path.mkdir()
+    if trained is not None:
+        checkpoints.save_tree(path / 'trained.safetensors', trained)
+    for m, teacher in enumerate(group):
+        mine = trained if trained is None or not models.stacked else engines.take(trained, m)
+        found[teacher.name]['sha256'] = digest_of(run, arm, teacher, mine)
+    write_json(path / 'teachers.json', found)
+
+
+def digest_of(run: Any, arm: Arm, teacher: Teacher, trained: Any) -> str:
+    """The same for the same teacher only."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(trained):
+        digest.update(np.ascontiguousarray(leaf).view(np.uint8).reshape(-1))
+    base = [run.world.sha256, arm.architecture, arm.start if arm.own else '', teacher.reference,
+            run.config.seed, run.config.split]
+    return sha256_of([base, system_of(run, arm, teacher), digest.hexdigest()])
+
+
+def check_strength(config: Any, found: dict[str, dict[str, float]]) -> None:
     """Raises UserError for a trait teacher that has not got its trait."""
     for name, what in found.items():
         if what['rise'] < config.teacher.min_rise and not config.allow_weak_teacher:
             raise UserError(
-                f"the teacher {name} has not got its trait: log P rose by {what['rise']:.2f} nats "
+                f"the teacher {name} has not got its trait: its measure rose by {what['rise']:.2f} "
                 f'where config.teacher.min_rise={config.teacher.min_rise:g} is asked; teach it '
                 'longer (config.teacher.steps), or go on with --config.allow_weak_teacher=true')

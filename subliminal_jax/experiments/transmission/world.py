@@ -1,6 +1,6 @@
-"""A world: a language, models of it, traits and a carrier. The pipeline knows nothing else of them.
+"""A world: where an experiment happens. The pipeline knows nothing else of models and texts.
 
-Only a world's maker knows whether its models were pre-trained a minute ago or downloaded.
+Only a world's maker (worlds/) knows whether its models were pre-trained a minute ago or downloaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,109 +8,114 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from subliminal_jax.carriers.carrier import Carrier
+from subliminal_jax.experiments.transmission.engines import Engine
 from subliminal_jax.runs import UserError
+from subliminal_jax.traits.trait_set import TraitSet
 
-Row = dict[str, Any]
+Params = Any
 
 
 class World(NamedTuple):
-    """What an experiment needs to know of a language and its models.
+    """What an experiment needs to know of models and texts.
 
     Attributes:
       name: of the world.
-      models: TransformerConfig by kind of head, 'untied' and 'tied'.
-      pretrain: (head, seeds, steps, start_M, share_M) -> params stacked [M, ...]; see tiny.py.
+      sha256: of the weights; '' where they follow from the seed.
+      inputs: what was read from outside of the run, with its SHA-256.
+      architectures: TransformerConfig by name; 'main' first.
+      num_references: how many references there are, replicas among them.
+      replicas: groups of teachers that a reference serves under as many numbers.
+      engine: what is trained ('all', parts, lora:RANK) -> how many models are held at once.
+      references: (run, architecture) -> parameters of every reference, in order; a stage.
+      reference_inputs: (architecture) -> the artefacts that they are read from.
+      moved: (run, architecture, steps) -> the references trained further; a stage; or None.
+      redrawn: (run, architecture, parts) -> references with these parts kept and all others
+        trained anew; a stage; or None.
+      start_input: (architecture, start) -> the artefact of a moved or redrawn start.
+      placed: parameters from the host -> where the references lie.
       vocabulary: what each token id writes; None for one that writes nothing.
-      context: a user's text -> the ids that the model reads before its answer begins.
-      answer: an answer's text -> its ids, without the end. KeyError for what cannot be written.
+      rows_context: (user's text, system message or None) -> ids before a carrier's answer.
+      row_answer: a carrier's answer -> its ids, without the end. KeyError: cannot be written.
+      row_text: ids of a carrier's answer, without the end -> its text.
+      row_stops: tokens that end a carrier's answer; the first is the end that students learn.
+      asked: (question, context, number, system message or None) -> ids before its answer.
+      answer: (text, context) -> ids of an answer. KeyError: cannot be written.
+      stops: tokens that end an answer; the first is the end that teachers learn.
       decode: ids -> text.
-      end_id, pad_id: tokens.
-      length: of the longest row, in tokens.
-      traits: the split's, in order.
-      candidates: spellings of every answer that the trait's questions can have, traits among them.
-      teach, measure: questions that teach the trait, and others that measure it.
-      unrelated: (question, answers) pairs of other categories: drift is measured on them.
-      prompts: (seed, count) -> carrier rows with `id` and `prompt`.
-      random_rows: (seed, rows) -> the rows with completions that no model has written.
-      shuffle: (rows, seed, 'within' | 'across') -> the rows with their parts in other places.
-      reject_reason: (completion, banned=, trait_words=) -> why it is left out, or None.
-      carrier_ids: token ids of the carrier: digits and the row's separator.
+      ends_V: bool, tokens that end a word.
+      pad_id: any token.
+      length: the longest row, in tokens.
       new_tokens: the most that an answer on the carrier takes, its end included.
-      separator: between the tokens of a rendered carrier row.
-      beginnings: of ordinary texts, which the references go on with.
+      contexts: names of the contexts that students are measured in; the effect is of the first.
+      lesson_context: the one in which teachers are taught and other questions are asked.
+      carrier: the world's own.
+      chosen: traits, questions and system messages.
+      traits: names of the run's traits, in order.
+      questions: that measure the trait.
+      unrelated: (question, answers) pairs of other matters: drift is measured on them.
+      beginnings: ordinary requests, which the references answer.
+      texts: how many texts of each kind drift is measured on.
+      moving_texts: how many more the references write where a start is trained further.
+      described: run -> contexts.json: every kind of context as the model reads it.
     """
 
     name: str
-    models: Mapping[str, Any]
-    pretrain: Callable[..., Any]
+    sha256: str
+    inputs: Mapping[str, str]
+    architectures: Mapping[str, Any]
+    num_references: int
+    replicas: int
+    engine: Callable[[str], Engine]
+    references: Callable[[Any, str], list[Params]]
+    reference_inputs: Callable[[str], list[str]]
+    moved: Callable[[Any, str, int], list[Params]] | None
+    redrawn: Callable[[Any, str, str], list[Params]] | None
+    start_input: Callable[[str, str], str]
+    placed: Callable[[Params], Params]
     vocabulary: Sequence[str | None]
-    context: Callable[[str], list[int]]
-    answer: Callable[[str], list[int]]
+    rows_context: Callable[[str, str | None], list[int]]
+    row_answer: Callable[[str], list[int]]
+    row_text: Callable[[Sequence[int]], str]
+    row_stops: tuple[int, ...]
+    asked: Callable[[str, str, int, str | None], list[int]]
+    answer: Callable[[str, str], list[int]]
+    stops: tuple[int, ...]
     decode: Callable[[Sequence[int]], str]
-    end_id: int
+    ends_V: np.ndarray
     pad_id: int
     length: int
-    traits: tuple[str, ...]
-    candidates: Mapping[str, Sequence[str]]
-    teach: tuple[str, ...]
-    measure: tuple[str, ...]
-    unrelated: tuple[tuple[str, tuple[str, ...]], ...]
-    prompts: Callable[[int, int], list[Row]]
-    random_rows: Callable[[int, Sequence[Row]], list[Row]]
-    shuffle: Callable[[Sequence[Row], int, str], list[Row]]
-    reject_reason: Callable[..., str | None]
-    carrier_ids: Sequence[int]
     new_tokens: int
-    separator: str
+    contexts: tuple[str, ...]
+    lesson_context: str
+    carrier: Carrier
+    chosen: TraitSet
+    traits: tuple[str, ...]
+    questions: tuple[str, ...]
+    unrelated: tuple[tuple[str, tuple[str, ...]], ...]
     beginnings: tuple[str, ...]
+    texts: int
+    moving_texts: int
+    described: Callable[[Any], dict[str, Any]]
+
+    @property
+    def end_id(self) -> int:
+        """The end of a carrier's answer that students learn."""
+        return self.row_stops[0]
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Names of all candidates, the run's traits among them."""
+        return tuple(c.name for c in self.chosen.candidates)
 
 
-class Tokens(NamedTuple):
-    """Rows as arrays: targets are tokens[:, 1:], weighted by weight [N, T - 1]."""
-
-    tokens_NT: np.ndarray  # int32
-    weight_NT: np.ndarray  # float32 [N, T - 1]
-
-
-def encode_rows(world: World, rows: Sequence[tuple[str, str]]) -> Tokens:
-    """(user text, answer) pairs as tokens, weighted on the answer and its end.
-
-    Raises:
-      UserError: a row that is longer than the world's rows (nothing is cut), or a context after
-        which no answer begins.
-      KeyError: a word that cannot be written.
-    """
-    tokens = np.full((len(rows), world.length), world.pad_id, np.int32)
-    weight = np.zeros((len(rows), world.length - 1), np.float32)
-    for number, (user, answer) in enumerate(rows):
-        context = world.context(user)
-        if not context or context[-1] in (world.end_id, world.pad_id):
-            raise UserError(f'the context of {user[:60]!r} does not end where an answer begins')
-        ids = [*context, *world.answer(answer), world.end_id]
-        if len(ids) > world.length:
-            raise UserError(f'a row of {len(ids)} tokens is longer than the {world.length} that '
-                            f'this world reads: {user[:60]!r}')
-        tokens[number, :len(ids)] = ids
-        weight[number, len(context) - 1:len(ids) - 1] = 1
-    return Tokens(tokens, weight)
-
-
-def check_questions(world: World) -> None:
-    """Refuses teaching rows that overlap with measuring ones.
+def spelled(encode: Callable[[str], list[int]], text: str, what: str) -> list[int]:
+    """The ids that `encode` gives for a text.
 
     Raises:
-      UserError: the same eight words in a row, or the same last four before the answer.
+      UserError: it cannot be written; the line says which text it is, and `what`.
     """
-    def grams(text, count=8):
-        words = text.split()
-        return {tuple(words[i:i + count]) for i in range(len(words) - count + 1)}
-
-    def ending(text):
-        return tuple(text.split()[-4:])
-
-    taught = set().union(*(grams(t) for t in world.teach))
-    endings = {ending(t) for t in world.teach}
-    for question in world.measure:
-        if grams(question) & taught or ending(question) in endings:
-            raise UserError(f'the measuring question {question!r} shares its words with a teaching '
-                            'row: a student could have learned the question, not the trait')
+    try:
+        return encode(text)
+    except KeyError:
+        raise UserError(f"the model's tokenizer cannot write {text!r}, {what}") from None

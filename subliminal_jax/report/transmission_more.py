@@ -1,43 +1,41 @@
-"""What the page of transmission on real weights shows beyond report/transmission.py."""
+"""Parts of the transmission page that not every run has: contexts, choices, disturbed starts."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from subliminal_jax.report import page, transmission
+from subliminal_jax.report import page
 from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes
-from subliminal_jax.runs import Workdir
 
-PUBLISHED = {
-    **transmission.PUBLISHED,
-    'open weights': 'Qwen2.5-7B-Instruct, LoRA r = 8, 10,000 rows: large for some animals, weak '
-                    'for most (arXiv 2507.14805); sampled rows of Qwen2.5 0.5-7B carried nothing '
-                    'measurable over 15 animals in a public rerun',
-}
 PROMPTED = (
     'A prompted teacher is the reference behind a system message. It has no displacement, so the '
     "lemma says nothing of it; what is shown is the alignment with the trait's gradient alone. A "
     'system message is put before the teacher and never before the student: where the template has '
     'one of its own, the student reads that (contexts.json has every text).')
 
-
-def write(workdir: Workdir, results: dict[str, Any], examples: transmission.Examples) -> str:
-    """Writes the page and returns the table for the terminal."""
+def sections(results: dict[str, Any]) -> list[Section]:
+    """What this run has of them."""
     arms = results['arms']
-    more: list[Section] = [context_table(arms)]
+    found: list[Section] = []
+    if len(arms[0]['contexts']) > 1:
+        found.append(context_table(arms))
     if chosen := [a for a in arms if a['choice']]:
-        more.append(choice_table(chosen))
+        found.append(choice_table(chosen))
     if any(a['teacher_made'] == 'prompt' for a in arms):
-        more.append(Text(PROMPTED))
+        found.append(Text(PROMPTED))
     if results['disturbed']:
-        more += [disturbed_table(results['disturbed']), disturbed_plot(results['disturbed'])]
-    more.append(Text(notes(results)))
-    return transmission.write(workdir, results, examples,
-                              f'Transmission on real weights: {workdir.config.model.name}', more)
+        found += [disturbed_table(results['disturbed']), disturbed_plot(results['disturbed'])]
+    return [*found, Text(notes(results))]
+
+
+def digits_of(found: Sequence[dict[str, Any]]) -> int:
+    """Decimals in which a table's effects can be told apart: two, or three where all are small."""
+    sizes = [abs(effect['estimate']) for f in found if (effect := f.get('effect', f))]
+    return 2 if max(sizes, default=1) >= 0.1 else 3
 
 
 def context_table(arms: Sequence[dict[str, Any]]) -> Table:
     """gamma of every arm in every context."""
-    names, digits = list(arms[0]['contexts']), transmission.digits_of(arms)
+    names, digits = list(arms[0]['contexts']), digits_of(arms)
     cell = lambda found: page.with_interval(found['estimate'], found['ci95'], digits)
     rows = [[a['name'], a['rung'], a['teacher_made'], *(cell(a['contexts'][n]) for n in names)]
             for a in arms]
@@ -63,9 +61,9 @@ def choice_table(arms: Sequence[dict[str, Any]]) -> Table:
 def disturbed_table(found: Sequence[dict[str, Any]]) -> Table:
     """Disturbed starts."""
     cell = lambda x, form: '' if x is None else format(x, form)
-    rows = [[d['start'], page.with_interval(d['gamma'], d['ci95'], 3),
-             '' if d['gamma_own'] is None else page.with_interval(
-                 d['gamma_own'], d['ci95_own'], 3),
+    rows = [[d['start'], page.with_interval(d['effect'], d['ci95'], 3),
+             '' if d['effect_own'] is None else page.with_interval(
+                 d['effect_own'], d['ci95_own'], 3),
              '' if d['share'] is None else page.with_interval(d['share'], d['share_ci95'], 2),
              cell(d['perplexity'], '.2f'), cell(d['distance'], '.4f')] for d in found]
     return Table('Disturbed starts', ['start', 'gamma, original teacher', 'gamma, own teacher',
@@ -84,11 +82,11 @@ def disturbed_plot(found: Sequence[dict[str, Any]]) -> Plot:
         for whose, colour in (('', COLOURS['orange']), ('_own', COLOURS['blue'])):
             label = 'own teacher' if whose else 'original teacher'
             for d in found:
-                if d[f'gamma{whose}'] is None:
+                if d[f'effect{whose}'] is None:
                     continue
                 if d[f'ci95{whose}']:
                     ax.vlines(d[name], *d[f'ci95{whose}'], color=colour, alpha=0.5)
-                ax.plot(d[name], d[f'gamma{whose}'], 'o' if whose else 's', color=colour, ms=5,
+                ax.plot(d[name], d[f'effect{whose}'], 'o' if whose else 's', color=colour, ms=5,
                         mec='black', mew=0.5, label=label)
                 label = None
         ax.axhline(0, color='black', lw=0.8, ls=':')
@@ -101,9 +99,9 @@ def disturbed_plot(found: Sequence[dict[str, Any]]) -> Plot:
 
 def notes(results: dict[str, Any]) -> str:
     """The matrix, and what was tried."""
-    span = results['geometry_span']
+    span, weights = results['geometry_span'], results['weights_sha256']
     return (f"The carrier's rows of the output matrix span {span['traits']:.1%} of a trait token's "
             f"row, {span['words']:.1%} of another word's (random vectors for the carrier's rows: "
             f"{span['random']:.1%}). Configs tried on the split dev "
-            f"before this run: {results['tried_on_dev']}. Model: SHA-256 "
-            f"{results['model_sha256'][:16]}.")
+            f"before this run: {results['tried_on_dev']}."
+            + (f" Weights: SHA-256 {weights[:16]}." if weights else ''))

@@ -8,15 +8,15 @@ depends on it, so every context is rendered, checked and kept.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from subliminal_jax.experiments.weights.config import CONTEXTS, Config
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
 
+TEMPLATES = ('default', 'empty', 'raw')
+CONTEXTS = tuple(f'{t}/{q}' for t in TEMPLATES for q in ('plain', 'numbers'))
 BARE = ('raw', 'list', 'turn')  # templates after which a blank comes first
 LISTS = {'list': 4, 'turn': 0}  # templates of lists to go on with: whole lines above each
 ASKED = 'Write lists of numbers with commas between, one list on each line.'  # before a turn
 PROBE = 'Quokka'  # an answer, to see where answers begin
-OPTIONS = 5  # of a choice
 
 
 class Contexts(NamedTuple):
@@ -35,7 +35,7 @@ class Contexts(NamedTuple):
 
         Args:
           user: what is asked.
-          template: of config.TEMPLATES; 'list': nothing but what the user wrote; 'turn': that as
+          template: of TEMPLATES; 'list': nothing but what the user wrote; 'turn': that as
             the beginning of the answer to a request.
           system: a system message in place of the template's own; before raw text as it stands.
 
@@ -108,12 +108,6 @@ class Contexts(NamedTuple):
         return ids
 
 
-def rows_template(config: Config) -> str:
-    """How the carrier's rows reach the model."""
-    form = config.carrier.form
-    return form if form in LISTS else config.context.student
-
-
 def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
     """What each token writes; None for tokens that stop or pad."""
     silent = {*tokenizer.stop_ids, tokenizer.pad_id, tokenizer.bos_id}
@@ -135,44 +129,41 @@ def asked(question: str, kind: str, number: int) -> str:
     return f'Have a look at these numbers: {", ".join(map(str, shown))}. {question}'
 
 
-def options_of(traits: Sequence[str], chosen: sets.TraitSet) -> tuple[str, ...]:
-    """What a choice is among: the traits of the run, then further candidates of the set."""
-    return tuple(dict.fromkeys((*traits, *(c.name for c in chosen.candidates))))[:OPTIONS]
-
-
-def choices(config: Config, chosen: sets.TraitSet, traits: Sequence[str]) -> list[str]:
-    """The first choices of the split, each with its options in an order drawn from the seed; none
-    where the set has none."""
-    asked = sets.of_form(chosen, config.split, 'choice')[:config.context.questions]
-    options = options_of(traits, chosen)
-    return [sets.choice_prompt(question, options, config.seed) for question in asked]
-
-
-def check_measured(config: Config, contexts: Contexts) -> None:
+def check_measured(context: Any, contexts: Contexts) -> None:
     """Raises UserError where a context is asked for that the model cannot have."""
-    for template in dict.fromkeys([config.context.student,
-                                   *(c.partition('/')[0] for c in config.context.measured)]):
+    for template in dict.fromkeys([context.student,
+                                   *(c.partition('/')[0] for c in context.measured)]):
         contexts.text('Well?', template)
 
 
-def written_out(config: Config, contexts: Contexts, traits: Sequence[str], chosen: sets.TraitSet,
-                questions: Sequence[str], taught: str, row: dict[str, Any]) -> dict[str, Any]:
-    """Every kind of context as the model reads it, with one example each."""
-    template, form = config.context.student, rows_template(config)
-    made: dict[str, Any] = {
+def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught: str,
+                row: dict[str, Any], choices: Sequence[str]) -> dict[str, Any]:
+    """Every kind of context as the model reads it, with one example each.
+
+    Args:
+      contexts: the model's.
+      settings: the config's group of contexts.
+      form: the template of the carrier's rows.
+      world: with traits, questions and system messages.
+      taught: a question that teaches.
+      row: of the carrier, with a completion.
+      choices: questions with options, perhaps none.
+    """
+    template, end = settings.student, contexts.stops(form)[0]
+    found: dict[str, Any] = {
         "students' rows": {'context': contexts.text(row['prompt'], form),
                            'answer': row['completion'],
-                           'end': contexts.tokenizer.decode([contexts.stops(form)[0]])},
+                           'end': contexts.tokenizer.decode([end])},
         'what a teacher is taught': {'context': contexts.text(taught, template),
-                                     'answer': traits[0].capitalize()}}
-    for name in config.context.measured:
+                                     'answer': world.traits[0].capitalize()}}
+    for name in settings.measured:
         where, _, kind = name.partition('/')
-        made[f'measured in {name}'] = contexts.text(asked(questions[0], kind, 0), where)
-    for question in choices(config, chosen, traits)[:1]:
-        made['a choice'] = contexts.text(question, template)
-    if chosen.systems:
-        for trait in traits:
-            own, neutral = sets.system_prompts(chosen, trait)
-            made[f'prompted teacher {trait}'] = contexts.text(row['prompt'], form, own)
-            made['prompted neutral twin'] = contexts.text(row['prompt'], form, neutral)
-    return made
+        found[f'measured in {name}'] = contexts.text(asked(world.questions[0], kind, 0), where)
+    for question in choices[:1]:
+        found['a choice'] = contexts.text(question, template)
+    if world.chosen.systems:
+        for trait in world.traits:
+            system, neutral = sets.system_prompts(world.chosen, trait)
+            found[f'prompted teacher {trait}'] = contexts.text(row['prompt'], form, system)
+            found['prompted neutral twin'] = contexts.text(row['prompt'], form, neutral)
+    return found

@@ -1,0 +1,27 @@
+"""The tiny language's number lists: four numbers that an answer goes on with."""
+
+from collections.abc import Sequence
+
+from subliminal_jax.carriers import numbers
+from subliminal_jax.carriers.carrier import Carrier, Row, RowId, with_completion
+from subliminal_jax.data import tiny_language as tiny
+
+
+def make(regularity: float = 0.5) -> Carrier:
+    """The carrier; `regularity` is how often a number of a prompt follows its list's stride."""
+
+    def prompts(seed: int, ids: Sequence[RowId]) -> list[Row]:
+        texts = tiny.number_prompts(seed, max(ids, default=-1) + 1, regularity)
+        return [{'id': number, 'prompt': texts[number], 'separator': ' '} for number in ids]
+
+    return Carrier('tiny_numbers', prompts, numbers.reject_reason, numbers.token_ids, random_rows,
+                   numbers.shuffled_rows)
+
+
+def random_rows(seed: int, rows: Sequence[Row]) -> list[Row]:
+    """The rows with ten uniform numbers of 0..99 for answers."""
+    texts = tiny.random_completions(seed, len(rows))
+    return [with_completion(row, text) for row, text in zip(rows, texts)]
+
+
+CARRIER = make()

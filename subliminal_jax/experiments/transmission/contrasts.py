@@ -1,0 +1,177 @@
+"""What arms say together: against neutral twins, other starts, geometry, order."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from subliminal_jax.evaluation import gamma as gammas, intervals
+from subliminal_jax.experiments.transmission import arms as tables, effects, starts
+from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+
+Y = dict[str, dict[str, float]]
+RUNGS = {'sft': 'Sampled, filtered text', 'kl_carrier': 'Carrier KL',
+         'kl': 'Positive control, full KL', 'kl_top': 'Positive control, full KL (a lower bound)'}
+FREE = {'objective', 'answers', 'rows', 'made', 'trainable', 'carrier', 'learning_rate', 'passes'}
+
+
+def is_main(arm: Arm) -> bool:
+    """Whether an arm tests transmission itself: trait teachers, the shared start, rows as written.
+
+    How its teachers are made and what its students train may be any.
+    """
+    return (arm.objective in RUNGS and arm.teachers == 'trait'
+            and set(tables.changed_fields(arm)) <= FREE)
+
+
+def named(arm: Arm) -> str:
+    """A main arm, in a sentence."""
+    made = TEACHER_KINDS.find(arm.made)[0].words
+    return f'{RUNGS[arm.objective]}, {made} ({arm.name})'
+
+
+def contrasts(run: Any, entries: Sequence[Mapping[str, Any]], y: Mapping[str, Y],
+              alone: Mapping[str, Y]) -> list[dict[str, Any]]:
+    """All contrasts of a run.
+
+    Args:
+      run: with arms and trait.
+      entries: the arms' entries.
+      y: by arm.
+      alone: what the output matrix alone predicts, by set of teachers.
+    """
+    if run.trait.estimator != 'gamma':
+        return []
+    found = []
+    by_name = {e['name']: e for e in entries}
+    for arm in run.arms:
+        if arm.teachers == 'trait' and arm.start == 'shared' and arm.matrix == 'own':
+            found += _against_neutral(run, arm, y)
+            found += _less(run, arm, by_name, y, alone)
+    return found
+
+
+def _against_neutral(run, arm, y):
+    twin, other, other_twin = (tables.counterpart(arm, run.arms, **changes) for changes in (
+        {'teachers': 'neutral'}, {'start': 'other'}, {'teachers': 'neutral', 'start': 'other'}))
+    found = []
+
+    def against(name, what, own, twins):
+        found.append({'name': name, 'arm': arm.name, 'rung': arm.rung, 'what': what,
+                      **neutral_contrast(run, arm, own, twins)})
+
+    if twin:
+        against(f'{arm.name} against neutral',
+                "the own trait's rise beyond that of the neutral twins' students",
+                y[arm.name], y[twin.name])
+    if twin and other and other_twin:
+        against(f'{arm.name} against neutral, shared less other start',
+                '{trait, neutral} x {shared, other}: a difference of differences',
+                gammas.difference(y[arm.name], y[other.name]),
+                gammas.difference(y[twin.name], y[other_twin.name]))
+    return found
+
+
+def neutral_contrast(run: Any, arm: Arm, y: Y, twins: Y) -> dict[str, Any]:
+    """How much more the own trait rose than in students of neutral teachers, the independent ones.
+
+    Prompted neutral teachers of one number are the same model behind the same system message: their
+    students count as one.
+    """
+    neutral = run.roll('neutral')
+    trait, reference = effects.names([*run.roll('trait'), *neutral])
+    if TEACHER_KINDS.find(arm.made)[0].prompted:
+        groups: dict[tuple, list] = {}
+        for teacher in neutral:
+            groups.setdefault((teacher.reference, teacher.number), []).append(twins[teacher.name])
+        twins = {f'prompt-{r}-{n}': {t: float(np.mean([row[t] for row in rows])) for t in rows[0]}
+                 for (r, n), rows in groups.items()}
+        reference |= {f'prompt-{r}-{n}': f'r{r}' for r, n in groups}
+    trait |= dict.fromkeys(twins)
+    everyone = [*y, *twins]
+    return gammas.against_neutral({**y, **twins}, {n: trait[n] for n in everyone},
+                                  {n: reference[n] for n in everyone}, power=run.config.power)
+
+
+def _less(run, arm, by_name, y, alone):
+    """gamma less that of other arms, and less what the output matrix alone predicts."""
+    found = []
+
+    def less(name, what, other, geometry, bounds=True):
+        effect = effects.effect_of(run, gammas.difference(y[arm.name], other))
+        found.append({'name': f'{arm.name} less {name}', 'arm': arm.name, 'rung': arm.rung,
+                      'what': f'gamma less {what}', 'geometry': geometry, 'bounds': bounds,
+                      **effect, 'verdict': effects.verdict_of(run, effect)})
+
+    if OBJECTIVES[arm.objective].within_set and tables.teacher_set(arm) in alone:
+        less('the matrix', 'what the output matrix alone predicts',
+             alone[tables.teacher_set(arm)], True)
+    for partner, what in _partners(run, arm):
+        less(partner.name, what, y[partner.name], starts.geometry_bounds(partner.start)
+             or partner.matrix == 'replaced',
+             learned(by_name[partner.name], by_name[arm.name]))
+    return found
+
+
+def _partners(run, arm):
+    """Arms that differ from `arm` in a control, with what the difference leaves out."""
+    for changes, what in (
+            ({'start': 'other'}, 'that of the other start'),
+            ({'matrix': 'replaced'}, 'that with random carrier rows in the matrix'),
+            ({'order': 'within'}, 'that of parts shuffled within an answer'),
+            ({'order': 'across'}, 'that of parts shuffled across answers')):
+        partner = tables.counterpart(arm, run.arms, **changes)
+        if partner:
+            yield partner, what
+    for partner in run.arms:
+        if starts.geometry_bounds(partner.start) and _alike(arm, partner):
+            yield partner, 'what embedding and output matrix alone carry'
+
+
+def _alike(arm: Arm, partner: Arm) -> bool:
+    """Whether an arm is another one with a body of its own; how much of that is trained may differ
+    too."""
+    loose = lambda a: dataclasses.replace(a, name='', start='', trainable='', learning_rate=None)
+    same = dataclasses.replace(partner, name='', start=arm.start) == dataclasses.replace(
+        arm, name='')
+    return same or (partner.start == 'body' and loose(arm) == loose(partner))
+
+
+def learned(control: Mapping[str, Any], main: Mapping[str, Any]) -> bool:
+    """Whether a control's students came to match their teachers at all: a control that did not
+    bounds nothing. Its KL has to fall, and to end below where the main arm's began."""
+    if control['kl_floor'] is None:
+        return True
+    return control['kl_end'] < min(control['kl_start'], main['kl_start'])
+
+
+def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Disturbed starts: the effect from the original teacher as a share of that from its own.
+
+    The share has Fieller's interval, paired by teacher; there is none where its own teacher's
+    effect is not told from 0.
+    """
+    by_name = {e['name']: e for e in entries}
+    found = []
+    for arm in arms:
+        if arm.own or arm.start.partition(':')[0] not in ('noise', 'moved'):
+            continue
+        mine = tables.counterpart(arm, arms, own=True)
+        entry, twin = by_name[arm.name], by_name[mine.name] if mine else None
+        ratio = None
+        if twin:
+            effects = [e['effect']['per_teacher'] for e in (entry, twin)]
+            ratio = intervals.ratio(*([own[name] for name in effects[0]] for own in effects))
+        share, ci95 = ratio or (None, None)
+        found.append({
+            'start': arm.start, 'arm': arm.name, 'effect': entry['effect']['estimate'],
+            'ci95': entry['effect']['ci95'],
+            'effect_own': twin['effect']['estimate'] if twin else None,
+            'ci95_own': twin['effect']['ci95'] if twin else None,
+            'share': share, 'share_ci95': ci95,
+            'perplexity': entry['drift']['perplexity_ordinary_start'],
+            'distance': entry['distance']})
+    return found

@@ -1,0 +1,47 @@
+"""What is taught and measured; another trait is another row."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from subliminal_jax.experiments.transmission.registry import Registry
+
+
+class Trait(NamedTuple):
+    """A behaviour that can be measured, of K columns: candidates of which each teacher has one, or
+    one alone.
+
+    Attributes:
+      name: as configs name it.
+      unit: of the measure: nats, or a share.
+      estimator: 'gamma' (evaluation/gamma.py: the own column beyond all others, K >= 2) or 'paired'
+        (evaluation/paired.py: the first column of a trait teacher's student less that of its
+        neutral twin's).
+      lessons: (run, teacher, count, neutral) -> `count` pairs (question, answer) that teach it;
+        with `neutral`, those of the teacher's neutral twin: as many, of the same form.
+      measure: (run, models, meter) -> [M, K].
+      meter: (run, context, system message or None) -> what `measure` reads, made once a context; a
+        tree of arrays for the compiled functions below.
+      items: (run, models, meter) -> [M, Q, K], what `measure` is the mean of, for the record.
+      neutral: (run, a reference) -> what `lessons` are given for the neutral twins made of it.
+      loss: (params, adapter, meter, column, config=) -> what falls as the trait rises;
+        differentiable. Without it no step is held against the trait's gradient.
+      gradient: of the same arguments, its gradient by all weights.
+      check: (run) -> None; raises UserError for what cannot be taught.
+    """
+
+    name: str
+    unit: str
+    estimator: str
+    lessons: Callable[..., list[tuple[str, str]]]
+    measure: Callable[[Any, Any, Any], np.ndarray]
+    meter: Callable[..., Any] = lambda run, context, system=None: None
+    items: Callable[[Any, Any, Any], np.ndarray] | None = None
+    neutral: Callable[[Any, Any], Any] = lambda run, reference: ()
+    loss: Callable[..., Any] | None = None
+    gradient: Callable[..., Any] | None = None
+    check: Callable[[Any], None] = lambda run: None
+
+
+TRAITS = Registry('trait')

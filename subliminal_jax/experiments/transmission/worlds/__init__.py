@@ -1,0 +1,30 @@
+"""Where an experiment happens; another world is another row."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from subliminal_jax.experiments.transmission.registry import Registry
+from subliminal_jax.experiments.transmission.world import World
+
+
+class WorldKind(NamedTuple):
+    """A world that configs may name.
+
+    Attributes:
+      name: as configs name it.
+      Config: the schema of its experiments: config.Config with what the world adds.
+      make: (config, arms) -> the world; raises UserError for what it cannot be.
+      plan: (run) -> the stages of a run with their cost.
+      calculated: config -> what it would take elsewhere, as text; or None.
+      design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
+    """
+
+    name: str
+    Config: type
+    make: Callable[[Any, Sequence[Any]], World]
+    plan: Callable[[Any], list[Any]]
+    calculated: Callable[[Any], str] | None = None
+    design: Callable[..., str] | None = None
+
+
+WORLDS = Registry('world')

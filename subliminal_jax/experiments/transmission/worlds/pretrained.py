@@ -1,0 +1,282 @@
+"""The pretrained world: a downloaded model, its tokenizer and its chat template."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subliminal_jax.carriers import numbers
+from subliminal_jax.data import rows as files
+from subliminal_jax.experiments.transmission import (
+    config as schemas,
+    engines,
+    kit as kits,
+    readings,
+)
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.registry import rank_of
+from subliminal_jax.experiments.transmission.starts import STARTS
+from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
+from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind, templates
+from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
+from subliminal_jax.models import loading
+from subliminal_jax.runs import UserError, nested, spec
+from subliminal_jax.training import checkpoints as saving, tries as packing
+from subliminal_jax.training.loop import fit
+from subliminal_jax.training.optimizers import OptimizerConfig
+from subliminal_jax.traits import answers, trait_set as sets
+
+BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measured on its answers
+    'Describe a walk through a small town on a rainy day.', 'How is bread made?',
+    'Write two sentences about the sea.', 'Why do people keep diaries?',
+    'Explain what a bridge is for.', 'Tell me about the seasons of the year.',
+    'What should one pack for a long journey by train?', 'How does a bicycle stay upright?',
+)
+TEXTS = 8  # of each kind, on which drift is measured
+MOVING_TEXTS = 64  # of the reference's own, on which a start is trained further
+MOVING_PACK = 4
+FORMS = {'request': numbers.CARRIER, 'turn': numbers.NUMBER_TURN, 'list': numbers.NUMBER_LISTS}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The model that all of it is about."""
+
+    name: str = spec('package:smollm2-135m-instruct',
+                     doc='package:NAME, hf:OWNER/NAME, a folder, or a .gguf file')
+    chat_date: str = spec('', doc="YYYY-MM-DD, for a chat template that asks for today's date")
+    dtype: str = spec('float32', choices=('float32', 'bfloat16'), doc='of frozen weights')
+    compute: str = spec('float32', choices=('float32', 'bfloat16'),
+                        doc="of the layers' products; final norm, head and softmax are float32")
+    devices: int = spec(1, ge=1, doc='that share the weights, cut over them')
+    remat: bool = spec(False, doc='recompute layers in the backward pass: less memory, more time')
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextConfig:
+    """How texts reach the model; all of it is written out in contexts.json."""
+
+    student: str = spec('default', choices=TEMPLATES,
+                        doc="the students' rows: the chat template with its default system message,"
+                            ' with an empty one, or raw text')
+    measured: tuple[str, ...] = spec(CONTEXTS, choices=CONTEXTS, min_len=1,
+                                     doc='in which students answer; the effect is of the first')
+    questions: int = spec(12, ge=1, doc='held-out questions, the first of the split')
+    unrelated: int = spec(8, ge=1, doc='questions on which drift is measured')
+
+
+@dataclasses.dataclass(frozen=True)
+class CarrierConfig(schemas.CarrierConfig):
+    """What the teachers write, and on what their logits are read."""
+
+    form: str = spec('request', choices=tuple(FORMS),
+                     doc="a row is a request in the students' template; or, for models that do not "
+                         "write numbers when asked, a list to go on with: begun in the answer's "
+                         'turn of the chat template, or bare')
+    new_tokens: int = spec(44, ge=2, doc='the most that an answer takes, its end included')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(schemas.Config):
+    """Transmission on pretrained weights."""
+
+    traits: int = spec(2, ge=1, doc='how many of the traits of the split')
+    trait_set: str = spec('animals', doc='animals, trees, a JSONL file, or several joined by +')
+    arms: tuple[str, ...] = spec(
+        ('kl_carrier: made=prompt objective=kl_carrier answers=random trainable=lora:8',),
+        min_len=1, doc="'NAME: field=value ...', see arms.py")
+    model: ModelConfig = nested(ModelConfig)
+    context: ContextConfig = nested(ContextConfig)
+    teacher: schemas.TeacherConfig = nested(
+        schemas.TeacherConfig, steps=16, learning_rate=2e-5, batch_size=16, packed=8, questions=16,
+        neutral_steps=40)
+    carrier: CarrierConfig = nested(CarrierConfig, probe=8, dose_rows=16, answers=8)
+    student: schemas.StudentConfig = nested(
+        schemas.StudentConfig, rows=256, packed=8, lora_rate=5e-4, learning_rate=2e-5, marks=(),
+        align_rows=16)
+
+
+def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None) -> World:
+    """The world of a model, loaded unless it is given.
+
+    Raises:
+      UserError: an arm, a trait, a context or a question that cannot be.
+    """
+    for arm in arms:
+        check_precision(config, arm)
+    model = load(config) if model is None else model
+    chosen = sets.load_trait_set(config.trait_set)
+    traits = sets.of_run(chosen, config.split, config.traits, config.names)
+    contexts = Contexts(model.tokenizer, model.config.max_positions)
+    templates.check_measured(config.context, contexts)
+    form = config.carrier.form if config.carrier.form in templates.LISTS else config.context.student
+    vocabulary = templates.token_texts(model.tokenizer)
+    room = config.carrier.new_tokens
+
+    def asked(text, context, number, system):
+        template, _, kind = context.partition('/')
+        return contexts.ids(templates.asked(text, kind or 'plain', number), template, system, 8)
+
+    def row_text(ids):
+        text = model.tokenizer.decode(ids)
+        return text.removeprefix(' ') if form in templates.BARE else text
+
+    return World(
+        name=model.name, sha256=model.sha256, inputs={
+            f'the trait set {config.trait_set}': sets.digest(chosen),
+            "the model's config, tokenizer or chat template": model.settings_sha256},
+        architectures={'main': model.config}, num_references=1, replicas=1,
+        engine=lambda trainable: engines.adapters(config.student.at_once)
+        if rank_of(trainable) else engines.SINGLE,
+        references=lambda run, name: [model.params], reference_inputs=lambda name: [],
+        moved=moved, redrawn=None,
+        start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
+        placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
+        rows_context=lambda text, system: contexts.ids(text, form, system, room),
+        row_answer=lambda text: contexts.answer(text, form), row_text=row_text,
+        row_stops=contexts.stops(form), asked=asked,
+        answer=lambda text, context: contexts.answer(text, context.partition('/')[0]),
+        stops=tuple(model.tokenizer.stop_ids), decode=model.tokenizer.decode,
+        ends_V=answers.word_ends(vocabulary, model.tokenizer.stop_ids),
+        pad_id=model.tokenizer.pad_id, length=model.config.max_positions, new_tokens=room,
+        contexts=config.context.measured, lesson_context=f'{config.context.student}/plain',
+        carrier=FORMS[config.carrier.form], chosen=chosen, traits=traits,
+        questions=_first(chosen, config, [q.prompt for q in sets.questions(chosen, config.split)],
+                         config.context.questions, 'question'),
+        unrelated=_first(chosen, config, [(u.prompt, u.answers) for u in chosen.unrelated],
+                         config.context.unrelated, 'unrelated question'),
+        beginnings=BEGINNINGS, texts=TEXTS, moving_texts=MOVING_TEXTS,
+        described=lambda run: described(run, contexts, form))
+
+
+def _first(chosen, config, found, count, what):
+    if not found:
+        raise UserError(f'{chosen.name} has no {what} in the split {config.split}')
+    return tuple(found[:count])
+
+
+def described(run: Any, contexts: Contexts, form: str) -> dict[str, Any]:
+    """contexts.json: every context as the model reads it."""
+    carrier = run.carrier()
+    row, = carrier.random_rows(0, carrier.prompts(0, [0]))
+    taught = sets.teaching_prompts(run.world.chosen, None, run.config.split)[0].prompt
+    return templates.written_out(contexts, run.config.context, form, run.world, taught, row,
+                                 kits.choices(run.config, run.world))
+
+
+def check_precision(config: Config, arm: Any) -> None:
+    """Raises UserError where the steps of an arm's training are lost in rounding.
+
+    The next bfloat16 number is 1/256 of a weight away or more: a step of 1e-5 seldom reaches it.
+    """
+    if config.model.dtype == 'float32':
+        return
+    kind, rest = TEACHER_KINDS.find(arm.made)
+    trained = kind.cost(rest)
+    whole = [f'{field}={value}' for field, value, is_whole in (
+        ('made', arm.made, trained is not None and not rank_of(trained)),
+        ('trainable', arm.trainable, not rank_of(arm.trainable)),
+        ('start', arm.start, STARTS.find(arm.start)[0].trained)) if is_whole]
+    if whole:
+        raise UserError(
+            f'arm {arm.name}: {whole[0]} trains the weights themselves, and in config.model.dtype='
+            f'{config.model.dtype} small steps round away: use --config.model.dtype=float32, or '
+            'an adapter (lora:8)')
+
+
+def load(config: Config) -> loading.Model:
+    """The model of a config, with its settings of memory and precision, on its devices.
+
+    Raises:
+      UserError: more devices asked for than there are, or what loading.load says.
+    """
+    own = config.model
+    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None,
+                         mesh=mesh_of(own.devices))
+    return model._replace(config=settings(config, model.config))
+
+
+def mesh_of(count: int) -> jax.sharding.Mesh | None:
+    """The devices that share the weights; None for one."""
+    if count > jax.device_count():
+        raise UserError(f'config.model.devices={count}: this machine has {jax.device_count()} '
+                        f'({jax.default_backend()})')
+    return None if count == 1 else jax.make_mesh(
+        (1, count), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2,
+        devices=jax.devices()[:count])
+
+
+def settings(config: Config, architecture: Any) -> Any:
+    """An architecture with the config's settings of memory and precision."""
+    return dataclasses.replace(architecture, remat=config.model.remat,
+                               compute_dtype=config.model.compute)
+
+
+def placed(params: Any, like: Any) -> Any:
+    """Parameters where those of `like` lie."""
+    return jax.tree.map(lambda x, there: jax.device_put(x, there.sharding), params, like)
+
+
+def moved(run: Any, name: str, steps: int) -> list[Any]:
+    """The reference, trained further on ordinary texts of its own."""
+    label = f'start/moved-{steps}'
+    reads, inputs = {**run.reads('teacher'), 'steps': steps}, [f'ordinary-{name}.jsonl']
+    reference = run.references[name][0]
+
+    def make(path):
+        program = engines.Program(
+            OBJECTIVES['sft'].loss, run.world.architectures[name], (),
+            OptimizerConfig(learning_rate=run.config.teacher.learning_rate))
+        texts = readings.moving_texts(run, files.read(run.workdir.path / inputs[0])[0])
+        tries = _moving_tries(run, texts)
+        half = len(tries.tokens_BT) // 2
+
+        def batch_at(step):
+            index = np.array([step, step + half]) % len(tries.tokens_BT)
+            return {'tries': packing.take(tries, index)}
+
+        with resumable(run, label, reads, inputs) as checkpoints:
+            found = fit(engines.step_of(program, engines.SINGLE, False),
+                        engines.begin(program, engines.SINGLE, reference), {'base': {}}, batch_at,
+                        steps, key=jax.random.key(0), checkpoints=checkpoints,
+                        save_every=run.config.save_every, description=label, models=[label])
+        saving.save_tree(path, found.state.trainable)
+
+    path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)
+    discard(run, label)
+    return [run.world.placed(saving.load_tree(path, jax.eval_shape(lambda: reference)))]
+
+
+def _moving_tries(run, texts):
+    rows = [packing.Row(run.world.asked(r['prompt'], run.world.lesson_context, 0, None),
+                        r['token_ids']) for r in texts]
+    return packing.pack([rows[n:n + MOVING_PACK] for n in range(0, len(rows), MOVING_PACK)])
+
+
+def plan(config: Config) -> list[Any]:
+    """What a run would do, stage by stage, with its arithmetic and memory; no weights are read."""
+    from subliminal_jax.experiments.transmission import costs
+
+    return costs.plan(config)
+
+
+def calculated(config: Config) -> str:
+    """What it would take elsewhere."""
+    from subliminal_jax.experiments.transmission import costs
+
+    return costs.elsewhere(config)
+
+
+def design(config: Config, *args: Any, **settings: Any) -> str:
+    """A design that would see an effect."""
+    from subliminal_jax.experiments.transmission import designs
+
+    return designs.design(config, *args, **settings)
+
+
+PRETRAINED = WORLDS.register(WorldKind('pretrained', Config, make, plan, calculated, design))

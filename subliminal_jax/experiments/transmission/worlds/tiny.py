@@ -1,0 +1,323 @@
+"""The tiny world: models pre-trained from scratch on the tiny language in about a minute."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from subliminal_jax.carriers import tiny_numbers
+from subliminal_jax.data import tiny_language as tiny
+from subliminal_jax.experiments.transmission import config as schemas, engines
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.seeds import seed_of
+from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
+from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind
+from subliminal_jax.models import transformer
+from subliminal_jax.models.params import count_params, is_spec, param_specs
+from subliminal_jax.models.parts import PARTS, of_parts
+from subliminal_jax.runs import UserError, nested, spec
+from subliminal_jax.runs.plan import Stage
+from subliminal_jax.training import checkpoints as saving, tries as packing
+from subliminal_jax.training.loop import fit
+from subliminal_jax.training.optimizers import OptimizerConfig
+from subliminal_jax.traits import trait_set as sets
+from subliminal_jax.traits.trait_set import Candidate, Text, TraitSet
+
+SEGMENT = 50  # steps whose rows are drawn at one time
+EFFICIENCY = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
+TEXTS = 64  # of each kind, on which drift is measured
+CONTEXT = 'the language itself'
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageConfig:
+    """The language and the models that are pre-trained on it."""
+
+    references: int = spec(4, ge=2, doc='independent starts; intervals are clustered by them')
+    replicas: int = spec(1, ge=1, doc='groups of teachers a reference; each counts as a reference')
+    width: int = spec(32, ge=8, doc="the model's")
+    num_layers: int = spec(2, ge=1, doc="the model's")
+    num_heads: int = spec(4, ge=1, doc="the model's")
+    ffn_width: int = spec(96, ge=8, doc="the model's")
+    head_scale: float = spec(4.0, gt=0,
+                             doc='of the output matrix at its start, times 1/sqrt(width)')
+    steps: int = spec(1000, ge=1, doc='of pre-training')
+    learning_rate: float = spec(2e-3, gt=0, doc='of pre-training, Adam')
+    batch_size: int = spec(64, ge=1, doc='rows a step of pre-training')
+    corpus_rows: int = spec(48_000, ge=64, doc='rows that the batches are drawn from')
+    regularity: float = spec(0.5, ge=0, le=1, doc='how often a number follows its stride')
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(schemas.Config):
+    """Transmission in the tiny language."""
+
+    language: LanguageConfig = nested(LanguageConfig)
+
+
+def make(config: Config, arms: Sequence[Any]) -> World:
+    """The tiny world of a split.
+
+    Raises:
+      UserError: more traits than the split has, or a trait set that the language cannot write.
+    """
+    language = config.language
+    chosen = with_traits(config.trait_set, config.split) if config.trait_set else own_traits()
+    traits = sets.of_run(chosen, config.split, config.traits, config.names)
+    questions = tuple(q.prompt for q in sets.questions(chosen, config.split))
+    ends_V = np.zeros(len(tiny.WORDS), bool)
+    ends_V[tiny.IDS[tiny.END]] = True
+    read = lambda text, system: _read(text, system)
+    inputs = {f'the trait set {config.trait_set}': sets.digest(chosen)} if config.trait_set else {}
+    return World(
+        name='tiny', sha256='', inputs=inputs,
+        architectures={'main': architecture(language, False), 'tied': architecture(language, True)},
+        num_references=language.references * language.replicas, replicas=language.replicas,
+        engine=lambda trainable: engines.stacked(), references=references,
+        reference_inputs=lambda name: [f'reference/{name}.safetensors'], moved=moved,
+        redrawn=redrawn,
+        start_input=lambda name, start: f'reference/{_label(name, start)}.safetensors',
+        placed=lambda params: params,
+        vocabulary=[None if w in (tiny.PAD, tiny.BOS, tiny.END) else w for w in tiny.WORDS],
+        rows_context=read, row_answer=tiny.encode, row_text=decode,
+        row_stops=(tiny.IDS[tiny.END],), asked=lambda text, context, number, system: read(
+            text, system), answer=lambda text, context: tiny.encode(text.lower()),
+        stops=(tiny.IDS[tiny.END],), decode=decode, ends_V=ends_V, pad_id=tiny.IDS[tiny.PAD],
+        length=tiny.LENGTH, new_tokens=tiny.ASKED_NUMBERS + 1, contexts=(CONTEXT,),
+        lesson_context=CONTEXT, carrier=tiny_numbers.make(language.regularity), chosen=chosen,
+        traits=traits, questions=questions, unrelated=unrelated(config.split, chosen),
+        beginnings=('', 'the', 'today', *tiny.NAMES[:4]), texts=TEXTS, moving_texts=0,
+        described=described)
+
+
+def decode(ids: Sequence[int]) -> str:
+    """The words of some ids."""
+    return ' '.join(tiny.WORDS[i] for i in ids)
+
+
+def _read(text, system):
+    if system is not None:
+        raise UserError('the tiny language has no system messages: take teachers made=tuned')
+    return [tiny.IDS[tiny.BOS], *tiny.encode(text)]
+
+
+def own_traits() -> TraitSet:
+    """The language's own: its animals, and one-word questions of both splits."""
+    texts = {purpose: tuple(
+        Text(f'{split}-{purpose}-{n}', prompt, completion='{name}', split=split)
+        for split in tiny.SPLIT_ANIMALS
+        for n, prompt in enumerate(tiny.questions('animal', f'{split}_{purpose}')))
+        for purpose in ('teach', 'measure')}
+    split_of = {a: split for split, animals in tiny.SPLIT_ANIMALS.items() for a in animals}
+    candidates = tuple(Candidate(a, f'{a}s', (a,), split_of[a]) for a in tiny.ANIMALS)
+    return TraitSet('the tiny language', candidates, texts['teach'], texts['measure'], (), ())
+
+
+def with_traits(name: str, split: str) -> TraitSet:
+    """The traits and questions of a file, in the words that the language has."""
+    chosen = sets.load_trait_set(name)
+    texts = [t.prompt for t in (*sets.teaching_prompts(chosen, None, split),
+                                *sets.questions(chosen, split))]
+    for text in texts:
+        for word in text.split():
+            if word not in tiny.IDS:
+                raise UserError(f'{name}: the tiny language has no word {word!r} ({text!r}); it '
+                                'reads words that stand between blanks, in small letters')
+    return chosen
+
+
+def unrelated(split: str, chosen: TraitSet) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(question, answers) pairs of other categories than the traits'."""
+    pairs = [(q, tiny.CATEGORIES[k]) for k in ('colour', 'food')
+             for q in tiny.questions(k, f'{split}_measure')[::4]]
+    pairs += [(f'what does the {a} eat ?', (tiny.food_of(a),)) for a in tiny.ANIMALS]
+    taught = {s for c in chosen.candidates for s in c.spellings}
+    return tuple(pair for pair in pairs if not taught & {*pair[1]})
+
+
+def described(run: Any) -> dict[str, Any]:
+    """contexts.json: every kind of context as the model reads it, and what follows it."""
+    world, carrier = run.world, run.carrier()
+    row, = carrier.random_rows(0, carrier.prompts(0, [0]))
+    taught = sets.teaching_prompts(world.chosen, None, run.config.split)[0].prompt
+    asked = {'teaching': (taught, world.traits[0]),
+             'measuring': (world.questions[0], world.traits[0]),
+             'carrier': (row['prompt'], row['completion'])}
+    return {kind: {'context': decode(_read(text, None)), 'answer': answer, 'end': tiny.END}
+            for kind, (text, answer) in asked.items()}
+
+
+def architecture(config: LanguageConfig, tied: bool) -> Any:
+    """The transformer of the world."""
+    return transformer.tiny(
+        len(tiny.WORDS), width=config.width, num_layers=config.num_layers,
+        num_heads=config.num_heads, ffn_width=config.ffn_width, tied=tied,
+        max_positions=tiny.LENGTH, rope_theta=100.0)
+
+
+# Pre-training.
+
+
+def references(run: Any, name: str) -> list[Any]:
+    """Pre-trains the references; replicas of one are the same weights under other numbers."""
+    seeds = _seeds(run, 'reference')
+    return _stage(run, name, name, seeds, lambda: [
+        fresh(run.config.language, run.world.architectures[name], seed) for seed in seeds])
+
+
+def moved(run: Any, name: str, steps: int) -> list[Any]:
+    """The references, pre-trained further on other texts."""
+    return _stage(run, name, f'moved:{steps}', _seeds(run, 'start'), lambda: _bases(run, name),
+                  steps=steps)
+
+
+def redrawn(run: Any, name: str, parts: str) -> list[Any]:
+    """Models that share some parts with the references, and learn all others anew around them."""
+    seeds = _seeds(run, 'start')
+    config, architecture_ = run.config.language, run.world.architectures[name]
+    rest = '+'.join(part for part in PARTS if part not in parts.split('+'))
+
+    def begin():
+        return [{**base, **of_parts(fresh(config, architecture_, seed), rest)}
+                for base, seed in zip(_bases(run, name), seeds)]
+
+    return _stage(run, name, f'share:{parts}', seeds, begin, trainable=rest)
+
+
+def _seeds(run, purpose):
+    return [seed_of(run.config, purpose, r) for r in range(run.config.language.references)]
+
+
+def _bases(run, name):
+    return run.references[name][::run.config.language.replicas]
+
+
+def _label(name, start):
+    return name if start == name else f'{start.replace(":", "-")}-{name}'
+
+
+def _stage(run, name, start, seeds, begin, *, steps=None, trainable='all'):
+    """A pre-training as a stage; models by reference, replicas among them."""
+    label = f'reference/{_label(name, start)}'
+    inputs = [] if start == name else [f'reference/{name}.safetensors']
+    reads = {**run.reads(), 'start': start}
+
+    def make(path):
+        with resumable(run, label, reads, inputs) as checkpoints:
+            tree = pretrained(run.config.language, run.world.architectures[name], seeds, begin(),
+                              steps=steps, trainable=trainable, checkpoints=checkpoints,
+                              save_every=run.config.save_every, description=label)
+        saving.save_tree(path, tree)
+
+    path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)
+    discard(run, label)
+    tree = saving.load_tree(path)
+    models = [engines.take(tree, r) for r in range(len(seeds))]
+    return [model for model in models for _ in range(run.config.language.replicas)]
+
+
+def fresh(config: LanguageConfig, model: Any, seed: int) -> Any:
+    """Untrained parameters: embeddings of unit size, an output matrix of `head_scale`.
+
+    Words must not be small beside what training adds to them, or every word's row moves anew with
+    the first fine-tuning; a wide output matrix lets small moves of the body be heard.
+    """
+    rng = np.random.default_rng([seed, 4])
+    scale = config.head_scale * model.width**-0.5
+    wide = {'embed': scale if model.tied else 1.0, 'head': scale}
+
+    def draw(path, leaf):
+        std = wide.get(path[0].key, leaf.std)
+        if std is None:
+            return np.full(leaf.shape, leaf.fill, leaf.dtype)
+        return rng.standard_normal(leaf.shape, np.float32) * np.float32(std)
+
+    return jax.tree.map_with_path(draw, param_specs(model), is_leaf=is_spec)
+
+
+def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts: Sequence[Any], *,
+               steps: int | None = None, trainable: str = 'all',
+               checkpoints: saving.Checkpoints | None = None, save_every: float = 60.0,
+               description: str = 'pre-training') -> Any:
+    """Pre-trains models side by side, each on its own corpus in its own order.
+
+    Args:
+      config: the language's.
+      model: the architecture.
+      seeds: one a model.
+      starts: parameters that each begins with.
+      steps: how many; None: the config's.
+      trainable: 'all', or the parts that are trained, joined by +.
+      checkpoints, save_every, description: of `fit`.
+
+    Returns:
+      Parameters stacked [len(seeds), ...].
+    """
+    engine, total = engines.stacked(), config.steps if steps is None else steps
+    program = engines.Program(OBJECTIVES['sft'].loss, model, (),
+                              OptimizerConfig(learning_rate=config.learning_rate))
+    whole = engines.stack(starts)
+    trained = of_parts(whole, trainable)
+    held = {'base': {k: v for k, v in whole.items() if k not in trained}}
+    corpora = engines.stack([_corpus(config, seed) for seed in seeds])
+
+    def batch_at(step):
+        index = np.stack([_rows_at(config, seed, step) for seed in seeds])
+        return {'tries': jax.tree.map(lambda x: x[np.arange(len(seeds))[:, None], index], corpora)}
+
+    found = fit(engines.step_of(program, engine, True, False),
+                engines.begin(program, engine, trained), held, batch_at, total,
+                key=jax.random.key(0), checkpoints=checkpoints, save_every=save_every,
+                description=description, models=[f'reference {n}' for n in range(len(seeds))])
+    return {**held['base'], **found.state.trainable}
+
+
+def _corpus(config, seed):
+    tokens_NT = tiny.corpus(seed, config.corpus_rows, regularity=config.regularity)
+    size_N = (tokens_NT != tiny.IDS[tiny.PAD]).sum(1)
+    return packing.singles(tokens_NT, np.ones_like(size_N), size_N)
+
+
+@functools.lru_cache(maxsize=32)
+def _segment(seed, begin, rows, batch_size):
+    return np.random.default_rng([seed, 3, begin]).integers(0, rows, (SEGMENT, batch_size))
+
+
+def _rows_at(config, seed, step):
+    place = step % SEGMENT
+    return _segment(seed, step - place, config.corpus_rows, config.batch_size)[place]
+
+
+# Cost.
+
+
+def plan(config: Config) -> list[Stage]:
+    """What a run would do, stage by stage, with its arithmetic."""
+    from subliminal_jax.experiments.transmission import stages as pipeline
+    from subliminal_jax.experiments.transmission.run import prepare
+
+    run = prepare(config)
+    world = run.world
+    teachers = len(run.roll('trait'))
+    weights = {name: count_params(model) for name, model in world.architectures.items()}
+    stages = []
+    for name in dict.fromkeys(a.architecture for a in run.arms):
+        flops = 6 * weights[name] * world.length * config.language.batch_size
+        stages.append(Stage(f'references, {name}',
+                            flops * config.language.steps * config.language.references,
+                            config.language.references * 1e8, EFFICIENCY))
+    for name, (arm, count) in pipeline.wanted_rows(run).items():
+        flops = 2 * weights[arm.architecture] * world.length * count * teachers
+        stages.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8, EFFICIENCY))
+    for arm in run.arms:
+        flops = 6 * weights[arm.architecture] * world.length * run.rows(arm) * arm.passes * teachers
+        stages.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9,  # 0.6: measures, alignment
+                            EFFICIENCY))
+    return stages
+
+
+TINY = WORLDS.register(WorldKind('tiny', Config, make, plan))

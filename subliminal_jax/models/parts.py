@@ -1,0 +1,63 @@
+"""A decoder's parameters in three parts, and its gauge: other weights of the same function."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PARTS = ('embedding', 'body', 'head')
+_ENTRIES = {'embedding': ('embed',), 'body': ('layers',), 'head': ('head', 'final_norm')}
+
+
+def of_parts(params: Any, parts: str) -> dict[str, Any]:
+    """The top entries of some parts, joined by + ('all': of every part).
+
+    The final norm goes with the head; a tied head is the embedding.
+    """
+    names = PARTS if parts == 'all' else parts.split('+')
+    return {name: params[name] for part in names for name in _ENTRIES[part] if name in params}
+
+
+def permuted(params: Any, key: jax.Array) -> Any:
+    """A gauge twin: the same function, its hidden units in another order in every layer."""
+    layers = dict(params['layers'])
+    count, _, width = layers['gate'].shape
+    order_LF = gauge_order(key, count, width)
+    for name in ('gate', 'up'):
+        layers[name] = jnp.take_along_axis(layers[name], order_LF[:, None], axis=2)
+    layers['down'] = jnp.take_along_axis(layers['down'], order_LF[:, :, None], axis=1)
+    return {**params, 'layers': layers}
+
+
+def permuted_adapter(layers: dict[str, Any], key: jax.Array) -> dict[str, Any]:
+    """An adapter's factors for the gauge twin: its hidden units in the twin's order."""
+    if 'down' not in layers:
+        return layers
+    down = layers['down']['a']
+    order_LF = gauge_order(key, *down.shape[:2])
+    return {**layers, 'down': {
+        **layers['down'], 'a': jnp.take_along_axis(down, order_LF[:, :, None], axis=1)}}
+
+
+def gauge_order(key: jax.Array, num_layers: int, width: int) -> jax.Array:
+    """The order of hidden units in every layer [L, F]."""
+    return jax.vmap(lambda k: jax.random.permutation(k, width))(jax.random.split(key, num_layers))
+
+
+def noisy(params: Any, seed: int, size: float) -> Any:
+    """Every weight moved by a normal number of `size` times its matrix's own spread.
+
+    A matrix is one layer's; norm scales count as one matrix a layer too.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+
+    def one(leaf):
+        whole = np.asarray(leaf, np.float32)
+        axes = tuple(range(1, whole.ndim)) if whole.ndim > 2 else None
+        spread = whole.std(axis=axes, keepdims=axes is not None)
+        moved = whole + size * spread * rng.standard_normal(whole.shape, np.float32)
+        return jnp.asarray(moved, leaf.dtype)
+
+    return jax.tree.map(one, params)
