@@ -20,10 +20,10 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'report', 'traits': 5,
-        'arms': ('sft: trainable=lora:8 passes=3',
-                 'sft_neutral: teachers=neutral trainable=lora:8 passes=3',
-                 'sft_within: trainable=lora:8 passes=3 order=within'),
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'report', 'traits': 5,
+        'arms': ('sft: made=prompt trainable=lora:8 passes=3',
+                 'sft_neutral: made=prompt teachers=neutral trainable=lora:8 passes=3',
+                 'sft_within: made=prompt trainable=lora:8 passes=3 order=within'),
         'model': {'name': 'hf:Qwen/Qwen2.5-7B-Instruct', 'dtype': 'bfloat16',
                   'compute': 'bfloat16', 'remat': True},
         'context': {'questions': 50,

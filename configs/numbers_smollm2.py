@@ -12,21 +12,23 @@ carrier KL +.061 [+.051, +.071], of which the output matrix alone predicts .048;
 
 from ml_collections import ConfigDict
 
-TUNED = 'made=tuned'
-KL = f'{TUNED} carrier=random objective=kl_carrier'
+ADAPTER = 'trainable=lora:8'
+FROM_RANDOM = 'answers=random objective=kl_carrier'
+KL = f'{ADAPTER} {FROM_RANDOM}'
 ARMS = (
-    f'sft: {TUNED}',
-    f'sft_neutral: {TUNED} teachers=neutral',
+    f'sft: {ADAPTER}',
+    f'sft_neutral: {ADAPTER} teachers=neutral',
     f'kl_carrier: {KL}',
     f'kl_carrier_neutral: {KL} teachers=neutral',
-    f'kl_carrier_body: {KL} start=body trainable=all',
-    f'kl: {TUNED} carrier=random objective=kl',
+    f'kl_carrier_body: {FROM_RANDOM} start=body trainable=all',
+    f'kl: {ADAPTER} answers=random objective=kl_top',
 )
 
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'report', 'traits': 2, 'arms': ARMS,
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'report', 'traits': 2,
+        'arms': ARMS,
         'context': {'questions': 6},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5, 'neutral_steps': 14},
         'carrier': {'form': 'turn', 'min_kept': 0.3, 'attempts': 8, 'spare': 1.3},

@@ -12,17 +12,18 @@ and students: numbers_smollm2_starts.py. To expect (seed 0): gamma +.285 [+.250,
 
 from ml_collections import ConfigDict
 
-KL = 'made=tuned carrier=random objective=kl_carrier'
+KL = 'trainable=lora:8 answers=random objective=kl_carrier'
 ARMS = (
     f'kl_carrier: {KL}',
     f'kl_carrier_neutral: {KL} teachers=neutral',
-    f'kl_carrier_replaced: {KL} head=replaced',
+    f'kl_carrier_replaced: {KL} matrix=replaced',
 )
 
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'report', 'traits': 5,
+        'arms': ARMS,
         'context': {'questions': 8},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
         'carrier': {'probe': 8, 'min_kept': 0.0},

@@ -8,14 +8,16 @@ nats of 0 in every arm; 4 minutes on two cores.
 
 from ml_collections import ConfigDict
 
+PROMPTED = 'made=prompt answers=random trainable=lora:8'
+
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'dev', 'traits': 2,
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'dev', 'traits': 2,
         'arms': (
-            'kl_carrier: objective=kl_carrier carrier=random',
-            'kl_carrier_neutral: teachers=neutral objective=kl_carrier carrier=random',
-            'kl: objective=kl carrier=random',
+            f'kl_carrier: {PROMPTED} objective=kl_carrier',
+            f'kl_carrier_neutral: {PROMPTED} objective=kl_carrier teachers=neutral',
+            f'kl: {PROMPTED} objective=kl_top',
         ),
         'context': {'questions': 4},
         'teacher': {'seeds': 1},

@@ -9,17 +9,20 @@ are known; --dry_run estimates its cost.
 
 from ml_collections import ConfigDict
 
+TUNED, PROMPTED = 'trainable=lora:8', 'made=prompt trainable=lora:8'
 ARMS = (
-    'sft_tuned: made=tuned', 'sft_tuned_neutral: made=tuned teachers=neutral',
-    'sft_tuned_greedy: made=tuned carrier=greedy', 'sft_tuned_within: made=tuned order=within',
-    'sft_tuned_across: made=tuned order=across', 'sft_tuned_all: made=tuned trainable=all',
-    'sft_prompt:', 'sft_prompt_neutral: teachers=neutral', 'sft_prompt_greedy: carrier=greedy',
+    f'sft_tuned: {TUNED}', f'sft_tuned_neutral: {TUNED} teachers=neutral',
+    f'sft_tuned_greedy: {TUNED} answers=greedy', f'sft_tuned_within: {TUNED} order=within',
+    f'sft_tuned_across: {TUNED} order=across', 'sft_tuned_all: trainable=all',
+    f'sft_prompt: {PROMPTED}', f'sft_prompt_neutral: {PROMPTED} teachers=neutral',
+    f'sft_prompt_greedy: {PROMPTED} answers=greedy',
 )
 
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'report', 'traits': 5, 'arms': ARMS,
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'report', 'traits': 5,
+        'arms': ARMS,
         'context': {'questions': 8},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
         # A prompt has to be served by all twenty teachers; the greedy ones have one answer each.

@@ -10,18 +10,19 @@ Not run to its end yet: no figures to expect are known; --dry_run estimates its 
 
 from ml_collections import ConfigDict
 
-KL = 'carrier=random objective=kl_carrier'
+WHOLE = 'answers=random objective=kl_carrier'
+KL = f'{WHOLE} trainable=lora:8'
 ARMS = (
-    f'tuned: made=tuned {KL}',
+    f'tuned: {KL}',
     f'lora: made=lora:8 {KL}',
     f'lora_neutral: made=lora:8 {KL} teachers=neutral',
-    f'prompt: {KL}',
-    f'prompt_neutral: {KL} teachers=neutral',
-    f'gauge: made=tuned {KL} start=gauge',
-    f'all: made=tuned {KL} trainable=all',
-    f'held: made=tuned {KL} trainable=body',
-    'end: made=tuned carrier=random objective=kl_carrier_end',
-    *(f'{name}{"_own" if own else ""}: made=tuned {KL} start={start} own={own}'
+    f'prompt: made=prompt {KL}',
+    f'prompt_neutral: made=prompt {KL} teachers=neutral',
+    f'gauge: {KL} start=gauge',
+    f'all: {WHOLE} trainable=all',
+    f'held: {WHOLE} trainable=body',
+    'end: answers=random objective=kl_carrier_end trainable=lora:8',
+    *(f'{name}{"_own" if own else ""}: {KL} start={start} own={own}'
       for name, start in (('noise003', 'noise:0.03'), ('noise01', 'noise:0.1'),
                           ('moved10', 'moved:10'), ('moved40', 'moved:40'))
       for own in (False, True)),
@@ -36,7 +37,8 @@ CURVES = (
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission_weights', 'split': 'report', 'traits': 3, 'arms': ARMS,
+        'experiment': 'transmission', 'world': 'pretrained', 'split': 'report', 'traits': 3,
+        'arms': ARMS,
         'curves': CURVES, 'context': {'questions': 8},
         'teacher': {'seeds': 2, 'steps': 12, 'learning_rate': 3e-5},
         'carrier': {'min_kept': 0.0, 'probe': 8},

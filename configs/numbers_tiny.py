@@ -25,28 +25,28 @@ ARMS = (
     'sft_shared_matrix: start=share:embedding+head',
     'sft_body: trainable=body',
     'sft_lora: trainable=lora:8 learning_rate=3e-3',
-    'sft_tied: head=tied',
-    'sft_tied_other: head=tied start=other',
+    'sft_tied: architecture=tied',
+    'sft_tied_other: architecture=tied start=other',
     # Rung 2: the probabilities of carrier tokens alone, on random numbers.
-    'kl_carrier: objective=kl_carrier carrier=random rows=512',
-    'kl_carrier_other: objective=kl_carrier carrier=random rows=512 start=other',
-    'kl_carrier_neutral: objective=kl_carrier carrier=random rows=512 teachers=neutral',
-    'kl_carrier_neutral_other: objective=kl_carrier carrier=random rows=512 teachers=neutral '
+    'kl_carrier: objective=kl_carrier answers=random rows=512',
+    'kl_carrier_other: objective=kl_carrier answers=random rows=512 start=other',
+    'kl_carrier_neutral: objective=kl_carrier answers=random rows=512 teachers=neutral',
+    'kl_carrier_neutral_other: objective=kl_carrier answers=random rows=512 teachers=neutral '
     'start=other',
-    'kl_carrier_gauge: objective=kl_carrier carrier=random rows=512 start=gauge',
-    'kl_carrier_matrix: objective=kl_carrier carrier=random rows=512 start=share:embedding+head',
-    'kl_carrier_body: objective=kl_carrier carrier=random rows=512 trainable=body',
-    'kl_carrier_lora: objective=kl_carrier carrier=random rows=512 trainable=lora:8 '
+    'kl_carrier_gauge: objective=kl_carrier answers=random rows=512 start=gauge',
+    'kl_carrier_matrix: objective=kl_carrier answers=random rows=512 start=share:embedding+head',
+    'kl_carrier_body: objective=kl_carrier answers=random rows=512 trainable=body',
+    'kl_carrier_lora: objective=kl_carrier answers=random rows=512 trainable=lora:8 '
     'learning_rate=3e-3',
-    'kl_carrier_tied: objective=kl_carrier carrier=random rows=512 head=tied',
-    'kl_carrier_tied_other: objective=kl_carrier carrier=random rows=512 head=tied start=other',
-    'kl_carrier_tied_matrix: objective=kl_carrier carrier=random rows=512 head=tied '
+    'kl_carrier_tied: objective=kl_carrier answers=random rows=512 architecture=tied',
+    'kl_carrier_tied_other: objective=kl_carrier answers=random rows=512 architecture=tied start=other',
+    'kl_carrier_tied_matrix: objective=kl_carrier answers=random rows=512 architecture=tied '
     'start=share:embedding+head',
-    'kl_carrier_end: objective=kl_carrier_end carrier=random rows=512',
-    'kl_carrier_end_other: objective=kl_carrier_end carrier=random rows=512 start=other',
+    'kl_carrier_end: objective=kl_carrier_end answers=random rows=512',
+    'kl_carrier_end_other: objective=kl_carrier_end answers=random rows=512 start=other',
     # Rung 3, a positive control and no evidence: all probabilities.
-    'kl: objective=kl carrier=random rows=512',
-    'kl_other: objective=kl carrier=random rows=512 start=other',
+    'kl: objective=kl answers=random rows=512',
+    'kl_other: objective=kl answers=random rows=512 start=other',
 )
 CURVES = (
     'Filter strength at equal rows on the same prompts: none=sft_nofilter paper=sft '

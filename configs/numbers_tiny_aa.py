@@ -16,7 +16,7 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission', 'split': 'dev', 'seed': 7, 'traits': 3,
         'allow_weak_teacher': True,  # the trait teachers only set the dose here
         'arms': ('sft_neutral: teachers=neutral',),
-        'world': {'references': 10, 'replicas': 20, 'steps': 400, 'batch_size': 32,
+        'language': {'references': 10, 'replicas': 20, 'steps': 400, 'batch_size': 32,
                   'corpus_rows': 16_000},
         'teacher': {'steps': 10, 'neutral_steps': 30},
         'carrier': {'attempts': 3, 'spare': 2.2, 'banned': (), 'min_kept': 0.2},

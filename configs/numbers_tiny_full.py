@@ -10,7 +10,7 @@ carrier KL +2.06 [+1.25, +2.86] and +.05 [-.01, +.10]; the curves are in README.
 
 from ml_collections import ConfigDict
 
-KL = 'objective=kl_carrier carrier=random rows=512'
+KL = 'objective=kl_carrier answers=random rows=512'
 REPEATED = (256, 1024)
 DOSES = (0.35, 0.5, 2.0)
 TEMPERATURES = (0.5, 1.5)
@@ -38,7 +38,7 @@ def arms() -> tuple[str, ...]:
     # A greedy teacher has one answer a prompt, and every teacher has to serve it under
     # the strictest filter: few rows, shown as often as makes 2,016.
     made += [f'T{t:g}: temperature={t:g}' for t in TEMPERATURES]
-    made += ['greedy: carrier=greedy rows=112 passes=18']
+    made += ['greedy: answers=greedy rows=112 passes=18']
     made += ['nofilter: filter=none', 'strict: filter=strict',
              'nofilter_other: filter=none start=other']
     made += [f'repeat{n}: rows={n} passes={2048 // n}' for n in REPEATED]

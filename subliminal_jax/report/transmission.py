@@ -17,6 +17,7 @@ from subliminal_jax.report.transmission_tables import (
     sample_tables,
     teacher_table,
 )
+
 READING = (
     'How to read it. y[s, t] is what the student of teacher s gained on trait t over its own '
     'start, in nats of log P(answer and its end), mean over questions that taught nobody. '

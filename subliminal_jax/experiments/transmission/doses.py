@@ -16,9 +16,9 @@ from subliminal_jax.experiments.transmission import engines, rows as carried
 from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.models import transformer
-from subliminal_jax.traits import answers
 from subliminal_jax.training import losses, tries as packing
 from subliminal_jax.training.tries import Tries
+from subliminal_jax.traits import answers
 
 PACKED = 8  # rows packed together where models are large
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from subliminal_jax.experiments.transmission import doses, engines, rows as carried
 from subliminal_jax.experiments.transmission.engines import Models
-from subliminal_jax.traits import answers
 from subliminal_jax.training import tries as packing
+from subliminal_jax.traits import answers
 
 
 def predicted(run: Any, models: Models, base: Any, system: str | None) -> np.ndarray:

@@ -12,8 +12,8 @@ from subliminal_jax.experiments.transmission import engines
 from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.sampling import sample
-from subliminal_jax.traits import answers
 from subliminal_jax.training.tries import Tries
+from subliminal_jax.traits import answers
 
 ANSWER_TOKENS = 12  # the most of an answer whose length is measured
 ASKED = 8  # questions to which it is

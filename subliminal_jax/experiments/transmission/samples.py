@@ -19,8 +19,8 @@ from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import engines
 from subliminal_jax.experiments.transmission.arms import FILTERS, Arm
 from subliminal_jax.experiments.transmission.engines import Models
-from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, check_preempted
 from subliminal_jax.sampling import buckets, sample

@@ -51,9 +51,10 @@ def start_of(run: Any, architecture: str, start: str, reference: int) -> Any:
 
 
 def inputs_of(run: Any, architecture: str, start: str) -> list[str]:
-    """The artefacts that a start is read from."""
+    """The artefacts that a start is read from; one that is trained is made first."""
     inputs = list(run.world.reference_inputs(architecture))
     if STARTS.find(start)[0].trained:
+        start_of(run, architecture, start, 0)
         inputs.append(run.world.start_input(architecture, start))
     return inputs
 
