@@ -31,8 +31,6 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     source = run / 'results.json'
     if not source.exists():
         raise UserError(f'{run} holds no results.json: is the run finished?')
-    place.mkdir(parents=True, exist_ok=True)
-    (place / 'results.json').write_text(written(cut(json.loads(source.read_text()))))
     page = place / 'README.md'
     figures = sorted((run / 'figures').glob('*.png'))
     if page.exists():
@@ -40,6 +38,8 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
         if missing := shown - {figure.name for figure in figures}:
             raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows')
         figures = [figure for figure in figures if figure.name in shown]
+    place.mkdir(parents=True, exist_ok=True)
+    (place / 'results.json').write_text(written(cut(json.loads(source.read_text()))))
     for figure in figures:
         shutil.copy(figure, place / figure.name)
 

@@ -191,8 +191,8 @@ def contrasts_table(results, run, names='', style='nats'):
 def contexts_table(results, run, name):
     """An arm in every context that students are measured in."""
     found = entry(results, run, f'{name}/contexts')
-    return ['context', 'selectivity, nats [95 %]', 'p'], [
-        [context, interval(value, 'nats3'), p_value(value['p'])] for context, value in found.items()]
+    rows = [[name, interval(value, 'nats3'), p_value(value['p'])] for name, value in found.items()]
+    return ['context', 'selectivity, nats [95 %]', 'p'], rows
 
 
 def traits_table(results, run, name, contrast):
@@ -216,9 +216,11 @@ def curves_table(results, run):
     rows = []
     for line in results(run)['curves']:
         title, _, points = line.rpartition(': ')
-        cells = [point.partition('=') for point in points.split()]
-        rows.append([title, '; '.join(
-            f'{x.replace("_", " ")}: {interval(effect(results, run, arm))}' for x, _, arm in cells)])
+        cells = []
+        for point in points.split():
+            x, _, arm = point.partition('=')
+            cells.append(f'{x.replace("_", " ")}: {interval(effect(results, run, arm))}')
+        rows.append([title, '; '.join(cells)])
     return ['by', 'selectivity, nats [95 %]'], rows
 
 
@@ -290,16 +292,20 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
     try:
         subjects = [effect(results, claim.run, key) for _, key in claim.subjects]
         controls = [effect(results, claim.run, key) for _, key in claim.controls]
-        words = lambda labels, found, of: '; '.join(
-            f'{label} {interval(f, claim.style, of)}'.strip() for (label, _), f in zip(labels, found))
-        shown = all(is_shown(found, claim.interval) for found in subjects)
-        if claim.rule == 'beyond its controls':
-            shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
-        page = f'[{claim.run}](results/{claim.run}/README.md)'
-        return [claim.text, words(claim.subjects, subjects, claim.interval),
-                words(claim.controls, controls, 'ci95'), 'shown' if shown else '**not shown**', page]
     except UserError as error:
         raise UserError(f'the claim {claim.text!r}: {error}') from None
+    if claim.rule == 'beyond its controls':
+        shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
+    else:
+        shown = all(is_shown(found, claim.interval) for found in subjects)
+    return [claim.text, _labelled(claim.subjects, subjects, claim.style, claim.interval),
+            _labelled(claim.controls, controls, claim.style, 'ci95'),
+            'shown' if shown else '**not shown**', f'[{claim.run}](results/{claim.run}/README.md)']
+
+
+def _labelled(named, found, style, of):
+    return '; '.join(f'{label} {interval(value, style, of)}'.strip()
+                     for (label, _), value in zip(named, found))
 
 
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,

@@ -1,8 +1,8 @@
 """Writes the figures of README.md, docs/ and results/ from the kept results.json files.
 
-  python -m launch.tables                                     # rewrites every page
-  python -m launch.tables --check                             # says which page differs from its JSON
-  python -m launch.tables --keep=runs/mnist --name=mnist      # keeps a run, then rewrites every page
+  python -m launch.tables                                   # rewrites every page
+  python -m launch.tables --check                           # which pages differ from their JSON
+  python -m launch.tables --keep=runs/mnist --name=mnist    # keeps a run, then rewrites pages
 
 Between two markers a page holds what this program puts there:
 
