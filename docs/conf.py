@@ -16,6 +16,7 @@ exclude_patterns = ['_build']
 myst_enable_extensions = ['colon_fence']
 myst_heading_anchors = 3
 
+default_role = 'code'  # single backticks in docstrings
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
 autodoc_default_options = {'members': True, 'show-inheritance': False}

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from subliminal_jax.evaluation.intervals import t_interval
 from subliminal_jax.runs import UserError
 
 DIGITS = 6  # significant, of a kept number
@@ -117,6 +118,10 @@ def _contrast(entry, arms):
         for trait in effect['per_trait']:
             own = [x for name, x in entry['per_teacher'].items() if trait in name.split('-')]
             kept['per_trait'][trait] = sum(own) / len(own) if own else None
+    if 'ci95_traits' not in kept:
+        values = list(kept.get('per_trait', {}).values())
+        kept['ci95_traits'] = (t_interval(values)[1] if len(values) > 2 and None not in values
+                               else None)
     return kept
 
 

@@ -9,6 +9,7 @@ from launch.claims import CLAIMS, Claim
 from subliminal_jax.runs import UserError, unknown_name
 
 ALPHA = 0.05
+SPECS = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}
 CONDITIONS = {
     'reference': 'reference (untrained)', 'teacher': 'teacher',
     'student_aux': 'student, auxiliary logits on noise',
@@ -69,24 +70,39 @@ def effect(results: Results, run: str, key: str) -> dict[str, Any]:
     return value
 
 
+def over(results: Results, run: str) -> str:
+    """The units of a run's intervals: 'traits' where it has one reference (over whose teachers an
+    interval holds for these traits alone), else 'references' or 'teachers'; '' without arms."""
+    found = next((a['effect'] for a in results(run).get('arms', ()) if a['effect']), None)
+    if found is None:
+        return ''
+    one = len(found.get('per_reference', ())) == 1 and found.get('ci95_traits')
+    return 'traits' if one else found.get('unit', 'reference') + 's'
+
+
+def leading(results: Results, run: str) -> str:
+    """The entry that holds the interval which verdicts of a run rest on."""
+    return 'ci95_traits' if over(results, run) == 'traits' else 'ci95'
+
+
 def figure(results: Results, run: str, key: str, style: str = 'nats') -> str:
     """A figure in a sentence.
 
     Args:
       results: by run.
       run, key: see `entry`.
-      style: nats (estimate and interval, two decimals), nats3 (three), share, percent (estimate
-        and interval); p; range (of two numbers); verdict; minutes (of seconds); or a format
-        specification of Python, such as +.2f.
+      style: nats (estimate and leading interval, two decimals), nats3 (three), share, percent
+        (estimate and interval); p; range (of two numbers); verdict; minutes (of seconds); or a
+        format specification of Python, such as +.2f.
 
     Raises:
       UserError: no such entry, or it is not of that style.
     """
     try:
         if style in ('nats', 'nats3', 'share', 'percent'):
-            return interval(effect(results, run, key), style)
+            return interval(effect(results, run, key), style, leading(results, run))
         if style == 'verdict':
-            return verdict(effect(results, run, key))
+            return verdict(effect(results, run, key), leading(results, run))
         value = entry(results, run, key)
         if style == 'p':
             return p_value(value['effect']['p'] if 'effect' in value else value['p'])
@@ -110,8 +126,8 @@ def interval(found: Mapping[str, Any], style: str = 'nats', of: str = 'ci95') ->
     if style == 'percent':
         low, high = (100 * x for x in found[of])
         return f'{100 * estimate:.1f} % [{low:.1f}, {high:.1f}]'
-    spec = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}[style]
-    if found.get(of) is None:
+    spec = SPECS[style]
+    if found[of] is None:
         return f'{estimate:{spec}}'
     return f'{estimate:{spec}} {_range(found[of], spec)}'
 
@@ -128,12 +144,12 @@ def is_shown(found: Mapping[str, Any], of: str = 'ci95') -> bool:
 
 
 def verdict(found: Mapping[str, Any], of: str = 'ci95') -> str:
-    """Shown, or not and what the design would have seen."""
+    """Shown, or not and what the design would have seen, where that is known of the interval."""
     if is_shown(found, of):
         return 'shown'
     if (found.get('p_attainable') or 0) > ALPHA:
         return f'not shown; no outcome could reach p <= .05 (least {found["p_attainable"]:.2f})'
-    mde = found.get('mde')
+    mde = found.get('mde') if of == 'ci95' else None
     return 'not shown' + (f'; would have seen {mde:.2f}' if mde is not None else '')
 
 
@@ -165,10 +181,24 @@ def arms_table(results, run, names='', style='nats'):
     for name in _names(names, results(run)['arms']):
         arm, found = entry(results, run, name), effect(results, run, name)
         fields = ', '.join(f'{k}={v}' for k, v in arm['fields'].items() if k != 'objective')
-        word = verdict(found) if arm['evidence'] else 'positive control, no evidence'
-        rows.append([f'`{name}`', arm['rung'], fields or 'the default', interval(found, style),
-                     p_value(found['p']), word])
-    return ['arm', 'rung', 'what differs', 'selectivity, nats [95 %]', 'p', 'verdict'], rows
+        word = (verdict(found, leading(results, run)) if arm['evidence']
+                else 'positive control, no evidence')
+        rows.append([f'`{name}`', arm['rung'], fields or 'the default',
+                     *_intervals(results, run, found, style), p_value(found['p']), word])
+    heads = _interval_heads(results, run, 'selectivity, nats')
+    return ['arm', 'rung', 'what differs', *heads, 'p', 'verdict'], rows
+
+
+def _interval_heads(results, run, what):
+    units = over(results, run)
+    return [f'{what} [95 % over {units}]', *(['[95 % over teachers]'] * (units == 'traits'))]
+
+
+def _intervals(results, run, found, style):
+    # The interval over teachers stands behind the leading one, where that is another.
+    of = leading(results, run)
+    cells = [interval(found, style, of)]
+    return [*cells, _range(found['ci95'], SPECS[style])] if of == 'ci95_traits' else cells
 
 
 def contrasts_table(results, run, names='', style='nats'):
@@ -178,21 +208,21 @@ def contrasts_table(results, run, names='', style='nats'):
         found = entry(results, run, name)
         what = found['what'] + ('' if found.get('bounds', True) else
                                 ' (bounds nothing: its students did not learn their rows)')
-        rows.append([f'{name}', found['rung'], interval(found, style), p_value(found.get('p')),
-                     what])
+        rows.append([name, found['rung'], *_intervals(results, run, found, style),
+                     p_value(found.get('p')), what])
     if not names:
         for teachers, alone in results(run)['geometry_predicted'].items():
             rows.append([f'the matrix alone, {teachers}', 'nothing is trained',
-                         interval(alone['effect'], style), p_value(alone['effect']['p']),
-                         'predicted from the output matrix'])
-    return ['contrast', 'rung', 'nats [95 %]', 'p', 'what'], rows
+                         *_intervals(results, run, alone['effect'], style),
+                         p_value(alone['effect']['p']), 'predicted from the output matrix'])
+    return ['contrast', 'rung', *_interval_heads(results, run, 'nats'), 'p', 'what'], rows
 
 
 def contexts_table(results, run, name):
     """An arm in every context that students are measured in."""
     found = entry(results, run, f'{name}/contexts')
     rows = [[name, interval(value, 'nats3'), p_value(value['p'])] for name, value in found.items()]
-    return ['context', 'selectivity, nats [95 %]', 'p'], rows
+    return ['context', 'selectivity, nats [95 % over teachers]', 'p'], rows
 
 
 def traits_table(results, run, name, contrast):
@@ -294,13 +324,17 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
         controls = [effect(results, claim.run, key) for _, key in claim.controls]
     except UserError as error:
         raise UserError(f'the claim {claim.text!r}: {error}') from None
+    of = leading(results, claim.run)
     if claim.rule == 'beyond its controls':
         shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
+        word = 'shown' if shown else '**not shown**'
     else:
-        shown = all(is_shown(found, claim.interval) for found in subjects)
-    return [claim.text, _labelled(claim.subjects, subjects, claim.style, claim.interval),
-            _labelled(claim.controls, controls, claim.style, 'ci95'),
-            'shown' if shown else '**not shown**', f'[{claim.run}](results/{claim.run}/README.md)']
+        words = [verdict(found, of) for found in subjects]
+        word = next((w.replace('not shown', '**not shown**') for w in words if w != 'shown'),
+                    'shown')
+    return [claim.text, _labelled(claim.subjects, subjects, claim.style, of),
+            _labelled(claim.controls, controls, claim.style, of),
+            word, f'[{claim.run}](results/{claim.run}/README.md)']
 
 
 def _labelled(named, found, style, of):
@@ -311,5 +345,4 @@ def _labelled(named, found, style, of):
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
           'contexts': contexts_table, 'traits': traits_table, 'rows': rows_table,
           'curves': curves_table, 'mnist': mnist_table, 'sweep': sweep_table,
-          'widths': widths_table,
-          'gauge': gauge_table, 'rates': rates_table}
+          'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 
 from launch import claims, kept, table_parts, tables
@@ -42,7 +43,7 @@ def test_the_pages_are_what_their_json_says():
 def test_a_changed_digit_in_a_page_is_caught_and_mended(copy, page):
     path = copy / page
     text = path.read_text()
-    start = text.index('[', text.index('[95 %]') + 6)
+    start = text.index('[', text.index('[95 %') + 6)
     place = next(i for i in range(start, len(text)) if text[i].isdigit())
     path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1:])
     line, = tables.differing(copy, write=False)
@@ -94,11 +95,36 @@ def test_the_verdict_word_follows_the_json(copy):
         arm(results, 'kl_carrier')['effect']['ci95_traits'] = [-0.01, 0.5]
 
     place = copy / 'results/smollm2_full/results.json'
-    claim = next(c for c in claims.CLAIMS if c.run == 'smollm2_full')
+    claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'kl_carrier'),)
+                 and c.run == 'smollm2_full')
     before = table_parts.claim_row(table_parts.Results(copy / 'results'), claim)
     edit(place, change)
     after = table_parts.claim_row(table_parts.Results(copy / 'results'), claim)
     assert (before[3], after[3]) == ('shown', '**not shown**')
+
+
+def test_one_reference_leads_with_traits():
+    results = table_parts.Results(ROOT / 'results')
+    assert [table_parts.over(results, run) for run in (
+        'smollm2_full', 'smollm2', 'numbers_tiny', 'mnist')] == [
+            'traits', 'teachers', 'references', '']  # two traits of one reference: teachers
+    name = 'kl_carrier against neutral'
+    found = table_parts.entry(results, 'smollm2_full', name)
+    # Student's t, 4 degrees of freedom, over the five traits.
+    values = np.array(list(found['per_trait'].values()))
+    half = 2.776445 * values.std(ddof=1) / 5**0.5
+    assert found['ci95_traits'] == pytest.approx([values.mean() - half, values.mean() + half],
+                                                 abs=1e-5)
+    assert found['ci95'][0] > 0 > found['ci95_traits'][0]
+    assert table_parts.figure(results, 'smollm2_full', name, 'verdict') == 'not shown'
+
+
+def test_what_a_design_would_have_seen_is_of_its_own_interval():
+    found = {'estimate': 0.1, 'ci95': [-0.1, 0.3], 'ci95_traits': [-0.2, 0.4], 'p': 0.3,
+             'p_attainable': 0.01, 'mde': 0.5}
+    assert table_parts.verdict(found) == 'not shown; would have seen 0.50'
+    assert table_parts.verdict(found, 'ci95_traits') == 'not shown'
+    assert 'no outcome' in table_parts.verdict({**found, 'p_attainable': 0.2})
 
 
 def test_mnist_is_shown_only_beyond_its_controls(copy):
@@ -152,6 +178,18 @@ def test_a_kept_run_is_cut_to_what_pages_state(tmp_path):
         'trait-tuned': {'teachers': 2}, 'neutral-tuned': {'teachers': 2, 'outside_factor_2': 1},
         'trait-tuned-sampled': {'teachers': 2, 'silent': 1, 'kept': 5, 'rejected': 3}}
     assert sorted(p.name for p in place.glob('*.png')) == ['forest.png']
+
+
+def test_a_kept_contrast_has_an_interval_over_traits(tmp_path):
+    results = json.loads((run_folder(tmp_path / 'run') / 'results.json').read_text())
+    results['arms'][0]['effect']['per_trait'] = {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
+    results['contrasts'][0]['per_teacher'] = {'owl-0': 0.0, 'owl-1': 2.0, 'cat-0': 2.0, 'fox-0': 3.0}
+    found = kept.cut(results)['contrasts'][0]
+    assert found['per_trait'] == {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
+    assert found['ci95_traits'] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5],
+                                                 abs=1e-4)
+    del results['contrasts'][0]['per_teacher']['fox-0']
+    assert kept.cut(results)['contrasts'][0]['ci95_traits'] is None
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):
