@@ -183,7 +183,8 @@ def test_a_kept_run_is_cut_to_what_pages_state(tmp_path):
 def test_a_kept_contrast_has_an_interval_over_traits(tmp_path):
     results = json.loads((run_folder(tmp_path / 'run') / 'results.json').read_text())
     results['arms'][0]['effect']['per_trait'] = {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
-    results['contrasts'][0]['per_teacher'] = {'owl-0': 0.0, 'owl-1': 2.0, 'cat-0': 2.0, 'fox-0': 3.0}
+    results['contrasts'][0]['per_teacher'] = {'owl-0': 0.0, 'owl-1': 2.0, 'cat-0': 2.0,
+                                              'fox-0': 3.0}
     found = kept.cut(results)['contrasts'][0]
     assert found['per_trait'] == {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
     assert found['ci95_traits'] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5],
