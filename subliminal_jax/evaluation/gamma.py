@@ -335,7 +335,7 @@ def _welch(groups: Sequence[Sequence[float]]) -> tuple[float, float | None, floa
 
 def verdict(found: Mapping[str, Any], alpha: float = 0.05, what: str = 'gamma',
             unit: str = 'nats') -> str:
-    """What an effect shows, in a sentence; an interval above 0 and a permutation p are both asked."""
+    """What an effect shows, in a sentence; an interval above 0 and a small p are both asked."""
     if found['p_attainable'] > alpha:
         return (f'not shown; with so few teachers no outcome could reach p <= {alpha:g} '
                 f"(the smallest is {found['p_attainable']:.2g})")

@@ -70,7 +70,8 @@ Section = Text | Table | Plot
 
 
 def write(
-    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section], results: dict[str, Any]
+    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section],
+    results: dict[str, Any],
 ) -> None:
     """Writes report.html and figures/*.png.
 

@@ -71,7 +71,9 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
 def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[str, Any]:
     """An arm as it stands in results.json; y and effect are those of the first context."""
     teachers = run.roll(arm.teachers)
-    twin = tables.counterpart(arm, run.arms, teachers='neutral') if arm.teachers == 'trait' else None
+    twin = None
+    if arm.teachers == 'trait':
+        twin = tables.counterpart(arm, run.arms, teachers='neutral')
     found = effects.effect_of(run, y[arm.name], y[twin.name] if twin else None)
     entry = {
         'name': arm.name, 'rung': arm.rung, 'carrier': run.carrier(arm).name,
@@ -91,7 +93,8 @@ def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[st
         **kl_entry(arm, arrays), 'distance': float(arrays['distance'].mean()),
         'loss': arrays['loss'].mean(0).tolist(),
     }
-    return {**entry, 'is_control': is_control(entry), 'evidence': OBJECTIVES[arm.objective].evidence}
+    return {**entry, 'is_control': is_control(entry),
+            'evidence': OBJECTIVES[arm.objective].evidence}
 
 
 def curve_of(run: Any, arm: Arm, teachers: Sequence[Teacher], arrays: Arrays
@@ -223,8 +226,8 @@ def gauge_entries(run: Any, trained: Mapping[str, Arrays]) -> list[dict[str, Any
     """How far the gauge twins' students are from those of the start they are twins of."""
     found = []
     for arm in run.arms:
-        twin_of = tables.counterpart(arm, run.arms, start='shared') if arm.start == 'gauge' else None
-        if twin_of:
+        twin_of = tables.counterpart(arm, run.arms, start='shared')
+        if arm.start == 'gauge' and twin_of:
             gap = trained[arm.name]['value'] - trained[twin_of.name]['value']
             found.append({'arm': arm.name, 'of': twin_of.name,
                           'largest_difference': float(np.abs(gap).max())})
