@@ -8,13 +8,14 @@ seeds and timings.
 import base64
 import html
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from subliminal_jax.runs import Workdir, write_text, written_aside
+from subliminal_jax.runs import write_text, written_aside
 
 matplotlib.use('Agg')
 
@@ -26,7 +27,7 @@ COLOURS = {'orange': '#E69F00', 'sky': '#56B4E9', 'green': '#009E73', 'yellow': 
 STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
-color:#222;background:#fff}
+color:#222;background:#fff;overflow-wrap:anywhere}
 h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2.2rem}
 .verdict{font-size:1.1rem;border-left:.35rem solid #0072B2;padding:.5rem 1rem;background:#f2f7fb}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}
@@ -34,7 +35,6 @@ th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-sp
 th:first-child,td:first-child{text-align:left}
 figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}
 figcaption{color:#555;font-size:.92rem}
-@media (max-width:40rem){figure{overflow-x:auto}img{max-width:none;width:44rem}}
 pre{overflow-x:auto;background:#f5f5f5;padding:.7rem;font-size:.85rem}
 @media (prefers-color-scheme:dark){body{background:#181a1b;color:#ddd}
 .verdict{background:#1f2a33}pre{background:#24272a}figcaption{color:#aaa}th,td{border-color:#444}}
@@ -69,34 +69,35 @@ Section = Text | Table | Plot
 
 
 def write(
-    workdir: Workdir, title: str, verdict: str, sections: Sequence[Section], results: dict[str, Any]
+    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section],
+    results: dict[str, Any],
 ) -> None:
     """Writes report.html and figures/*.png.
 
     Args:
-      workdir: the run's folder.
+      folder: the run's, with its config.json.
       title: of the page.
       verdict: the sentence it opens with.
       sections: what follows, in order.
       results: as in results.json; its common entries close the page.
     """
     body = [f'<h1>{html.escape(title)}</h1>', f'<p class="verdict">{html.escape(verdict)}</p>']
-    body += [_render(workdir, section) for section in sections]
-    body.append(_closing(workdir, results))
-    write_text(workdir.path / 'report.html', (
+    body += [_render(folder, section) for section in sections]
+    body.append(_closing(folder, results))
+    write_text(folder / 'report.html', (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>'
         + '\n'.join(body) + '</body></html>\n'))
 
 
-def _render(workdir: Workdir, section: Section) -> str:
+def _render(folder: pathlib.Path, section: Section) -> str:
     if isinstance(section, Text):
         return f'<p>{html.escape(section.body)}</p>'
     if isinstance(section, Table):
         return (f'<h2>{html.escape(section.title)}</h2>{_table(section)}'
                 f'<p>{html.escape(section.note)}</p>')
-    place = workdir.path / 'figures' / f'{section.name}.png'
+    place = folder / 'figures' / f'{section.name}.png'
     with written_aside(place) as aside:
         section.figure.savefig(aside, format='png', dpi=130, bbox_inches='tight')
     data = base64.b64encode(place.read_bytes()).decode()
@@ -113,8 +114,8 @@ def _table(table: Table) -> str:
     return f'<div class="scroll"><table>{cells(table.head, "th")}{rows}</table></div>'
 
 
-def _closing(workdir: Workdir, results: dict[str, Any]) -> str:
-    config = (workdir.path / 'config.json').read_text()
+def _closing(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    config = (folder / 'config.json').read_text()
     parts = [('Command', results['command']), ('Config', config),
              ('Versions', json.dumps(results['versions'], indent=1)),
              ('Seeds', json.dumps(results['seeds'], indent=1)),

@@ -53,7 +53,7 @@ def write(workdir: Workdir, results: dict[str, Any], examples: Examples,
     split = workdir.config.split
     verdict = results['verdict'] + (
         '' if split == 'report' else ' (Split dev: for tuning, not a finding.)')
-    page.write(workdir, title, verdict, sections, results)
+    page.write(workdir.path, title, verdict, sections, results)
     return f'{text_table(table)}\n{verdict}'
 
 

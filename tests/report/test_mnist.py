@@ -1,9 +1,9 @@
 """The MNIST page: what is compared with what, and how the verdict is worded."""
 
 import numpy as np
+from subliminal_jax.experiments.mnist_models import Trained
 
 from subliminal_jax.experiments.mnist import Config, conditions_of
-from subliminal_jax.experiments.mnist_models import Trained
 from subliminal_jax.report import mnist as report
 from subliminal_jax.runs import override
 
