@@ -74,8 +74,10 @@ def steps(config: Config, count: int) -> Callable[[], Any]:
     recipe = recipe_of(cell, data.train_images.shape[1])
     shown = jnp.asarray(data.train_images[: count * cell.batch_size])
     labels = jnp.asarray(data.train_labels[: count * cell.batch_size])
-    run = programs.programs(recipe, programs.devices_mesh())
-    keys = model_keys(cell.seed, np.arange(cell.chunk_size * jax.device_count()))
+    mesh = programs.devices_mesh()
+    run = programs.programs(recipe, mesh)
+    keys = jax.device_put(model_keys(cell.seed, np.arange(cell.chunk_size * jax.device_count())),
+                          programs.by_model(mesh))
     told = jnp.asarray(label_maps(cell.seed)[: len(recipe.teachers)])
     with jax.default_matmul_precision('highest'):
         _, teachers = run.begin(keys, keys[::-1])
