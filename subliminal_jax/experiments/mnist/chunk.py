@@ -6,7 +6,7 @@ model, epoch by epoch, and measures it; a chunk is the reference and these phase
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,15 +116,16 @@ def train_chunk(chunk: Chunk, watch: Watch) -> Trained:
     reference, state = run.begin(keys, other_keys)
     parts = [measured(exam, reference, ('reference',))]
     if recipe.teachers:
-        state, part = train(_teachers(run, chunk, keys), state, exam, watch)
-        parts.append(part)
+        state, found = train(_teachers(run, chunk, keys), state, exam, watch)
+        parts.append(found)
     if recipe.arms:
         students, x, logits = run.student_begin(
             state.trainable, keys, other_keys, jnp.asarray(chunk.inputs))
         seen = {'inputs': np.moveaxis(np.asarray(x[:, :SEEN]), 0, -1)}
         phase = Phase('student', recipe.arms, chunk.epochs[1],
                       lambda s, n: run.student_epoch(s, keys, x, logits, n))
-        parts += [train(phase, students, exam, watch)[1], Trained({}, {}, {}, {}, seen)]
+        _, found = train(phase, students, exam, watch)
+        parts.append(found._replace(seen=seen))
     return Trained(*(functools.reduce(dict.__or__, group) for group in zip(*parts)))
 
 
@@ -140,18 +141,17 @@ def train(
     phase: Phase, state: TrainState, exam: Exam, watch: Watch
 ) -> tuple[TrainState, Trained]:
     """Trains a phase's epochs, and measures before, between (for curves) and after them."""
-    curve, losses = [score(exam, state.trainable, exam.few)], []
+    points, losses = [score(exam, state.trainable, exam.few)], []
     for number in range(phase.epochs):
         state, loss = phase.advance(state, number)
         loss = np.asarray(loss)
         watch(phase.name, number, loss)
         losses.append(loss.mean(axis=1))
-        curve.append(score(exam, state.trainable, exam.few))
+        points.append(score(exam, state.trainable, exam.few))
     found = measured(exam, state.trainable, phase.conditions)
-    by_condition = functools.partial(zip, phase.conditions)
-    curves = dict(by_condition(np.stack(curve)[:, :, 0].transpose(2, 0, 1))) if exam.few else {}
+    curves = by_condition(phase.conditions, np.stack(points)[:, :, 0]) if exam.few else {}
     return state, found._replace(
-        curves=curves, losses=dict(by_condition(np.stack(losses).transpose(2, 0, 1))))
+        curves=curves, losses=by_condition(phase.conditions, np.stack(losses)))
 
 
 def exam_of(run: Programs, chunk: Chunk) -> Exam:
@@ -168,11 +168,15 @@ def score(exam: Exam, stack: mlp.Params, count: int | None = None) -> np.ndarray
         stack, exam.images[:count], exam.labels[:count], exam.label_maps))
 
 
+def by_condition(conditions: Sequence[str], values: np.ndarray) -> dict[str, np.ndarray]:
+    """An array's last axis, the networks of a stack, by what each network is."""
+    return {name: values[..., place] for place, name in enumerate(conditions)}
+
+
 def measured(exam: Exam, stack: mlp.Params, conditions: Sequence[str]) -> Trained:
     """The accuracies of a stack by condition, on all images."""
-    by_condition: dict[str, Any] = dict(zip(conditions, np.moveaxis(score(exam, stack), 2, 0)))
+    found = by_condition(conditions, score(exam, stack))  # [M, maps]
     return Trained(
-        accuracy={name: found[:, 0] for name, found in by_condition.items()},
-        permuted={name: found[:, 1] for name, found in by_condition.items()
-                  if name.startswith('placebo')},
+        accuracy={name: both[:, 0] for name, both in found.items()},
+        permuted={name: both[:, 1] for name, both in found.items() if name.startswith('placebo')},
         curves={}, losses={}, seen={})
