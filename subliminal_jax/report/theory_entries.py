@@ -25,10 +25,14 @@ def floats(values: Sequence[Any]) -> np.ndarray:
     return np.array([np.nan if v is None else v for v in values], float)
 
 
+def place_of(eps: Sequence[float]) -> int:
+    """The index of the eps nearest to 1e-4."""
+    return int(np.argmin(np.abs(np.log(floats(eps) / AT))))
+
+
 def at(entry: Entry, field: str) -> float:
     """A curve's value at the eps nearest to 1e-4."""
-    place = int(np.argmin(np.abs(np.log(floats(entry['eps']) / AT))))
-    return float(floats(entry[field])[place])
+    return float(floats(entry[field])[place_of(entry['eps'])])
 
 
 def chosen(entries: Sequence[Entry], **wanted: str) -> list[Entry]:

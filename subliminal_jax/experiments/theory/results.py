@@ -10,6 +10,7 @@ from subliminal_jax.evaluation.intervals import t_interval
 from subliminal_jax.experiments.theory.cells import SPARSE
 from subliminal_jax.experiments.theory.grid import Cell
 from subliminal_jax.experiments.theory.tracks import STUDENTS
+from subliminal_jax.report.theory_entries import AT, place_of
 from subliminal_jax.theory import reach
 
 ZERO_FORM = 1e-12  # below this A the ratio says nothing
@@ -20,7 +21,6 @@ STUDENT_KINDS = {
 }
 MEANS = ('cosine_teacher', 'cosine_placebo', 'cosine_random', 'cosine_descent')
 LEAST_FALL = 1e-3  # of L_T over the probed steps, in nats: less is no fall to explain
-ORIENTATION = 1e-4  # the eps at which cells are compared
 
 
 def summarise(
@@ -181,7 +181,7 @@ def worst_first(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     seldom the sign is positive there."""
 
     def badness(entry):
-        at = int(np.argmin(np.abs(np.log(np.asarray(entry['eps'], float) / ORIENTATION))))
+        at = place_of(entry['eps'])
         if entry['promise'] == 'theorem':
             error = entry['relative_error'][at]
             return (0, -(error if error is not None else -1.0))
@@ -203,10 +203,10 @@ def pooled_signs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                   and e['logits'] != 'one_aux']
         if not chosen:
             continue
-        at = int(np.argmin(np.abs(np.log(np.asarray(chosen[0]['eps'], float) / ORIENTATION))))
+        at = place_of(chosen[0]['eps'])
         signs = np.array([np.asarray(e['per_seed']['inner_product'])[:, at] > 0 for e in chosen])
         logits = [e['logits'] for e in chosen]
-        found[start] = {'cells': len(chosen), 'eps': ORIENTATION, **_by_logits(signs, logits)}
+        found[start] = {'cells': len(chosen), 'eps': AT, **_by_logits(signs, logits)}
         if start != 'shared':
             trait = np.array([np.asarray(e['per_seed_trait_part'])[:, at] > 0 for e in chosen])
             found[start]['trait_part'] = _by_logits(trait, logits)

@@ -5,9 +5,18 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.experiments.theory.results import ORIENTATION, pooled_signs, worst_first
+from subliminal_jax.experiments.theory.results import pooled_signs, worst_first
 from subliminal_jax.report.page import with_interval
-from subliminal_jax.report.theory_entries import Entry, at, chosen, floats, live, name_of, span
+from subliminal_jax.report.theory_entries import (
+    Entry,
+    at,
+    chosen,
+    floats,
+    live,
+    name_of,
+    place_of,
+    span,
+)
 from subliminal_jax.runs import finite
 
 PUBLISHED = {
@@ -113,7 +122,8 @@ def kinks(cells: Sequence[Entry]) -> dict[str, Any] | None:
     """How many kinks of ReLU teachers cross, and the slope before the first; None without any.
 
     Returns:
-      {'eps', 'crossed': at the smallest, the orientation's and the largest eps, means over cells;
+      {'eps', 'crossed': at the smallest eps, the one nearest to 1e-4 and the largest, means
+      over cells;
       'slope': of the remainder before the first kink, None without a pair of neighbouring eps;
       'pairs': how many of them}.
     """
@@ -122,7 +132,7 @@ def kinks(cells: Sequence[Entry]) -> dict[str, Any] | None:
         return None
     crossed = np.array([floats(e['kinks_crossed']) for e in bent]).mean(axis=0)
     eps = floats(bent[0]['eps'])
-    places = [0, int(np.argmin(np.abs(np.log(eps / ORIENTATION)))), -1]
+    places = [0, place_of(eps), -1]
     clear = [e['slope_before_kinks'] for e in bent if e['slope_before_kinks']['pairs']]
     pairs = [c['pairs'] for c in clear]
     slope = float(np.average([c['slope'] for c in clear], weights=pairs)) if clear else None
