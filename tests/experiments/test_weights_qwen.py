@@ -13,10 +13,6 @@ from safetensors.numpy import load_file, save_file
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
 from checkpoint import config  # noqa: E402
-
-from launch.experiments import EXPERIMENTS  # noqa: E402
-from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.transmission import arms as parser  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     arms as tables,
     language,
@@ -26,6 +22,10 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     students,
     teachers as schools,
 )
+
+from launch.experiments import EXPERIMENTS  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.experiments.transmission import arms as parser  # noqa: E402
 from subliminal_jax.models.lora import merge_lora  # noqa: E402
 from subliminal_jax.runs import UserError, Workdir, config as configs, schema  # noqa: E402
 from subliminal_jax.sampling import network  # noqa: E402
