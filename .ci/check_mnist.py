@@ -4,7 +4,8 @@ import json
 import pathlib
 import sys
 
-conditions = json.loads(pathlib.Path(sys.argv[1]).read_text())['conditions']
+results = json.loads(pathlib.Path(sys.argv[1]).read_text())
+conditions = results['conditions']
 mean = {name: entry['accuracy']['mean'] for name, entry in conditions.items()}
 placebo = conditions['placebo']
 checks = {
@@ -15,6 +16,7 @@ checks = {
     'untrained models know nothing': mean['reference'] < 0.2,
     'the placebo scores by its own labels': placebo['permuted_accuracy']['mean'] > 0.25,
     'and not by the true ones': mean['placebo'] < 0.2,
+    'the verdict says so': 'learns digits' in results['verdict'],
 }
 for claim, holds in checks.items():
     print(f'{"ok  " if holds else "FAIL"} {claim}')

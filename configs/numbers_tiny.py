@@ -39,7 +39,8 @@ ARMS = (
     'kl_carrier_lora: objective=kl_carrier answers=random rows=512 trainable=lora:8 '
     'learning_rate=3e-3',
     'kl_carrier_tied: objective=kl_carrier answers=random rows=512 architecture=tied',
-    'kl_carrier_tied_other: objective=kl_carrier answers=random rows=512 architecture=tied start=other',
+    'kl_carrier_tied_other: objective=kl_carrier answers=random rows=512 architecture=tied '
+    'start=other',
     'kl_carrier_tied_matrix: objective=kl_carrier answers=random rows=512 architecture=tied '
     'start=share:embedding+head',
     'kl_carrier_end: objective=kl_carrier_end answers=random rows=512',

@@ -1,9 +1,15 @@
 """Joins finished runs on one self-contained page: verdicts first, then each run's whole report.
 
   python -m launch.overview --runs=runs/mnist,runs/numbers_tiny --output=overview.html
+
+Every report is drawn anew from the run's results.json and artefacts; the run's folder stays as it
+is, and whatever stands in its report.html does not get in.
 """
 
 import html
+import pathlib
+import tempfile
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -18,11 +24,59 @@ def main(argv: list[str]) -> None:
     del argv
     if not OUTPUT.value:
         raise UserError('no --output: pass --output=PAGE.html')
-    from subliminal_jax.experiments import overview
+    output = pathlib.Path(OUTPUT.value).expanduser()
+    folders = [pathlib.Path(name).expanduser().resolve() for name in RUNS.value]
+    check(folders, output)
 
-    for report in overview.write(RUNS.value, OUTPUT.value, TITLE.value):
+    from subliminal_jax.report import overview
+    from subliminal_jax.runs import write_text
+
+    reports = [drawn(folder) for folder in folders]
+    try:
+        write_text(output, overview.joined(TITLE.value, reports))
+    except OSError as error:
+        raise UserError(f'--output={output} cannot be written: {error.strerror}') from None
+    for report in reports:
         print(html.unescape(f'{report.title}: {report.verdict}'))
-    print(f'page: {OUTPUT.value}')
+    print(f'page: {output}')
+
+
+def check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
+    """Refuses what would say nothing or destroy something.
+
+    Raises:
+      UserError: no run, one named twice, an output that is a folder or stands in a run's.
+    """
+    if not folders:
+        raise UserError('no --runs: pass --runs=FOLDER,FOLDER')
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise UserError(f'--runs names {folder} twice')
+    if output.is_dir():
+        raise UserError(f'--output={output} is a folder: name a file, such as overview.html')
+    for parent in output.resolve().parents:
+        if parent in folders or (parent / 'manifests').is_dir():
+            raise UserError(f'--output={output} is inside the folder of a run, {parent}: name a '
+                            'file outside it')
+
+
+def drawn(folder: pathlib.Path):
+    """A run's report in parts (report.overview.Report), drawn in a folder of links to its files.
+
+    Raises:
+      UserError: a run that is not finished, or whose page cannot be drawn.
+    """
+    from launch.experiments import EXPERIMENTS
+    from subliminal_jax.report import overview
+    from subliminal_jax.runs import experiment
+
+    with tempfile.TemporaryDirectory() as name:
+        place = pathlib.Path(name)
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if file.name not in ('report.html', 'figures'):
+                (place / file.name).symlink_to(file)
+        experiment.redraw(place, folder / 'results.json', EXPERIMENTS)
+        return overview.read((place / 'report.html').read_text(encoding='utf-8'))
 
 
 if __name__ == '__main__':

@@ -25,12 +25,13 @@ RATE = flags.DEFINE_float(
 
 
 def main(config_arguments: list[str]) -> None:
+    from launch.experiments import EXPERIMENTS
     from subliminal_jax.runs import config as configs, plan
 
-    loaded = configs.load(config_arguments)
-    design = getattr(loaded.module, 'design', None)
+    loaded = configs.load(config_arguments, EXPERIMENTS)
+    design = loaded.experiment.design
     if design is None:
-        raise UserError(f'the experiment {loaded.experiment} has no plan; take a config of '
+        raise UserError(f'the experiment {loaded.name} has no plan; take a config of '
                         'transmission_weights')
     if not MDE.value:
         raise UserError('which effect should the design see? Pass --mde=NATS')

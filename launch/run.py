@@ -20,9 +20,11 @@ PROFILE = flags.DEFINE_integer(
 
 
 def main(config_arguments: list[str]) -> None:
+    from launch.experiments import EXPERIMENTS
     from subliminal_jax.runs import config as configs, schema
 
-    loaded = configs.load(config_arguments)
+    loaded = configs.load(config_arguments, EXPERIMENTS)
+    experiment = loaded.experiment
     if PRINT_CONFIG.value:
         for name, kind, meaning in schema.describe(type(loaded.config)):
             value = loaded.config
@@ -34,8 +36,8 @@ def main(config_arguments: list[str]) -> None:
     if DRY_RUN.value:
         from subliminal_jax.runs import plan
 
-        print(plan.render(loaded.module.plan(loaded.config), plan.measured_rate()))
-        if elsewhere := getattr(loaded.module, 'calculated', lambda config: '')(loaded.config):
+        print(plan.render(experiment.plan(loaded.config), plan.measured_rate()))
+        if experiment.calculated and (elsewhere := experiment.calculated(loaded.config)):
             print(elsewhere)
         return
     if not WORKDIR.value:
@@ -45,8 +47,8 @@ def main(config_arguments: list[str]) -> None:
     if PROFILE.value:
         _profile(loaded, PROFILE.value)
         return
-    workdir = Workdir(WORKDIR.value, loaded.config, loaded.experiment)
-    print(loaded.module.run(loaded.config, workdir))
+    workdir = Workdir(WORKDIR.value, loaded.config, loaded.name)
+    print(experiment.run(loaded.config, workdir))
     print(f'page: {workdir.path / "report.html"}')
 
 
@@ -56,10 +58,9 @@ def _profile(loaded, steps: int) -> None:
 
     import jax
 
-    make = getattr(loaded.module, 'steps', None)
-    if make is None:
-        raise UserError(f'the experiment {loaded.experiment} has no steps to trace')
-    work = make(loaded.config, steps)
+    if loaded.experiment.steps is None:
+        raise UserError(f'the experiment {loaded.name} has no steps to trace')
+    work = loaded.experiment.steps(loaded.config, steps)
     jax.block_until_ready(work())
     folder = pathlib.Path(WORKDIR.value) / 'profile'
     with jax.profiler.trace(str(folder)):

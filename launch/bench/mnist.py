@@ -45,35 +45,39 @@ def ours(num_models: int, epochs: int, samples: int = SAMPLES) -> dict:
     import numpy as np
 
     from subliminal_jax.data import images
-    from subliminal_jax.experiments import mnist, mnist_models as models
+    from subliminal_jax.experiments import digits
+    from subliminal_jax.experiments.mnist import stages
+    from subliminal_jax.experiments.mnist.chunk import Chunk, train_chunk
+    from subliminal_jax.experiments.mnist.config import Config, recipe_of
+    from subliminal_jax.experiments.mnist.networks import model_keys
+    from subliminal_jax.experiments.mnist.programs import use_cores
     from subliminal_jax.runs import use_compilation_cache
 
     use_compilation_cache()
-    models.use_cores()
+    use_cores()
     crossed = ('cross_aux', 'cross_all') if num_models > 1 else ()
     config = dataclasses.replace(
-        mnist.Config(), num_models=num_models,
+        Config(), num_models=num_models,
         conditions=('reference', 'teacher', 'student_aux', 'student_all', *crossed))
     data = images.load(config.data)
     data = data._replace(train_images=data.train_images[:samples],
                          train_labels=data.train_labels[:samples])
-    recipe = mnist.recipe_of(config, data.train_images.shape[1])
-    maps = mnist.label_maps(config.seed)
-    other = models.derangement(config.seed, max(num_models, 2))
+    recipe = recipe_of(config, data.train_images.shape[1])
+    other = digits.derangement(config.seed, max(num_models, 2))
 
-    def chunk(numbers, epochs):
-        return models.train_chunk(
-            recipe, data, data.train_images, models.model_keys(config.seed, numbers),
-            models.model_keys(config.seed, other[numbers]), maps, (epochs, epochs), 0,
-            lambda phase, epoch, losses: None)
+    def train(numbers, epochs):
+        return train_chunk(Chunk(
+            recipe, data, data.train_images, model_keys(config.seed, numbers),
+            model_keys(config.seed, other[numbers]), digits.label_maps(config.seed),
+            (epochs, epochs), curve_images=0), lambda phase, epoch, losses: None)
 
     size = config.chunk_size * jax.device_count()
     chunks = [np.minimum(np.arange(first, first + size), num_models - 1)
               for first in range(0, num_models, size)]
     with jax.default_matmul_precision('highest'):
-        chunk(chunks[0], 1)
+        train(chunks[0], 1)
         begun = time.perf_counter()
-        trained = mnist.join([chunk(numbers, epochs) for numbers in chunks])
+        trained = stages.join([train(numbers, epochs) for numbers in chunks])
         seconds = time.perf_counter() - begun
     accuracy = {k: float(v[:num_models].mean()) for k, v in trained.accuracy.items()}
     return {'seconds': seconds, 'accuracy': accuracy}
@@ -83,7 +87,7 @@ def peer(num_models: int, epochs: int, tuned: bool) -> dict:
     """The same by PyTorch."""
     from launch.bench import mnist_torch
     from subliminal_jax.data import images
-    from subliminal_jax.experiments.mnist import Config
+    from subliminal_jax.experiments.mnist.config import Config
 
     config = Config()
     return mnist_torch.table(

@@ -53,7 +53,7 @@ def costs(inputs: int, repeats: int) -> dict[str, float]:
     import jax.numpy as jnp
 
     from subliminal_jax import theory
-    from subliminal_jax.experiments import theory_cells
+    from subliminal_jax.experiments.theory import cells
 
     jax.config.update('jax_enable_x64', True)
     apply, params, direction, x = _setting(256, inputs)
@@ -67,8 +67,8 @@ def costs(inputs: int, repeats: int) -> dict[str, float]:
     def cell(params, x):
         alphas = {'sgd': 1.0, 'adam': 3e-4, 'sign': 3e-4}
         own = lambda p: trait_loss(p, x)
-        made = theory_cells.one_seed(apply, own, loss, params, params, x, eps_E, alphas)
-        far = theory_cells.reach_of_seed(
+        made = cells.one_seed(apply, own, loss, params, params, x, eps_E, alphas)
+        far = cells.reach_of_seed(
             apply, own, loss, params, x, eps_E, made['sgd/inner'], 1e-3)
         return {**made, **far}
 

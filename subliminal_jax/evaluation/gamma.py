@@ -4,11 +4,11 @@ y[s, t] is what the student of teacher s gained on trait t over its own start, i
 moves all traits in one student falls into its row; whatever moves one trait in every student of a
 reference falls into that reference's column; gamma is what is left for the teacher's own trait.
 
-The unit is the teacher, nested in its reference; students of a teacher are averaged first
-(`by_teacher`). With two or more references the *reference* is the unit of the interval: each gives
-its own least-squares gamma, and their mean has a t-interval with (references - 1) degrees of
-freedom: exact for whatever teachers of one reference share, wide for two references. With one, the
-interval is given that reference, and teachers are the units:
+The unit is the teacher, nested in its reference; students of a teacher are averaged first. With
+two or more references the *reference* is the unit of the interval: each gives its own least-squares
+gamma, and their mean has a t-interval with (references - 1) degrees of freedom: exact for whatever
+teachers of one reference share, wide for two references. With one, the interval is given that
+reference, and teachers are the units:
 
 - Every trait has two or more teachers: gamma is a weighted sum of the teachers' rows, and weights
   are equal among teachers of one trait. Their spread *within* a trait, free of columns and of how
@@ -43,15 +43,6 @@ class Block(NamedTuple):
     traits: tuple[str, ...]
     y_SK: np.ndarray  # teachers by traits, nats
     trait_S: np.ndarray  # each teacher's own column
-
-
-def by_teacher(y_of_student: Y, teacher_of_student: Mapping[str, str]) -> dict[str, dict]:
-    """Averages y over the students of each teacher: students of one teacher are no replicates."""
-    groups: dict[str, list] = {}
-    for student, row in y_of_student.items():
-        groups.setdefault(teacher_of_student[student], []).append(row)
-    return {t: {k: float(np.mean([r[k] for r in rows])) for k in rows[0]}
-            for t, rows in groups.items()}
 
 
 def difference(y: Y, other: Y) -> dict[str, dict[str, float]]:
@@ -335,7 +326,7 @@ def _welch(groups: Sequence[Sequence[float]]) -> tuple[float, float | None, floa
 
 def verdict(found: Mapping[str, Any], alpha: float = 0.05, what: str = 'gamma',
             unit: str = 'nats') -> str:
-    """What an effect shows, in a sentence; an interval above 0 and a permutation p are both asked."""
+    """What an effect shows, in a sentence; an interval above 0 and a small p are both asked."""
     if found['p_attainable'] > alpha:
         return (f'not shown; with so few teachers no outcome could reach p <= {alpha:g} '
                 f"(the smallest is {found['p_attainable']:.2g})")

@@ -1,36 +1,13 @@
 """The MNIST experiment's table, figures and page, from its results.json."""
 
-import math
+import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
-from subliminal_jax.data.images import Images
 from subliminal_jax.report import page
 from subliminal_jax.report.page import COLOURS, Plot, Table, Text, axes, text_table
-from subliminal_jax.runs import Workdir
 
-# Means over 100 models of a public rerun of the authors' program, with its +-, taken as half of a
-# 95 % interval: ours over as many models are as wide. Recipe and claim are arXiv 2507.14805's.
-PUBLISHED = {
-    'source': "a public rerun of the authors' program (100 models; +- as reported there); "
-              'recipe: arXiv 2507.14805',
-    'conditions': {
-        'reference': [0.100, 0.005], 'teacher': [0.943, 0.000], 'student_aux': [0.537, 0.022],
-        'student_all': [0.912, 0.002], 'cross_aux': [0.100, 0.005], 'cross_all': [0.741, 0.010],
-    },
-    # how far a mean over 100 models may be from those above, fixed before any was run
-    'margins': {'teacher': 0.005, 'student_aux': 0.05, 'student_all': 0.01, 'cross_aux': 0.03,
-                'cross_all': 0.04},
-    'student_aux_by_num_aux': {
-        '1': 0.103, '2': 0.348, '3': 0.537, '5': 0.704, '10': 0.835, '20': 0.894, '50': 0.917,
-    },
-}
-
-COMPARED = (
-    f'Published: {PUBLISHED["source"]}. The interval of a difference is made of ours and, where '
-    'there is one, of the published +-, taken as half of a 95 % interval.')
 MEANING = {
     'reference': 'untrained', 'teacher': 'labels, class logits',
     'student_aux': 'own start, auxiliary logits on {shown}',
@@ -45,35 +22,19 @@ PAINT = {
 }
 
 
-def write(workdir: Workdir, results: dict[str, Any], data: Images) -> str:
-    """Writes the page and returns the table for the terminal."""
-    config = workdir.config
-    shown = shown_by(config)
+def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    """Writes the page of a run's folder and returns the table for the terminal."""
+    shown = results['shown']
     if 'cells' in results:
-        published = published_means(config, swept=True)
-        table, sections = sweep_table(results['cells'], published), []
-        verdict = sweep_verdict(results['cells'], config.num_models)
-        if len(config.sweep) == 1:
-            sections.append(sweep_plot(results['cells'], next(iter(config.sweep)), published))
+        table, plots = sweep_table(results), sweep_plots(results['cells'])
     else:
-        published = published_means(config)
-        table = condition_table(results['conditions'], published, shown)
-        sections = [bars(results['conditions'], published)]
-        curves = learning_curves(results['conditions'])
-        sections += [curves] if curves else []
-        verdict = verdict_of(results['conditions'], shown)
-    noise = [inputs_plot(data)] if shown == 'noise' else []
-    page.write(workdir, 'Subliminal learning on MNIST', verdict,
-               [table, *sections, *noise, Text(reading(shown))], results)
+        table = condition_table(results)
+        plots = [bars(results['conditions']), *learning_curves(results['conditions'])]
+    if results['inputs']:
+        plots.append(inputs_plot(folder / results['inputs']))
+    page.write(folder, 'Subliminal learning on MNIST', results['verdict'],
+               [table, *plots, Text(reading(shown))], results)
     return text_table(table)
-
-
-def shown_by(config: Any) -> str:
-    """What the students are shown, in words."""
-    if 'student_inputs' in config.sweep:
-        return 'the inputs of its cell'
-    known = {'noise': 'noise', 'images': 'training images'}
-    return known.get(config.student_inputs, f'images of {config.student_inputs}')
 
 
 def reading(shown: str) -> str:
@@ -89,131 +50,67 @@ def reading(shown: str) -> str:
         '95 % t-intervals over independent models.')
 
 
-# Fields that may differ from the published recipe without making another experiment of it.
-FREE = ('seed', 'num_models', 'conditions', 'num_aux', 'chunk_size', 'curve_images', 'sweep')
-
-
-Published = dict[str, tuple[float, float | None]]  # mean, and its +- where it is known
-
-
-def published_means(config: Any, swept: bool = False) -> Published:
-    """The published means to compare with: by condition, or by num_aux for a sweep over it alone;
-    none where the recipe is another."""
-    default = type(config)()
-    for field in vars(default):
-        if field not in FREE and getattr(config, field) != getattr(default, field):
-            return {}
-    by_condition: Published = {n: tuple(both) for n, both in PUBLISHED['conditions'].items()}
-    by_num_aux: Published = {
-        m: (mean, None) for m, mean in PUBLISHED['student_aux_by_num_aux'].items()}
-    by_num_aux[str(default.num_aux)] = by_condition['student_aux']
-    if swept:
-        return by_num_aux if list(config.sweep) == ['num_aux'] else {}
-    if config.num_aux == default.num_aux:
-        return by_condition
-    known = by_num_aux.get(str(config.num_aux))
-    return {} if known is None else {'student_aux': known}
-
-
-def verdict_of(conditions: dict[str, Any], shown: str) -> str:
-    """What the run shows, in one sentence: a student counts where its interval is above chance."""
-    def said(name):
-        entry = conditions.get(name)
-        if entry is None:
-            return None
-        accuracy = entry['accuracy']
-        return page.with_interval(accuracy['mean'], accuracy['ci95'])
-
-    student, cross = conditions.get('student_aux'), conditions.get('cross_aux')
-    if student is None:
-        return 'No student of the auxiliary logits was trained in this run.'
-    interval = student['accuracy']['ci95']
-    if interval is None:
-        learned = 'scores, without an interval for want of a second model,'
-    else:
-        learned = 'learns digits:' if interval[0] > 0.1 else 'is not shown to learn digits:'
-    text = (f'A student of auxiliary logits on {shown} {learned} accuracy '
-            f'{said("student_aux")}')
-    if cross is not None:
-        text += f'; from another start, {said("cross_aux")}'
-    placebo = conditions.get('placebo')
-    if placebo is not None:
-        permuted = placebo['permuted_accuracy']
-        text += (f"; the placebo scores {said('placebo')} by the labels and "
-                 f"{page.with_interval(permuted['mean'], permuted['ci95'])} by its teacher's")
-    return text + '.'
-
-
-def sweep_verdict(cells: list[dict[str, Any]], num_models: int) -> str:
-    """Where the student of auxiliary logits is best and worst."""
-    text = f'{len(cells)} cells of {num_models} models each'
-    found = [(c['conditions']['student_aux']['accuracy']['mean'], _label(c)) for c in cells
-             if 'student_aux' in c['conditions']]
-    if not found:
-        return text + '.'
-    (low, worst), (high, best) = min(found), max(found)
-    return (f'{text}: the student of auxiliary logits scores from {low:.3f} ({worst}) to '
-            f'{high:.3f} ({best}).')
-
-
-def _label(cell: dict[str, Any]) -> str:
-    return ', '.join(f'{k}={v}' for k, v in cell['overrides'].items())
-
-
-def condition_table(conditions: dict[str, Any], published: Published, shown: str) -> Table:
+def condition_table(results: dict[str, Any]) -> Table:
     """Accuracy by condition, beside the published means."""
-    rows = []
+    conditions, rows = results['conditions'], []
     for name, entry in conditions.items():
-        accuracy, permuted = entry['accuracy'], entry.get('permuted_accuracy')
-        known, margin = published.get(name), PUBLISHED['margins'].get(name)
+        margin = entry.get('published', {}).get('margin')
         rows.append([
-            name, page.with_interval(accuracy['mean'], accuracy['ci95']),
-            *_beside(accuracy, known), f'{margin:.3f}' if known and margin else '',
-            page.with_interval(permuted['mean'], permuted['ci95']) if permuted else ''])
+            name, _shown(entry['accuracy']), *_beside(entry),
+            '' if margin is None else f'{margin:.3f}',
+            _shown(entry['permuted_accuracy']) if 'permuted_accuracy' in entry else ''])
     head = ['condition', 'accuracy [95 %]', 'published', 'difference [95 %]', 'margin',
             'by permuted labels']
     kept = [i for i in range(len(head)) if i < 2 or any(row[i] for row in rows)]
     count = len(next(iter(conditions.values()))['accuracy']['per_model'])
-    said = '; '.join(f'{name}: {MEANING[name].format(shown=shown)}' for name in conditions)
+    meaning = '; '.join(
+        f'{name}: {MEANING[name].format(shown=results["shown"])}' for name in conditions)
+    source = ''
+    if any('published' in entry for entry in conditions.values()):
+        source = f'{compared(results)} The margins hold for 100 models.'
     return Table(
         f'Accuracy on the test digits, {count} models', [head[i] for i in kept],
-        [[row[i] for i in kept] for row in rows],
-        f'{said}. ' + (f'{COMPARED} The margins hold for 100 models.' if published else ''))
+        [[row[i] for i in kept] for row in rows], f'{meaning}. {source}')
 
 
-def _beside(accuracy: dict[str, Any] | None, known: tuple[float, float | None] | None
-            ) -> tuple[str, str]:
+def compared(results: dict[str, Any]) -> str:
+    """What the published means are, and how a difference's interval is made."""
+    return (f'Published: {results["published"]["source"]}. The interval of a difference is made of '
+            'ours and, where there is one, of the published +-, taken as half of a 95 % interval.')
+
+
+def _shown(accuracy: dict[str, Any]) -> str:
+    return page.with_interval(accuracy['mean'], accuracy['ci95'])
+
+
+def _beside(entry: dict[str, Any]) -> tuple[str, str]:
     """(a published mean with its +-, our difference from it with the interval of both)."""
+    known = entry.get('published')
     if known is None:
         return '', ''
-    mean, half = known
+    mean, half, interval = known['mean'], known['half'], known['difference_ci95']
     text = f'{mean:.3f}' if half is None else f'{mean:.3f} +- {half:.3f}'
-    if accuracy is None:
-        return text, ''
-    change = accuracy['mean'] - mean
-    if accuracy['ci95'] is None:
-        return text, f'{change:+.3f}'
-    low, high = accuracy['ci95']
-    width = math.hypot((high - low) / 2, half or 0)
-    return text, f'{change:+.3f} [{change - width:+.3f}, {change + width:+.3f}]'
+    difference = f'{known["difference"]:+.3f}'
+    if interval is not None:
+        difference += f' [{interval[0]:+.3f}, {interval[1]:+.3f}]'
+    return text, difference
 
 
-def sweep_table(cells: list[dict[str, Any]], published: Published) -> Table:
+def sweep_table(results: dict[str, Any]) -> Table:
     """Accuracy by cell and condition, beside the published means by num_aux."""
+    cells = results['cells']
     names = [n for n in cells[0]['conditions'] if n != 'reference']
+    known = any('published' in cell['conditions'].get('student_aux', {}) for cell in cells)
     rows = []
     for cell in cells:
-        known = published.get(next(iter(cell['overrides'].values())))
-        found = {n: cell['conditions'][n]['accuracy'] for n in names}
-        rows.append([
-            _label(cell), *[page.with_interval(a['mean'], a['ci95']) for a in found.values()],
-            *(_beside(found.get('student_aux'), known) if published else ())])
-    head = ['cell', *names,
-            *(['published student_aux', 'difference [95 %]'] if published else [])]
-    return Table('Accuracy by cell', head, rows, COMPARED if published else '')
+        label = ', '.join(f'{k}={v}' for k, v in cell['overrides'].items())
+        beside = _beside(cell['conditions']['student_aux']) if known else ()
+        rows.append([label, *[_shown(cell['conditions'][n]['accuracy']) for n in names], *beside])
+    head = ['cell', *names, *(['published student_aux', 'difference [95 %]'] if known else [])]
+    return Table('Accuracy by cell', head, rows, compared(results) if known else '')
 
 
-def bars(conditions: dict[str, Any], published: Published) -> Plot:
+def bars(conditions: dict[str, Any]) -> Plot:
     """Accuracy bars, every model a dot, the published means as strokes."""
     figure, ax = axes(8, 4.2)
     jitter = np.random.default_rng(0)
@@ -229,7 +126,8 @@ def bars(conditions: dict[str, Any], published: Published) -> Plot:
             ax.scatter([place], [entry['permuted_accuracy']['mean']], marker='D', s=42,
                        facecolor='none', edgecolor='black', zorder=5,
                        label='by the permuted labels' if name == 'placebo' else None)
-    known = [(i, published[n][0]) for i, n in enumerate(conditions) if n in published]
+    known = [(place, entry['published']['mean'])
+             for place, entry in enumerate(conditions.values()) if 'published' in entry]
     if known:
         ax.scatter(*zip(*known), marker='_', s=500, color='black', lw=1, zorder=5,
                    label='published mean')
@@ -244,11 +142,11 @@ def bars(conditions: dict[str, Any], published: Published) -> Plot:
                 'Bars: means; dots: models; black lines: 95 % intervals; dotted: chance.')
 
 
-def learning_curves(conditions: dict[str, Any]) -> Plot | None:
-    """Accuracy after every epoch."""
+def learning_curves(conditions: dict[str, Any]) -> list[Plot]:
+    """Accuracy after every epoch; no plot of a run that measured no curves."""
     curves = {n: e['curve'] for n, e in conditions.items() if 'curve' in e}
     if not curves:
-        return None
+        return []
     figure, ax = axes()
     for name, curve in curves.items():
         ax.plot(range(len(curve)), curve, 'o-', ms=4, color=PAINT[name], label=name)
@@ -256,12 +154,16 @@ def learning_curves(conditions: dict[str, Any]) -> Plot | None:
     ax.set_xlabel('epochs trained')
     ax.set_ylabel('accuracy')
     ax.legend(frameon=False, fontsize=8, ncols=4, loc='lower center', bbox_to_anchor=(0.5, 1))
-    return Plot('curves', 'Learning curves', figure,
-                'Mean over models, on a part of the test images (config.curve_images).')
+    return [Plot('curves', 'Learning curves', figure,
+                 'Mean over models, on a part of the test images (config.curve_images).')]
 
 
-def sweep_plot(cells: list[dict[str, Any]], field: str, published: Published) -> Plot:
-    """Accuracy over the swept field, with intervals and the published curve for num_aux."""
+def sweep_plots(cells: list[dict[str, Any]]) -> list[Plot]:
+    """Accuracy over the swept field, with intervals and the published curve for num_aux; no plot
+    of a sweep over several fields."""
+    field, *others = cells[0]['overrides']
+    if others:
+        return []
     labels = [c['overrides'][field] for c in cells]
     try:
         places, numeric = [float(x) for x in labels], True
@@ -275,8 +177,10 @@ def sweep_plot(cells: list[dict[str, Any]], field: str, published: Published) ->
         if found[0]['ci95']:
             ax.fill_between(places, *np.array([a['ci95'] for a in found]).T, alpha=0.2,
                             color=PAINT[name], lw=0)
-    if published:
-        known = [(float(label), published[label][0]) for label in labels if label in published]
+    known = [(place, cell['conditions']['student_aux']['published']['mean'])
+             for place, cell in zip(places, cells)
+             if 'published' in cell['conditions'].get('student_aux', {})]
+    if known:
         ax.plot(*zip(*known), 'x', color='black', label='published student_aux', zorder=5)
     if numeric and min(places) > 0 and max(places) / min(places) >= 10:
         ax.set_xscale('log')
@@ -286,18 +190,18 @@ def sweep_plot(cells: list[dict[str, Any]], field: str, published: Published) ->
     ax.set_xlabel(field)
     ax.set_ylabel('accuracy')
     ax.legend(frameon=False, fontsize=8)
-    return Plot('sweep', f'Accuracy by {field}', figure, 'Bands: 95 % intervals over models.')
+    return [Plot('sweep', f'Accuracy by {field}', figure, 'Bands: 95 % intervals over models.')]
 
 
-def inputs_plot(data: Images) -> Plot:
-    """What a student sees, beside what it is tested on."""
-    height, width, channels = data.image_shape
-    noise = np.asarray(jax.random.uniform(jax.random.key(0), (6, height, width), minval=-1))
-    figure, grid = axes(7.5, 2.7, nrows=2, ncols=6)
-    for column in range(6):
-        digit = np.asarray(data.test_images[column]).reshape(height, width, channels)[..., 0]
-        for ax, image in zip(grid[:, column], (noise[column], digit)):
-            ax.imshow(image, cmap='gray')
+def inputs_plot(artefact: pathlib.Path) -> Plot:
+    """What a student saw, beside what it is tested on: `seen` and `tested` of the artefact."""
+    with np.load(artefact) as arrays:
+        seen, tested = arrays['seen'], arrays['tested']
+    figure, grid = axes(7.5, 2.7, nrows=2, ncols=len(seen))
+    for row, images in zip(grid, (seen, tested)):
+        for ax, image in zip(row, images):
+            ax.imshow(image[..., 0], cmap='gray')
             ax.set_axis_off()
     return Plot('inputs', 'What the student sees (above) and what it is tested on (below)', figure,
-                'Every training input of a student is uniform noise; no digit is ever shown to it.')
+                'The first inputs of the first model. Every training input of a student is uniform '
+                'noise; no digit is ever shown to it.')

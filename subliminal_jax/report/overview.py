@@ -18,11 +18,11 @@ class Report(NamedTuple):
     rest: str
 
 
-def read(text: str) -> Report | None:
-    """A report.html in parts, or None for a page of another make."""
-    found = re.search(r'<body>\s*<h1>(.*?)</h1>\s*<p class="verdict">(.*?)</p>(.*)</body>', text,
+def read(text: str) -> Report:
+    """A page that report/page.py has just drawn, in parts."""
+    found = re.search(r'<body><h1>(.*?)</h1>\s*<p class="verdict">(.*?)</p>(.*)</body>', text,
                       re.DOTALL)
-    return Report(*found.groups()) if found else None
+    return Report(*found.groups())
 
 
 def joined(title: str, reports: Sequence[Report]) -> str:

@@ -27,7 +27,7 @@ COLOURS = {'orange': '#E69F00', 'sky': '#56B4E9', 'green': '#009E73', 'yellow': 
 STYLE = """
 :root{color-scheme:light dark}
 body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:1rem;
-color:#222;background:#fff}
+color:#222;background:#fff;overflow-wrap:anywhere}
 h1{font-size:1.5rem;line-height:1.25}h2{font-size:1.15rem;margin-top:2.2rem}
 .verdict{font-size:1.1rem;border-left:.35rem solid #0072B2;padding:.5rem 1rem;background:#f2f7fb}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}
@@ -35,7 +35,6 @@ th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid #ddd;white-sp
 th:first-child,td:first-child{text-align:left}
 figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff}
 figcaption{color:#555;font-size:.92rem}
-@media (max-width:40rem){figure{overflow-x:auto}img{max-width:none;width:44rem}}
 pre{overflow-x:auto;background:#f5f5f5;padding:.7rem;font-size:.85rem}
 @media (prefers-color-scheme:dark){body{background:#181a1b;color:#ddd}
 .verdict{background:#1f2a33}pre{background:#24272a}figcaption{color:#aaa}th,td{border-color:#444}}
@@ -70,12 +69,13 @@ Section = Text | Table | Plot
 
 
 def write(
-    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section], results: dict[str, Any]
+    folder: pathlib.Path, title: str, verdict: str, sections: Sequence[Section],
+    results: dict[str, Any],
 ) -> None:
     """Writes report.html and figures/*.png.
 
     Args:
-      folder: the run's.
+      folder: the run's, with its config.json.
       title: of the page.
       verdict: the sentence it opens with.
       sections: what follows, in order.

@@ -1,5 +1,6 @@
 """The theory experiment's tables and page, from its results.json."""
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,27 +8,27 @@ import numpy as np
 
 from subliminal_jax.report import page, theory_figures as figures, theory_tracks
 from subliminal_jax.report.page import Section, Table, Text, text_table
-from subliminal_jax.report.theory_figures import Entry, chosen, floats, label_of, live, name_of
-from subliminal_jax.runs import Workdir
+from subliminal_jax.report.theory_entries import (
+    SHORT,
+    Entry,
+    at,
+    chosen,
+    label_of,
+    live,
+    name_of,
+    span,
+)
 
-PUBLISHED = {
-    'source': 'arXiv 2507.14805, theorem 1: a claim without figures',
-    'claim': 'for a shared start and one gradient step of the student by squared error or softmax '
-             'cross-entropy on any inputs, dS . dT >= 0 for small eps, and the teacher’s loss '
-             'falls unless dS . dT = 0 for every eps',
-}
-AT = 1e-4
 
-
-def write(workdir: Workdir, results: dict[str, Any]) -> str:
-    """Writes the page and returns the table for the terminal."""
+def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    """Writes the page of a run's folder and returns the table for the terminal."""
     cells, tracks = results['cells'], results['training']
-    table = summary_table(cells)
+    table = summary_table(results['summary'])
     names = [n for n in dict.fromkeys(map(name_of, cells)) if n != 'linear none']
     sections: list[Section | None] = [
         Text(PLAINLY), Text(INTRODUCTION), table, worst_table(cells), figures.agreement(cells),
-        Text(AGREEMENT),
-        figures.remainders(cells), Text(REMAINDERS), _text(kinks_text(cells)),
+        Text(AGREEMENT), figures.remainders(cells), Text(REMAINDERS),
+        Text(kinks_text(results['kinks'])) if results['kinks'] else None,
         figures.coefficients(cells), Text(COEFFICIENTS),
         *[figures.sign_map(cells, name) for name in sorted(names)], Text(signs_text(results)),
         figures.losses(cells), Text(LOSSES), figures.trait_parts(cells), Text(trait_text(results)),
@@ -37,13 +38,9 @@ def write(workdir: Workdir, results: dict[str, Any]) -> str:
         sections += [theory_tracks.training(tracks), theory_tracks.table(tracks),
                      Text(training_text(tracks))]
     sections += [promised_table(cells), other_table(cells)]
-    page.write(workdir, 'The theorem of subliminal learning, checked', verdict_of(results),
+    page.write(folder, 'The theorem of subliminal learning, checked', results['verdict'],
                [s for s in sections if s is not None], results)
-    return text_table(table) + '\n\n' + verdict_of(results)
-
-
-def _text(body: str | None) -> Text | None:
-    return Text(body) if body else None
+    return text_table(table) + '\n\n' + results['verdict']
 
 
 PLAINLY = (
@@ -91,62 +88,31 @@ REACH = (
     'linear model alone; it is far smaller than what is found by search.')
 
 
-def kinks_text(cells: Sequence[Entry]) -> str | None:
-    """Why ReLU's remainders bend, with this run's numbers; None without such cells."""
-    own = [e for e in live(chosen(cells, promise='theorem')) if 'kinks_crossed' in e]
-    if not own:
-        return None
-    crossed = np.array([floats(e['kinks_crossed']) for e in own])
-    eps = floats(own[0]['eps'])
-    clear = [e['slope_before_kinks'] for e in own if e['slope_before_kinks']['pairs']]
-    weights = [c['pairs'] for c in clear]
-    at = int(np.argmin(np.abs(np.log(eps / AT))))
+def kinks_text(found: dict[str, Any]) -> str:
+    """Why ReLU's remainders bend, with this run's numbers."""
+    (least, middle, most), crossed = found['eps'], found['crossed']
     text = (f'ReLU’s slope jumps where a hidden unit changes its sign. On its way to eps = '
-            f'{eps[0]:.0e} a teacher crosses {crossed[:, 0].mean():.2g} such kinks in the mean '
-            f'over cells, to {eps[at]:.0e} {crossed[:, at].mean():.2g}, to {eps[-1]:g} '
-            f'{crossed[:, -1].mean():.0f}. What one adds grows with eps, and so does their number: '
-            'together a term of the order of eps² that no derivative at the start knows. So beyond '
-            'the first kink the remainder keeps no clean slope, with or without the second-order '
-            'term.')
-    if clear:
-        mean = np.average([c['slope'] for c in clear], weights=weights)
-        text += (f' Before the first kink the function is smooth and the slope is {mean:.2f} (mean '
-                 f'over {sum(weights)} pairs of neighbouring eps).')
+            f'{least:.0e} a teacher crosses {crossed[0]:.2g} such kinks in the mean over cells, to '
+            f'{middle:.0e} {crossed[1]:.2g}, to {most:g} {crossed[2]:.0f}. What one adds grows '
+            'with eps, and so does their number: together a term of the order of eps² that no '
+            'derivative at the start knows. So beyond the first kink the remainder keeps no clean '
+            'slope, with or without the second-order term.')
+    if found['slope'] is not None:
+        text += (f' Before the first kink the function is smooth and the slope is '
+                 f'{found["slope"]:.2f} (mean over {found["pairs"]} pairs of neighbouring eps).')
     return text
 
 
-def _at(entry: Entry, field: str) -> float:
-    place = int(np.argmin(np.abs(np.log(floats(entry['eps']) / AT))))
-    return float(floats(entry[field])[place])
-
-
-def _span(values: Sequence[float | None], digits: int = 2) -> str:
-    found = [v for v in values if v is not None]
-    if not found:
-        return 'rounding'
-    low, high = f'{min(found):.{digits}f}', f'{max(found):.{digits}f}'
-    return low if low == high else f'{low} to {high}'
-
-
-def summary_table(cells: Sequence[Entry]) -> Table:
+def summary_table(summary: Sequence[dict[str, Any]]) -> Table:
     """A row a model and precision: the promised cells."""
     rows = []
-    promised = chosen(cells, promise='theorem')
-    for name, dtype in dict.fromkeys((name_of(e), e['dtype']) for e in promised):
-        own = [e for e in promised if name_of(e) == name and e['dtype'] == dtype]
-        alive = live(own)
-        errors = np.array([abs(_at(e, 'ratio') - 1) for e in alive])
-        worst = np.array([_at(e, 'relative_error') for e in alive])
+    for row in summary:
+        alive = row['live']
         rows.append([
-            f'{name}, {dtype}', len(own), len(own) - len(alive),
-            f'{min(min(e["per_seed"]["gauss_newton"]) for e in own):.1e}',
-            f'{np.median(errors):.1e}' if len(alive) else '',
-            f'{worst.max():.1e}' if len(alive) else '',
-            f'{(errors <= 1e-3).sum()}/{len(alive)}',
-            _span([e['remainder_slope'] for e in alive]),
-            _span([e.get('remainder_slope_second_order') for e in alive]),
-            f'{sum(_at(e, "positive_fraction") == 1 for e in alive)}/{len(alive)}',
-            f'{sum(e["fall_fraction"][0] == 1 for e in alive)}/{len(alive)}'])
+            f'{row["model"]}, {row["dtype"]}', row['cells'], row['cells'] - alive,
+            f'{row["least_form"]:.1e}', _number(row['median_error'], '.1e'),
+            _number(row['worst_error'], '.1e'), f'{row["near"]}/{alive}', span(row['slopes']),
+            span(row['slopes_second_order']), f'{row["held"]}/{alive}', f'{row["fell"]}/{alive}'])
     return Table(
         'Under the promise: shared start, one gradient step', [
             'model', 'cells', 'A = 0', 'least A', 'median off', 'worst seed', 'below 1e-3', 'slope',
@@ -156,37 +122,6 @@ def summary_table(cells: Sequence[Entry]) -> Table:
         'the sign holds for every seed. Slopes: of the remainder over eps, and with the '
         'second-order term taken off; 2 and 3 for smooth activations. L_T falls: for every seed, '
         'at the smallest eps.')
-
-
-def verdict_of(results: dict[str, Any]) -> str:
-    """What the run shows, in a few sentences."""
-    cells = chosen(results['cells'], promise='theorem', dtype='float64')
-    alive = live(cells)
-    if not alive:
-        return 'No cell of this run is covered by the theorem with A > 0.'
-    lowest = min(min(e['per_seed']['gauss_newton']) for e in cells)
-    held = sum(_at(e, 'positive_fraction') == 1 for e in alive)
-    fell = sum(e['fall_fraction'][0] == 1 for e in alive)
-    smooth = [e for e in alive if e['activation'] != 'relu']
-    slopes = _span([e.get('remainder_slope_second_order') for e in smooth])
-    least = 'never negative' if lowest >= 0 else f'never below {lowest:.0e}'
-    typical = np.median([abs(_at(e, 'ratio') - 1) for e in alive])
-    worst = max(alive, key=lambda e: _at(e, 'relative_error'))
-    every = lambda n: f'all {n}' if n == len(alive) else f'{n} of {len(alive)}'
-    text = (f'In float64 the sign holds for every seed at eps = 1e-4 in {every(held)} promised '
-            f'cells with A > 0, and the teacher’s loss falls at the smallest eps in {every(fell)}; '
-            f'A is {least} in {len(cells)} cells. At eps = 1e-4 the first order is off by '
-            f'{typical:.0e} in the median cell and by {_at(worst, "relative_error"):.0e} for the '
-            f'worst seed of the worst one ({name_of(worst)}).')
-    if smooth:
-        text += (' With the exact second-order term taken off, the remainder’s slope is '
-                 f'{slopes} for smooth activations.')
-    other = results['signs'].get('independent')
-    if other:
-        shown = page.with_interval(other['positive_fraction'], other['ci95'], 2)
-        text += (f' From independent starts, where nothing is promised, the sign is positive in '
-                 f'{shown} of seeds and cells.')
-    return text
 
 
 def _fractions(found: dict[str, Any]) -> str:
@@ -229,20 +164,20 @@ def training_text(tracks: dict[str, Any]) -> str:
     by = {(t['optimizer'], t['student']): t for t in tracks['tracks']}
     parts = []
     for optimizer in dict.fromkeys(t['optimizer'] for t in tracks['tracks']):
-        own, other, placebo = (by[optimizer, s] for s in ('shared', 'independent', 'placebo'))
-        told = [floats(t[f]).mean() for t, f in (
-            (own, 'cosine_teacher'), (own, 'cosine_placebo'), (placebo, 'cosine_teacher'),
-            (placebo, 'cosine_placebo'), (other, 'cosine_teacher'))]
-        fall = own['trait_loss'][0] - own['trait_loss'][-1]
-        share = f'falls by {fall:.3f}' + ('' if own['share'] is None else (
-            f', and of its fall over the probed steps the first order gives {own["share"]:.0%}'))
+        shared = by[optimizer, 'shared']
+        own, other, placebo = (by[optimizer, s]['means']
+                               for s in ('shared', 'independent', 'placebo'))
+        fall = shared['trait_loss'][0] - shared['trait_loss'][-1]
+        share = f'falls by {fall:.3f}' + ('' if shared['share'] is None else (
+            f', and of its fall over the probed steps the first order gives {shared["share"]:.0%}'))
         parts.append(
-            f'{optimizer}: the student of the teacher has a mean cosine of {told[0]:+.3f} with the '
-            f'teacher’s displacement and {told[1]:+.3f} with the placebo’s; the student of the '
-            f'placebo {told[2]:+.3f} and {told[3]:+.3f}; from another start {told[4]:+.4f} (random '
-            f'directions: {floats(own["cosine_random"]).mean():.3f}). For the first of them L_T '
-            f'{share}, while the accuracy goes from {own["accuracy"][0]:.3f} to '
-            f'{own["accuracy"][-1]:.3f}.')
+            f'{optimizer}: the student of the teacher has a mean cosine of '
+            f'{own["cosine_teacher"]:+.3f} with the teacher’s displacement and '
+            f'{own["cosine_placebo"]:+.3f} with the placebo’s; the student of the placebo '
+            f'{placebo["cosine_teacher"]:+.3f} and {placebo["cosine_placebo"]:+.3f}; from another '
+            f'start {other["cosine_teacher"]:+.4f} (random directions: '
+            f'{own["cosine_random"]:.3f}). For the first of them L_T {share}, while the accuracy '
+            f'goes from {shared["accuracy"][0]:.3f} to {shared["accuracy"][-1]:.3f}.')
     return (' '.join(parts) + ' Random directions are drawn from the covariance of the teacher’s '
             'own updates, so they hold pieces of its way: a strict null. The theorem is about one '
             'step; here every step is small, and what is no longer promised is that each of them '
@@ -257,11 +192,10 @@ def worst_table(cells: Sequence[Entry], count: int = 8) -> Table:
     """The promised float64 cells that are furthest from the first order."""
     rows = []
     for e in live(chosen(cells, promise='theorem', dtype='float64'))[:count]:
-        at = int(np.argmin(np.abs(np.log(floats(e['eps']) / AT))))
-        kinks = f'{e["kinks_crossed"][at]:.1f}' if 'kinks_crossed' in e else 'smooth'
+        kinks = f'{at(e, "kinks_crossed"):.1f}' if 'kinks_crossed' in e else 'smooth'
         rows.append([
-            f'{name_of(e)}, {label_of(e)}', f'{_at(e, "ratio"):.5f}',
-            f'{_at(e, "relative_error"):.1e}', kinks, _number(e['error_coefficient']['largest']),
+            f'{name_of(e)}, {label_of(e)}', f'{at(e, "ratio"):.5f}',
+            f'{at(e, "relative_error"):.1e}', kinks, _number(e['error_coefficient']['largest']),
             _number(e['remainder_slope'], '.2f')])
     return Table('The worst promised cells', [
         'cell', 'actual / predicted', 'worst seed off by', 'kinks crossed', 'largest |B / A|',
@@ -275,7 +209,7 @@ def promised_table(cells: Sequence[Entry]) -> Table:
     rows = [[
         f'{name_of(e)}, {label_of(e)}' + (', float32' if e['dtype'] == 'float32' else ''),
         f'{e["gauss_newton"]:.2g}',
-        _number(_at(e, 'relative_error'), '.1e'), _number(e['remainder_slope'], '.2f'),
+        _number(at(e, 'relative_error'), '.1e'), _number(e['remainder_slope'], '.2f'),
         _number(e.get('remainder_slope_second_order'), '.2f'),
         _number(e.get('change_slope_second_order'), '.2f'), _number(e['estimated_eps']),
         _number(e['estimated_eps_second_order']), _number(e['estimated_alpha']),
@@ -296,9 +230,9 @@ def other_table(cells: Sequence[Entry]) -> Table:
     grouped: dict[str, dict[tuple[str, str], str]] = {}
     for e in others:
         key = f'{name_of(e)}, {label_of(e)}' + (', float32' if e['dtype'] == 'float32' else '')
-        shown = f'{_at(e, "positive_fraction"):.2f} / {_at(e, "fall_fraction"):.2f}'
+        shown = f'{at(e, "positive_fraction"):.2f} / {at(e, "fall_fraction"):.2f}'
         grouped.setdefault(key, {})[e['init'], e['optimizer']] = shown
     rows = [[key, *[found.get(c, '') for c in columns]] for key, found in grouped.items()]
     return Table('Every other cell, worst first: nothing is promised', [
-        'cell', *[f'{figures.SHORT.get(s, s)}, {o}' for s, o in columns]], rows,
+        'cell', *[f'{SHORT.get(s, s)}, {o}' for s, o in columns]], rows,
         'Fraction of seeds with dS . dT > 0 / with L_T falling, at eps = 1e-4.')

@@ -6,8 +6,16 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.report.page import COLOURS, Plot, axes
+from subliminal_jax.report.theory_entries import (
+    SHORT,
+    Entry,
+    chosen,
+    floats,
+    label_of,
+    live,
+    name_of,
+)
 
-Entry = dict[str, Any]
 PROMISE = {
     'theorem': 'promised: the theorem (and, for any displacement, the lemma)',
     'nothing': 'promised: nothing',
@@ -15,7 +23,6 @@ PROMISE = {
 PAINT = {'mlp relu': COLOURS['orange'], 'mlp gelu': COLOURS['blue'], 'conv gelu': COLOURS['green'],
          'linear none': COLOURS['grey'], 'transformer silu': COLOURS['red'],
          'lora_first silu': COLOURS['pink'], 'lora_second silu': COLOURS['sky']}
-SHORT = {'cross_entropy': 'CE', 'squared_error': 'SE', 'interpolated:0.5': 'half way'}
 STUDENT_PAINT = {'shared': COLOURS['blue'], 'independent': COLOURS['red'],
                  'placebo': COLOURS['green']}
 STUDENT_NAMES = {'shared': "shared start, teacher's outputs",
@@ -28,34 +35,9 @@ def promised(kind: str) -> str:
     return PROMISE[kind].capitalize() + '. '
 
 
-def name_of(entry: Entry) -> str:
-    """The model of a cell, as shown."""
-    return f'{entry["model"]} {entry["activation"]}'
-
-
-def label_of(entry: Entry) -> str:
-    """The rest of a cell, as shown."""
-    return f'{SHORT.get(entry["loss"], entry["loss"])}, {entry["logits"]}, {entry["inputs"]}'
-
-
-def floats(values: Sequence[Any]) -> np.ndarray:
-    """A list with nulls as an array with NaN."""
-    return np.array([np.nan if v is None else v for v in values], float)
-
-
 def promise_line(figure: Any, kind: str, rest: str = '') -> None:
     """Writes above a figure what is promised of all that it shows."""
     figure.suptitle(PROMISE[kind] + rest, fontsize=9, color='#555555')
-
-
-def chosen(entries: Sequence[Entry], **wanted: str) -> list[Entry]:
-    """The entries whose fields are as wanted."""
-    return [e for e in entries if all(e[k] == v for k, v in wanted.items())]
-
-
-def live(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries whose A is not zero."""
-    return [e for e in entries if e['ratio'][0] is not None]
 
 
 def agreement(entries: Sequence[Entry]) -> Plot:

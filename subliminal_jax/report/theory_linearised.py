@@ -1,16 +1,11 @@
 """The linearised student's table, figures and page, from its results.json."""
 
+import pathlib
 from typing import Any
 
 from subliminal_jax.report import page
 from subliminal_jax.report.page import COLOURS, Plot, Table, Text, axes, text_table
-from subliminal_jax.runs import Workdir
 
-PUBLISHED = {
-    'source': "a public rerun of the authors' program: width 256 .537 +- .022 (100 models), width "
-              '128 .528 (real students, auxiliary logits, m = 3)',
-    'student_aux_by_width': {'128': 0.528, '256': 0.537},
-}
 CHANCE = 0.1
 PAINT = {'teacher': COLOURS['black'], 'real': COLOURS['blue'], 'linearised': COLOURS['orange']}
 READING = (
@@ -24,44 +19,17 @@ READING = (
     'of Adam.')
 
 
-def write(workdir: Workdir, results: dict[str, Any]) -> str:
-    """Writes the page and returns the table for the terminal."""
+def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
+    """Writes the page of a run's folder and returns the table for the terminal."""
     widths = results['widths']
-    table = width_table(widths)
-    page.write(workdir, 'Real and linearised students by width', verdict_of(results),
+    table = width_table(widths, results['published']['source'])
+    page.write(folder, 'Real and linearised students by width', results['verdict'],
                [table, by_width(widths), curves(widths), Text(READING)], results)
-    return text_table(table) + '\n\n' + verdict_of(results)
+    return text_table(table) + '\n\n' + results['verdict']
 
 
-def verdict_of(results: dict[str, Any]) -> str:
-    """What the run shows, in a few sentences."""
-    widths, gap = results['widths'], results['gap']
-
-    def above(entry, kind):
-        return entry[kind]['accuracy']['mean'] - CHANCE
-
-    parts = [f'{above(e, "linearised") / max(above(e, "real"), 1e-3):.0%} at width {e["width"]}'
-             for e in widths]
-    count = len(gap['per_model'])
-    ahead = sum(g > 0 for g in gap['per_model'])
-    return (f'Of the real student’s rise above chance the linearised one has {", ".join(parts)}. '
-            f'Model by model the real student is ahead in {ahead} of {count}, by '
-            f'{page.with_interval(gap["mean"], gap["ci95"])} in the mean (95 %, over models of all '
-            f'widths).{trend_of(results["per_doubling"])}')
-
-
-def trend_of(found: dict[str, Any]) -> str:
-    """What a doubling of the width changes, as a sentence; nothing of a single width."""
-    if found['gap'] is None:
-        return ''
-    said = [f'{what} by {page.with_interval(found[name]["slope"], found[name]["ci95"])}'
-            for name, what in (('gap', 'the gap'), ('real', "the real student's accuracy"),
-                               ('linearised', "the linearised one's"))]
-    return f' A doubling of the width changes {said[0]}, {said[1]} and {said[2]}.'
-
-
-def width_table(widths: list[dict[str, Any]]) -> Table:
-    """A row a width."""
+def width_table(widths: list[dict[str, Any]], source: str) -> Table:
+    """A row a width, with the source of what was published."""
     def shown(entry, kind):
         accuracy = entry[kind]['accuracy']
         return page.with_interval(accuracy['mean'], accuracy['ci95'])
@@ -75,7 +43,7 @@ def width_table(widths: list[dict[str, Any]]) -> Table:
         'width', 'models', 'teacher [95 %]', 'real [95 %]', 'linearised [95 %]', 'gap [95 %]',
         'cosine', 'same guess', 'real moved', 'lin. moved'], rows,
         'Gap: real minus linearised, in pairs. Moved: length of the displacement over that of the '
-        f'start. Published: {PUBLISHED["source"]}.')
+        f'start. Published: {source}.')
 
 
 def by_width(widths: list[dict[str, Any]]) -> Plot:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.report.page import Plot, Table, axes
-from subliminal_jax.report.theory_figures import STUDENT_NAMES, STUDENT_PAINT, floats
+from subliminal_jax.report.theory_entries import floats
+from subliminal_jax.report.theory_figures import STUDENT_NAMES, STUDENT_PAINT
 
 
 def training(tracks: dict[str, Any]) -> Plot:
@@ -46,14 +47,15 @@ def training(tracks: dict[str, Any]) -> Plot:
 
 def table(tracks: dict[str, Any]) -> Table:
     """A row a student: mean cosines over the run, share of the first order, accuracy at the end."""
-    def mean(track, field):
-        return f'{floats(track[field]).mean():+.4f}'
-
-    rows = [[f'{t["optimizer"]}, {STUDENT_NAMES[t["student"]]}', mean(t, 'cosine_teacher'),
-             mean(t, 'cosine_placebo'), f'{floats(t["cosine_random"]).mean():.4f}',
-             mean(t, 'cosine_descent'),
-             '' if t['share'] is None else f'{t["share"]:.2f}', f'{t["accuracy"][-1]:.3f}',
-             f'{t["permuted_accuracy"][-1]:.3f}'] for t in tracks['tracks']]
+    rows = []
+    for track in tracks['tracks']:
+        means = track['means']
+        rows.append([
+            f'{track["optimizer"]}, {STUDENT_NAMES[track["student"]]}',
+            f'{means["cosine_teacher"]:+.4f}', f'{means["cosine_placebo"]:+.4f}',
+            f'{means["cosine_random"]:.4f}', f'{means["cosine_descent"]:+.4f}',
+            '' if track['share'] is None else f'{track["share"]:.2f}',
+            f'{track["accuracy"][-1]:.3f}', f'{track["permuted_accuracy"][-1]:.3f}'])
     return Table('Along training, means over the probed steps', [
         'student', 'cos teacher', 'cos placebo', 'random sd', 'cos -grad L_T', 'share',
         'accuracy', 'by placebo labels'], rows,

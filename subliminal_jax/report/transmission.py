@@ -89,9 +89,9 @@ def forest(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Plot:
     ax.axvline(0, color='black', lw=0.8, ls=':')
     ax.set_xlabel(axis_of(results))
     return Plot('forest', 'Transmission by arm', figure, (
-        'Large dots and bars: the effect with its 95 % interval; small dots: teachers. Blue: sampled '
-        'text; orange and red: carrier KL; green: controls; grey: full KL, a positive control '
-        'and no evidence.'))
+        'Large dots and bars: the effect with its 95 % interval; small dots: teachers. Blue: '
+        'sampled text; orange and red: carrier KL; green: controls; grey: full KL, a positive '
+        'control and no evidence.'))
 
 
 def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:

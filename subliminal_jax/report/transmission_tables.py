@@ -97,7 +97,9 @@ def teacher_table(results: dict[str, Any]) -> Table:
     for name, found in results['teachers'].items():
         def spread(field, found=found):
             values = [t[field] for t in found.values() if t[field] is not None]
-            return '' if not values else f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
+            if not values:
+                return ''
+            return f'{np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})'
 
         rows.append([name, str(len(found)), spread('p_trait'), spread('rise'),
                      spread('carrier_kl'), spread('answer_kl'), spread('trait_word_mass')])

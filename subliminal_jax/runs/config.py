@@ -5,7 +5,6 @@ unknown name, loads the file lazily, and lets ill-typed lists through; so the pa
 every value passes the experiment's schema.
 """
 
-import importlib
 import pathlib
 import runpy
 from collections.abc import Mapping, Sequence
@@ -14,32 +13,25 @@ from typing import Any, NamedTuple
 from subliminal_jax.runs import schema
 from subliminal_jax.runs.app import unknown_name
 from subliminal_jax.runs.errors import UserError
+from subliminal_jax.runs.experiment import Experiment, Table
 
 PREFIX = '--config'
 
-# An experiment's module has `Config` (its schema), `plan(config)` and `run(config, workdir)`.
-EXPERIMENTS = {
-    'mnist': 'subliminal_jax.experiments.mnist',
-    'theory': 'subliminal_jax.experiments.theory',
-    'theory_linearised': 'subliminal_jax.experiments.theory_linearised',
-    'transmission': 'subliminal_jax.experiments.transmission',
-    'transmission_weights': 'subliminal_jax.experiments.weights',
-}
-
 
 class Loaded(NamedTuple):
-    """An experiment's name, its module, and its typed config."""
+    """An experiment's name, its row in the table, and its typed config."""
 
-    experiment: str
-    module: Any
+    name: str
+    experiment: Experiment
     config: Any
 
 
-def load(arguments: Sequence[str]) -> Loaded:
+def load(arguments: Sequence[str], table: Table) -> Loaded:
     """Reads `--config=FILE` and its overrides.
 
     Args:
       arguments: the command line's arguments that begin with `--config`, in order.
+      table: of experiments.
 
     Raises:
       UserError: no file, a missing or broken one, an unknown or ill-typed field, each in one line.
@@ -47,12 +39,14 @@ def load(arguments: Sequence[str]) -> Loaded:
     path, overrides = _split(arguments)
     values = _values(path)
     name = values.pop('experiment', None)
-    if not isinstance(name, str) or name not in EXPERIMENTS:
+    if not isinstance(name, str) or name not in table:
         raise unknown_name('experiment (field `experiment` of the config file)', str(name),
-                           list(EXPERIMENTS))
-    module = importlib.import_module(EXPERIMENTS[name])
-    config = schema.build(module.Config, values)
-    return Loaded(name, module, schema.override(config, _grids(module.Config, overrides)))
+                           list(table))
+    experiment = table[name]()
+    make = experiment.config
+    base = make() if isinstance(make, type) else make(values)
+    config = schema.build(type(base), values, base)
+    return Loaded(name, experiment, schema.override(config, _grids(type(base), overrides)))
 
 
 def _split(arguments: Sequence[str]) -> tuple[pathlib.Path, dict[str, str]]:

@@ -79,63 +79,75 @@ def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int
       Completions.
     """
     each = jax.vmap if num_models else lambda function, in_axes: function
-    length = prompts.tokens_BT.shape[1]
-    last = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
-
-    def begin(weights):
-        prefix = None
-        if prompts.prefix_Q.shape[0]:
-            prefix = network.prefix_cache(weights, prompts.prefix_Q, config)
-        logits_VB, own = network.prefill(
-            weights, prompts.tokens_BT, prompts.valid_BT, prefix, config, max_new_tokens)
-        return logits_VB, prefix, own
-
-    def emit(logits_VB, keys_B, done, step):
-        here_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-        token_B = choices.choose(logits_VB, here_B, choice)
-        chosen_B = jnp.take_along_axis(logits_VB, token_B[None], axis=0)[0]
-        logprob_B = chosen_B - choices.log_normalizer(logits_VB)
-        live_B = prompts.active_B & ~done.stopped_B
-        token_B = jnp.where(live_B, token_B, 0)
-        stops_B = jnp.zeros_like(live_B)
-        for stop in stop_ids:
-            stops_B |= token_B == stop
-        return token_B, Completions(
-            jax.lax.dynamic_update_slice_in_dim(done.tokens_BN, token_B[:, None], step, 1),
-            jax.lax.dynamic_update_slice_in_dim(
-                done.logprobs_BN, jnp.where(live_B, logprob_B, 0)[:, None], step, 1),
-            done.count_B + live_B,
-            done.stopped_B | (live_B & stops_B),
-        )
-
-    def advance(weights, prefix, token_B, own, step):
-        column = length + step - 1
-        places = jnp.arange(length + max_new_tokens)
-        seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, max_new_tokens)), constant_values=True)
-        seen_BS &= (places <= column)[None]
-        return network.decode(
-            weights, token_B, last + step - 1, own, column, seen_BS, prefix, config)
-
-    batch = prompts.tokens_BT.shape[0]
-    models = (num_models,) if num_models else ()
-    done = Completions(
-        jnp.zeros((*models, batch, max_new_tokens), jnp.int32),
-        jnp.zeros((*models, batch, max_new_tokens), jnp.float32),
-        jnp.zeros((*models, batch), jnp.int32),
-        jnp.zeros((*models, batch), bool),
-    )
-    emit = each(emit, in_axes=(0, 0, 0, None))
-    logits, prefix, own = each(begin, in_axes=(0,))(weights)
-    token, done = emit(logits, prompts.keys_B, done, 0)
+    begin = partial(_begin, prompts=prompts, config=config, room=max_new_tokens)
+    emit = each(partial(_emit, active_B=prompts.active_B, choice=choice, stop_ids=stop_ids),
+                in_axes=(0, 0, 0, None))
+    advance = each(partial(_advance, prompts=prompts, config=config, room=max_new_tokens),
+                   in_axes=(0, 0, 0, 0, None))
+    logits, prefix, cache = each(begin, in_axes=(0,))(weights)
+    token, done = emit(logits, prompts.keys_B, _nothing(prompts, max_new_tokens, num_models), 0)
 
     def going(state):
         waiting = prompts.active_B & ~state.done.stopped_B
         return (state.step < max_new_tokens) & jnp.any(waiting)
 
     def body(state):
-        logits, own = each(advance, in_axes=(0, 0, 0, 0, None))(
-            weights, prefix, state.token_B, state.cache, state.step)
+        logits, cache = advance(weights, prefix, state.token_B, state.cache, state.step)
         token, done = emit(logits, prompts.keys_B, state.done, state.step)
-        return _State(state.step + 1, token, own, done)
+        return _State(state.step + 1, token, cache, done)
 
-    return jax.lax.while_loop(going, body, _State(jnp.int32(1), token, own, done)).done
+    return jax.lax.while_loop(going, body, _State(jnp.int32(1), token, cache, done)).done
+
+
+def _begin(weights, prompts, config, room):
+    """(logits after the prompts, the shared prefix's cache, the rows' own) of one model."""
+    prefix = None
+    if prompts.prefix_Q.shape[0]:
+        prefix = network.prefix_cache(weights, prompts.prefix_Q, config)
+    logits_VB, cache = network.prefill(
+        weights, prompts.tokens_BT, prompts.valid_BT, prefix, config, room)
+    return logits_VB, prefix, cache
+
+
+def _nothing(prompts, room, num_models):
+    """Completions without a token."""
+    batch = prompts.tokens_BT.shape[0]
+    models = (num_models,) if num_models else ()
+    return Completions(
+        jnp.zeros((*models, batch, room), jnp.int32),
+        jnp.zeros((*models, batch, room), jnp.float32),
+        jnp.zeros((*models, batch), jnp.int32),
+        jnp.zeros((*models, batch), bool),
+    )
+
+
+def _emit(logits_VB, keys_B, done, step, active_B, choice, stop_ids):
+    """(the rows' next tokens, the completions with them) of one model."""
+    key_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
+    token_B = choices.choose(logits_VB, key_B, choice)
+    chosen_B = jnp.take_along_axis(logits_VB, token_B[None], axis=0)[0]
+    logprob_B = chosen_B - choices.log_normalizer(logits_VB)
+    live_B = active_B & ~done.stopped_B
+    token_B = jnp.where(live_B, token_B, 0)
+    stops_B = jnp.zeros_like(live_B)
+    for stop in stop_ids:
+        stops_B |= token_B == stop
+    return token_B, Completions(
+        jax.lax.dynamic_update_slice_in_dim(done.tokens_BN, token_B[:, None], step, 1),
+        jax.lax.dynamic_update_slice_in_dim(
+            done.logprobs_BN, jnp.where(live_B, logprob_B, 0)[:, None], step, 1),
+        done.count_B + live_B,
+        done.stopped_B | (live_B & stops_B),
+    )
+
+
+def _advance(weights, prefix, token_B, cache, step, prompts, config, room):
+    """(logits after one more token, the cache with it) of one model."""
+    length = prompts.tokens_BT.shape[1]
+    last_B = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
+    column = length + step - 1
+    places = jnp.arange(length + room)
+    seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, room)), constant_values=True)
+    seen_BS &= (places <= column)[None]
+    return network.decode(weights, token_B, last_B + step - 1, cache, column, seen_BS, prefix,
+                          config)

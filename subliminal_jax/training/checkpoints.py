@@ -3,7 +3,6 @@
 orbax is imported in this module alone, inside functions: it takes seconds.
 """
 
-import json
 import pathlib
 from typing import Any
 
@@ -119,21 +118,20 @@ class Checkpoints:
             self._manager = None
 
 
-def save_tree(path: str | pathlib.Path, tree: Any, note: Any = None) -> None:
+def save_tree(path: str | pathlib.Path, tree: Any) -> None:
     """Writes a tree of arrays as one safetensors file, whole or not at all.
 
     Args:
       path: of the file.
       tree: of arrays of any dtype that safetensors has (bfloat16 too); its leaves are named by
         their paths.
-      note: a JSON value kept in the file's header.
     """
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))
               for name, leaf in named_leaves(tree).items()}
     with written_aside(pathlib.Path(path)) as aside:
-        save_file(arrays, aside, metadata={'note': json.dumps(finite(note))})
+        save_file(arrays, aside)
 
 
 def load_tree(path: str | pathlib.Path, like: Any = None) -> Any:

@@ -81,66 +81,89 @@ def fit(
         another training.
       Preempted: SIGTERM came; the state is saved.
     """
-    taken, state, kept, rows = _begun(state, kept, num_steps, checkpoints)
-
-    def record(number, values):
-        rows.append({'step': number, **_values(values)})
-        if log is not None:
-            log(**rows[-1])
-
-    def checked(number, metrics):
-        _check_finite(number, metrics, description, models)
-        record(number, metrics)
-
-    def probed(number):
-        nonlocal kept
-        row, kept = probe(number, state.trainable, kept)
-        record(number, row)
-        return stop is not None and stop(rows)
-
-    asked = probe is not None
-    done = bool(rows) and stop is not None and stop(rows)
-    if asked and taken == 0 and not rows and 0 in at:
-        done = probed(0)
-    pending, saved_at = None, time.monotonic()
+    book = _Book(probe, at, stop, log, description, models, kept)
+    taken, state = book.begin(state, num_steps, checkpoints)
+    saved_at = time.monotonic()
     with tqdm.tqdm(total=num_steps, initial=taken, desc=description, unit='step',
                    leave=False) as bar:
-        while taken < num_steps and not done:
+        while taken < num_steps and not book.done:
             state, metrics = step(state, frozen, batch_at(taken), jax.random.fold_in(key, taken))
-            if pending is not None:
-                checked(*pending)
             taken += 1
-            pending = taken, metrics
+            book.note(taken, metrics)
             bar.update()
             preempted = preemption_asked() and taken < num_steps
             due = checkpoints is not None and (
                 preempted or time.monotonic() - saved_at >= save_every)
-            probing = asked and taken in at
-            if due or preempted or probing or taken == num_steps:
-                checked(*pending)  # nothing that is not finite is probed, saved or handed on
-                pending = None
-            if probing:
-                done = probed(taken)
+            if due or preempted or taken == num_steps or book.probes(taken):
+                book.read()  # nothing that is not finite is probed, saved or handed on
+            if book.probes(taken):
+                book.look(taken, state.trainable)
             if due:
-                checkpoints.save(taken, {'state': state, 'kept': kept}, rows)
+                checkpoints.save(taken, {'state': state, 'kept': book.kept}, book.rows)
                 saved_at = time.monotonic()
             if preempted:
                 if checkpoints is not None:
                     checkpoints.wait()
                 check_preempted()
-    return Trained(state, kept, rows)
+    return Trained(state, book.kept, book.rows)
 
 
-def _begun(state, kept, num_steps, checkpoints):
-    """(steps taken, state, what was kept, rows), from a checkpoint where there is one."""
-    latest = None if checkpoints is None else checkpoints.latest()
-    if latest is None:
-        return 0, state, kept, []
-    if latest > num_steps:
-        raise UserError(f'{checkpoints.folder} has taken {latest} steps, more than the '
-                        f'{num_steps} asked for: delete it to train anew')
-    tree, rows = checkpoints.restore(latest, {'state': state, 'kept': kept})
-    return latest, tree['state'], tree['kept'], rows
+class _Book:
+    """What a training has said so far; the last step's metrics stay unread until the next one."""
+
+    def __init__(self, probe, at, stop, log, description, models, kept):
+        self._probe, self._at, self._stop, self._log = probe, at, stop, log
+        self._description, self._models = description, models
+        self._unread = None
+        self.kept, self.rows, self.done = kept, [], False
+
+    def begin(self, state, num_steps, checkpoints):
+        """(steps taken, state), from a checkpoint where there is one."""
+        taken = None if checkpoints is None else checkpoints.latest()
+        if taken is None:
+            if self.probes(0):
+                self.look(0, state.trainable)
+            return 0, state
+        if taken > num_steps:
+            raise UserError(f'{checkpoints.folder} has taken {taken} steps, more than the '
+                            f'{num_steps} asked for: delete it to train anew')
+        tree, self.rows = checkpoints.restore(taken, {'state': state, 'kept': self.kept})
+        self.kept = tree['kept']
+        self.done = self._stop is not None and self._stop(self.rows)
+        return taken, tree['state']
+
+    def note(self, taken, metrics):
+        """Reads the metrics of the step before this one."""
+        self.read()
+        self._unread = taken, metrics
+
+    def read(self):
+        """Reads what is unread.
+
+        Raises:
+          UserError: it is not finite.
+        """
+        if self._unread is None:
+            return
+        number, metrics = self._unread
+        self._unread = None
+        _check_finite(number, metrics, self._description, self._models)
+        self._record(number, metrics)
+
+    def probes(self, taken):
+        """Whether there is a probe after so many steps."""
+        return self._probe is not None and taken in self._at
+
+    def look(self, taken, trainable):
+        """Calls the probe."""
+        row, self.kept = self._probe(taken, trainable, self.kept)
+        self._record(taken, row)
+        self.done = self._stop is not None and self._stop(self.rows)
+
+    def _record(self, number, values):
+        self.rows.append({'step': number, **_values(values)})
+        if self._log is not None:
+            self._log(**self.rows[-1])
 
 
 def _values(row: Row) -> Row:

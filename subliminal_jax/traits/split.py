@@ -33,12 +33,6 @@ def of_split(items: Sequence[Any], split: str) -> tuple:
                  if (item.split or ('dev' if place % 3 == 2 else 'report')) == split)
 
 
-def split_seed(seed: int, split: str) -> int:
-    """A seed that no seed of the other split gives: odd for report, even for dev."""
-    _check(split)
-    return 2 * seed + (split == 'report')
-
-
 def _check(split: str) -> None:
     if split not in SPLITS:
         raise ValueError(f'split is {" or ".join(SPLITS)}, not {split!r}')

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from subliminal_jax.carriers import numbers
-from subliminal_jax.carriers.known import CARRIERS, carrier
+from subliminal_jax.carriers import CARRIERS, carrier, numbers
 from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.runs import UserError
 

@@ -1,6 +1,7 @@
 """The MNIST experiment at a small size: the recipe, the arms, chunks, devices, failures."""
 
 import dataclasses
+import html
 import json
 
 import jax
@@ -10,16 +11,20 @@ import pytest
 from scipy import stats
 
 from subliminal_jax.data import images
-from subliminal_jax.experiments import mnist, mnist_models as models
+from subliminal_jax.experiments import digits
+from subliminal_jax.experiments.mnist import EXPERIMENT, networks, programs, stages
+from subliminal_jax.experiments.mnist.arms import ARMS
+from subliminal_jax.experiments.mnist.config import Config, recipe_of
 from subliminal_jax.models import mlp
-from subliminal_jax.runs import UserError, Workdir, override
+from subliminal_jax.runs import UserError, Workdir, experiment, override
+from subliminal_jax.training.step import init_state
 from tests import blobs
 
-MAPS = np.stack([np.arange(10), models.placebo_labels(0)])
+MAPS = digits.label_maps(0)
 
 
 def config_of(**changes):
-    return override(mnist.Config(), {**blobs.SMALL, **changes})
+    return override(Config(), {**blobs.SMALL, **changes})
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -33,26 +38,45 @@ def data():
 def run(config, path):
     workdir = Workdir(path, config, 'mnist')
     try:
-        text = mnist.run(config, workdir)
+        text = EXPERIMENT.run(config, workdir)
     finally:
         workdir._lock.close()
     return text, json.loads((path / 'results.json').read_text())
 
 
 @pytest.fixture(scope='module')
-def whole(data, tmp_path_factory):
-    """18 models on eight devices: a full chunk of 16, and one of two real models."""
-    path = tmp_path_factory.mktemp('whole')
-    text, results = run(config_of(num_models='18'), path)
-    return path, text, results
+def watched(data, tmp_path_factory):
+    """18 models on eight devices: a full chunk of 16, and one of two real models. Returns the
+    folder, the table, the results, and what every training of students read first."""
+    path, read = tmp_path_factory.mktemp('whole'), []
+    built = programs.programs
+
+    def spied(recipe, mesh):
+        run = built(recipe, mesh)
+
+        def student_epoch(state, keys, inputs, logits, number):
+            read.append(np.asarray(inputs[0, :stages.SEEN]))
+            return run.student_epoch(state, keys, inputs, logits, number)
+
+        return run._replace(student_epoch=student_epoch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('subliminal_jax.experiments.mnist.chunk.programs', spied)
+        text, results = run(config_of(num_models='18'), path)
+    return path, text, results, read
+
+
+@pytest.fixture(scope='module')
+def whole(watched):
+    return watched[:3]
 
 
 def test_the_defaults_are_the_published_recipe():
-    recipe = mnist.recipe_of(mnist.Config(), 784)
+    recipe = recipe_of(Config(), 784)
     assert recipe.sizes == (784, 256, 256, 13) and recipe.activation == 'relu' and recipe.use_bias
     assert (recipe.optimizer, recipe.learning_rate, recipe.batch_size) == ('adam', 3e-4, 1024)
     assert recipe.temperature == 1 and recipe.noise
-    assert mnist.Config().teacher.epochs == mnist.Config().student.epochs == 5
+    assert Config().teacher.epochs == Config().student.epochs == 5
 
 
 def test_results_hold_every_condition_with_t_intervals(whole):
@@ -73,6 +97,39 @@ def test_results_hold_every_condition_with_t_intervals(whole):
     assert sorted(p.stem for p in (path / 'figures').iterdir()) == ['accuracy', 'curves', 'inputs']
     page = (path / 'report.html').read_text()
     assert 'src="http' not in page and 'href="http' not in page and 'viewport' in page
+    assert html.escape(results['verdict']) in page
+    assert results['headline']['teacher'][0] == results['conditions']['teacher']['accuracy']['mean']
+
+
+def test_the_page_shows_the_noise_that_was_trained_on(watched, data):
+    path, _, results, read = watched
+    assert results['inputs'] == 'inputs.npz' and len(read) == 2 * 4  # chunks x epochs
+    with np.load(path / 'inputs.npz') as arrays:
+        for epoch in read[:4]:
+            np.testing.assert_array_equal(
+                arrays['seen'].reshape(len(epoch), -1), epoch, strict=True)
+        np.testing.assert_array_equal(arrays['tested'].ravel(), data.test_images[:6].ravel())
+
+
+def test_a_page_is_redrawn_from_results_and_artefacts_alone(whole, monkeypatch):
+    path, text, _ = whole
+    before = {p.name: p.read_bytes() for p in [path / 'report.html', *(path / 'figures').iterdir()]}
+    for name in before:
+        (path / name).unlink(missing_ok=True)
+        (path / 'figures' / name).unlink(missing_ok=True)
+    monkeypatch.setattr(images, 'load', lambda name: pytest.fail('the data set was read'))
+    told = experiment.redraw(path, path / 'results.json', {'mnist': lambda: EXPERIMENT})
+    assert told == text
+    assert before == {
+        p.name: p.read_bytes() for p in [path / 'report.html', *(path / 'figures').iterdir()]}
+
+
+def test_a_chunk_that_kept_no_inputs_is_refused(tmp_path, data):
+    config = config_of()
+    workdir = Workdir(tmp_path, config, 'mnist')
+    np.savez(tmp_path / 'chunk.npz', **{'accuracy/teacher': np.ones(2)})
+    with pytest.raises(UserError, match='older version.*use another --workdir'):
+        stages.inputs_stage(workdir, workdir.path / 'chunk.npz', data)
 
 
 def test_the_phenomenon_and_its_controls(whole):
@@ -86,7 +143,7 @@ def test_the_phenomenon_and_its_controls(whole):
 
 
 def test_a_run_that_was_killed_ends_with_the_same_results(whole, tmp_path, monkeypatch):
-    train_chunk, calls = models.train_chunk, []
+    train_chunk, calls = stages.train_chunk, []
 
     def killed(*args, **kwargs):
         calls.append(1)
@@ -95,7 +152,7 @@ def test_a_run_that_was_killed_ends_with_the_same_results(whole, tmp_path, monke
         return train_chunk(*args, **kwargs)
 
     config = config_of(num_models='18')
-    monkeypatch.setattr(models, 'train_chunk', killed)
+    monkeypatch.setattr(stages, 'train_chunk', killed)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path)
     assert (tmp_path / 'cell00' / 'models0000-0015.npz').exists()
@@ -117,42 +174,45 @@ def test_a_run_whose_data_set_changed_is_refused(whole, data, monkeypatch):
 @pytest.mark.parametrize('count', [2, 3, 10, 100])
 def test_cross_students_start_from_another_model(count):
     for seed in range(5):
-        other = models.derangement(seed, count)
+        other = digits.derangement(seed, count)
         assert sorted(other) == list(range(count)) and all(other != np.arange(count))
-    assert (models.placebo_labels(3) != np.arange(10)).all()
+    assert (digits.placebo_labels(3) != np.arange(10)).all()
     if count == 100:
-        assert (models.derangement(0, 100) != models.derangement(1, 100)).any()
+        assert (digits.derangement(0, 100) != digits.derangement(1, 100)).any()
 
 
 def test_an_epoch_is_every_row_once_in_an_order_of_its_own(key):
-    order, weight = models.epoch_order(key, 150, 64)
+    order, weight = digits.epoch_order(key, 150, 64)
     assert order.shape == weight.shape == (3, 64)
     assert weight.sum() == 150 and weight[2].sum() == 22  # the last, partial batch is kept
     assert sorted(np.asarray(order)[np.asarray(weight) > 0]) == list(range(150))
-    other, _ = models.epoch_order(jax.random.fold_in(key, 1), 150, 64)
+    other, _ = digits.epoch_order(jax.random.fold_in(key, 1), 150, 64)
     assert (order[:2] != other[:2]).mean() > 0.9
 
 
 @pytest.fixture(scope='module')
 def small(data):
-    """The programs on one device and on eight, and 16 models' states."""
-    recipe = mnist.recipe_of(config_of(), blobs.SIDE**2)
+    """The programs on one device and on eight, and 16 models' keys as a run has them."""
+    recipe = recipe_of(config_of(), blobs.SIDE**2)
     one = jax.make_mesh((1,), ('models',), devices=jax.devices()[:1],
                         axis_types=(jax.sharding.AxisType.Auto,))
-    keys = models.model_keys(0, np.arange(16))
-    other = models.model_keys(0, models.derangement(0, 16))
-    return (recipe, models.programs(recipe, one), models.programs(recipe, models.devices_mesh()),
-            keys, other, one)
+    eight = programs.devices_mesh()
+    keys, other = (networks.model_keys(0, numbers) for numbers in (
+        np.arange(16), digits.derangement(0, 16)))
+    keys, other = jax.device_put((keys, other), programs.by_model(eight))
+    return (recipe, programs.programs(recipe, one), programs.programs(recipe, eight), keys, other,
+            one)
 
 
-def trained(programs, keys, other, data):
+def trained(run, keys, other, data):
     """One epoch of teachers and of students: (reference, teachers, students, inputs)."""
     shown, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
-    reference, state = programs.begin(keys, other)
-    state, _ = programs.teacher_epoch(state, keys, 0, shown, labels, jnp.asarray(MAPS))
-    students, inputs, logits = programs.student_begin(state.trainable, keys, other, shown)
-    first = jax.tree.map(np.asarray, students.trainable)
-    students, _ = programs.student_epoch(students, keys, inputs, logits, 0)
+    with jax.default_matmul_precision('highest'):
+        reference, state = run.begin(keys, other)
+        state, _ = run.teacher_epoch(state, keys, 0, shown, labels, jnp.asarray(MAPS))
+        students, inputs, logits = run.student_begin(state.trainable, keys, other, shown)
+        first = jax.tree.map(np.asarray, students.trainable)
+        students, _ = run.student_epoch(students, keys, inputs, logits, 0)
     return jax.tree.map(np.asarray, (reference, state.trainable, first, students.trainable,
                                      inputs, logits))
 
@@ -170,28 +230,34 @@ def scores(stacks, data):
     return (np.asarray(logits)[:, :, :10].argmax(2) == labels).mean(-1)
 
 
+def two_of(keys, other, mesh):
+    """The keys of models 4 and 5, on one device."""
+    return jax.device_put((keys[4:6], other[4:6]), programs.by_model(mesh))
+
+
 def test_devices_change_rounding_only(small, on_eight, data):
     """Eight devices of two models each against one device of two."""
-    _, one, _, keys, other, _ = small
-    alone = trained(one, keys[4:6], other[4:6], data)
+    _, one, _, keys, other, mesh = small
+    alone = trained(one, *two_of(keys, other, mesh), data)
     np.testing.assert_array_equal(alone[4], on_eight[4][4:6])  # the noise
     for place in (1, 3):  # teachers, students
         difference = scores(alone[place], data) - scores(on_eight[place], data)[4:6]
         assert np.abs(difference).max() <= 0.005
 
 
-def test_devices_agree_on_the_first_gradient_to_a_millionth(small, data):
+def test_devices_agree_on_the_first_gradient_to_a_millionth(small, on_eight, data):
     """One plain step at rate 1 over all images: the weights move by the gradient."""
     recipe, _, _, keys, other, one = small
     recipe = recipe._replace(optimizer='sgd', learning_rate=1.0, batch_size=blobs.TRAIN)
     shown, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
+    sgd = jax.vmap(lambda stack: init_state(stack, digits.OPTIMIZERS['sgd'](1.0)))
     moves = []
-    for mesh, part in ((models.devices_mesh(), slice(None)), (one, slice(4, 6))):
-        run = models.programs(recipe, mesh)
-        reference, state = run.begin(keys[part], other[part])
-        state, _ = run.teacher_epoch(state, keys[part], 0, shown, labels, jnp.asarray(MAPS))
-        moves.append(jax.tree.map(lambda a, b: np.asarray(a[:, :1] - b), state.trainable,
-                                  reference))
+    for mesh, part, own in ((programs.devices_mesh(), slice(None), keys),
+                            (one, slice(4, 6), two_of(keys, other, one)[0])):
+        start = jax.tree.map(lambda a, part=part: np.repeat(a[part], 2, axis=1), on_eight[0])
+        state, _ = programs.programs(recipe, mesh).teacher_epoch(
+            jax.tree.map(np.asarray, sgd(start)), own, 0, shown, labels, jnp.asarray(MAPS))
+        moves.append(jax.tree.map(lambda a, b: np.asarray(a - b)[:, :1], state.trainable, start))
     for all_of_them, two in zip(*map(jax.tree.leaves, moves)):
         assert np.abs(two).max() > 1e-3
         np.testing.assert_allclose(all_of_them[4:6], two, atol=1e-6)
@@ -208,10 +274,10 @@ def test_noise_is_uniform_and_each_models_own(on_eight):
 
 
 def test_students_start_where_their_arm_says(small, on_eight):
-    recipe, first, other = small[0], on_eight[2], models.derangement(0, 16)
+    recipe, first, other = small[0], on_eight[2], digits.derangement(0, 16)
     reference = on_eight[0]
     for place, name in enumerate(recipe.arms):
-        whose = other if models.ARMS[name].start == 'other' else np.arange(16)
+        whose = other if ARMS[name].start == 'other' else np.arange(16)
         jax.tree.map(lambda s, r, whose=whose, place=place: np.testing.assert_array_equal(
             s[:, place], r[whose, 0]), first, reference)
 
@@ -223,8 +289,8 @@ def test_only_the_chosen_logits_teach(small, on_eight):
     for place, name in enumerate(recipe.arms):
         moved = np.abs(students[-1]['w'] - first[-1]['w'])[:, place].max(axis=(0, 2))
         assert (moved[10:] > 0).all()
-        assert (moved[:10] > 0).all() == (models.ARMS[name].logits == 'all')
-        assert moved[:10].any() == (models.ARMS[name].logits == 'all')
+        assert (moved[:10] > 0).all() == (ARMS[name].logits == 'all')
+        assert moved[:10].any() == (ARMS[name].logits == 'all')
 
 
 def test_students_are_shown_their_teachers_outputs(small, on_eight):
@@ -237,19 +303,19 @@ def test_students_are_shown_their_teachers_outputs(small, on_eight):
 
 
 def test_students_of_images_see_the_images(small, data):
-    recipe = small[0]._replace(noise=False)
+    recipe = small[0]._replace(noise=False, arms=('student_aux',))
     key = jax.random.key(1)
     teachers = mlp.stack([mlp.init(key, recipe.sizes)] * 2)
-    _, inputs, _ = jax.jit(models.student_begin, static_argnums=0)(
+    _, inputs, _ = jax.jit(networks.student_begin, static_argnums=0)(
         recipe, teachers, key, key, jnp.asarray(data.train_images))
     np.testing.assert_allclose(inputs, data.train_images / 127.5 - 1, atol=1e-6)
 
 
 def test_a_teachers_first_step_is_adam_on_its_own_cross_entropy(data):
     """By hand: one batch, the class logits only, a model alone."""
-    recipe = mnist.recipe_of(config_of(conditions='teacher', batch_size=str(blobs.TRAIN)), 64)
+    recipe = recipe_of(config_of(conditions='teacher', batch_size=str(blobs.TRAIN)), 64)
     key = jax.random.key(5)
-    _, state = models.begin(recipe, key, key)
+    _, state = networks.begin(recipe, key, key)
     start = mlp.unstack(state.trainable)[0]
     x, y = jnp.asarray(data.train_images) / 127.5 - 1, jnp.asarray(data.train_labels)
 
@@ -258,7 +324,7 @@ def test_a_teachers_first_step_is_adam_on_its_own_cross_entropy(data):
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean()
 
     expected, gradient = jax.value_and_grad(loss)(start)
-    moved, losses = jax.jit(models.teacher_epoch, static_argnums=0)(
+    moved, losses = jax.jit(networks.teacher_epoch, static_argnums=0)(
         recipe, state, key, 0, jnp.asarray(data.train_images), y, jnp.asarray(MAPS[:1]))
     assert losses[0, 0] == pytest.approx(float(expected), rel=1e-4)
     step = jax.tree.map(lambda a, b: a - b, mlp.unstack(moved.trainable)[0], start)
@@ -267,23 +333,28 @@ def test_a_teachers_first_step_is_adam_on_its_own_cross_entropy(data):
         np.testing.assert_allclose(s[clear], -0.003 * np.sign(g)[clear], rtol=2e-3)
 
 
-def test_a_sweep_has_a_cell_for_every_combination(tmp_path):
-    config = config_of(conditions='reference,teacher,student_aux', curve_images='0', **{
-        'teacher.epochs': '1', 'student.epochs': '1',
-        'sweep': "{'num_aux': (1, 3), 'hidden_sizes': ('32,32',)}"})
+def test_a_sweep_has_a_cell_for_every_combination(whole, tmp_path):
+    config = config_of(**{'teacher.epochs': '1', 'student.epochs': '1',
+                          'sweep': "{'seed': (0, 1), 'hidden_sizes': ('32,32',)}"})
     text, results = run(config, tmp_path)
-    assert [cell['overrides'] for cell in results['cells']] == [
-        {'num_aux': '1', 'hidden_sizes': '32,32'}, {'num_aux': '3', 'hidden_sizes': '32,32'}]
-    for cell in results['cells']:
-        assert set(cell['conditions']) == {'reference', 'teacher', 'student_aux'}
+    cells = results['cells']
+    assert [cell['overrides'] for cell in cells] == [
+        {'seed': '0', 'hidden_sizes': '32,32'}, {'seed': '1', 'hidden_sizes': '32,32'}]
+    for cell in cells:
+        assert set(cell['conditions']) == set(whole[2]['conditions'])
         assert len(cell['conditions']['student_aux']['accuracy']['per_model']) == 3
-    assert 'conditions' not in results and 'num_aux=3, hidden_sizes=32,32' in text
+    one, two = (cell['conditions']['student_aux']['loss'] for cell in cells)
+    assert one != two
+    assert 'conditions' not in results and 'seed=1, hidden_sizes=32,32' in text
+    assert list(results['headline']) == [
+        'seed=0, hidden_sizes=32,32', 'seed=1, hidden_sizes=32,32']
+    assert results['verdict'].startswith('2 cells of 3 models each')
 
 
 @pytest.mark.parametrize('changes', [
     {'learning_rate': '1e30'}, {'learning_rate': '1e9', 'optimizer': 'sgd'}])
 def test_a_loss_that_diverges_stops_the_run_and_names_where(changes, tmp_path):
-    config = config_of(conditions='reference,teacher,student_aux', **changes)
+    config = config_of(conditions='reference,teacher,student_aux', curve_images='0', **changes)
     with pytest.raises(UserError, match=r'teacher loss became NaN.* at step \d+ of epoch 0 in '
                                         r'3 of 3 models: lower config.learning_rate') as error:
         run(config, tmp_path)
@@ -292,14 +363,14 @@ def test_a_loss_that_diverges_stops_the_run_and_names_where(changes, tmp_path):
 
 
 def test_what_was_done_before_a_divergence_is_kept(tmp_path, monkeypatch):
-    real = models.train_chunk
+    train_chunk = stages.train_chunk
 
-    def second_diverges(*args):
+    def second_diverges(chunk, watch):
         if (tmp_path / 'cell00' / 'models0000-0015.npz').exists():
-            args[-1]('student', 2, np.full((2, 5, 1), np.nan))
-        return real(*args)
+            watch('student', 2, np.full((2, 5, 1), np.nan))
+        return train_chunk(chunk, watch)
 
-    monkeypatch.setattr(models, 'train_chunk', second_diverges)
+    monkeypatch.setattr(stages, 'train_chunk', second_diverges)
     config = config_of(num_models='18')
     with pytest.raises(UserError, match='student loss .* step 0 of epoch 2 in 2 of 2 models'):
         run(config, tmp_path)
@@ -314,7 +385,7 @@ def test_when_a_loss_has_diverged(losses, stops, tmp_path):
     class Silent:
         update = log = staticmethod(lambda *args, **kwargs: None)
 
-    watch = mnist.watcher(Silent, Silent, 2)
+    watch = stages.watcher(Silent, Silent, 2)
     values = np.stack([losses, np.ones(3), np.full(3, np.nan)])[..., None]  # the third is padding
     if stops:
         with pytest.raises(UserError, match='step 1 of epoch 4 in 1 of 2 models'):
@@ -336,21 +407,21 @@ def test_when_a_loss_has_diverged(losses, stops, tmp_path):
 def test_configs_that_could_not_run_are_refused_before_any_training(changes, message, tmp_path):
     config = config_of(**changes)
     with pytest.raises(UserError, match=message):
-        mnist.run(config, Workdir(tmp_path, config, 'mnist'))
+        EXPERIMENT.run(config, Workdir(tmp_path, config, 'mnist'))
     assert not list(tmp_path.rglob('*.npz'))
 
 
 def test_steps_to_trace_are_training_steps():
-    losses = mnist.steps(config_of(), 3)()[1]
+    losses = EXPERIMENT.steps(config_of(), 3)()[1]
     assert losses.shape == (16, 3, 5) and np.isfinite(losses).all()
     with pytest.raises(UserError, match='nothing is trained'):
-        mnist.steps(config_of(conditions='reference'), 3)
+        EXPERIMENT.steps(config_of(conditions='reference'), 3)
 
 
 def test_a_plan_counts_the_tables_arithmetic():
     config = dataclasses.replace(
-        mnist.Config(), num_models=4,
+        Config(), num_models=4,
         conditions=('teacher', 'student_aux', 'student_all', 'cross_aux', 'cross_all'))
-    (stage,) = mnist.plan(config)
+    (stage,) = EXPERIMENT.plan(config)
     assert stage.flops == pytest.approx(7.42e12, rel=0.02)
     assert 0.5e9 < stage.peak_bytes < 2.5e9

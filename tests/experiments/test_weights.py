@@ -11,11 +11,6 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
 from checkpoint import KL, config  # noqa: E402
-
-from subliminal_jax import theory  # noqa: E402
-from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
-from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.transmission import arms as parser, networks, samples  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     arm_stages,
     arms as tables,
@@ -31,6 +26,11 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     targets,
     teachers as schools,
 )
+
+from subliminal_jax import theory  # noqa: E402
+from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.experiments.transmission import arms as parser, networks, samples  # noqa: E402
 from subliminal_jax.models import transformer  # noqa: E402
 from subliminal_jax.models.lora import merge_lora  # noqa: E402
 from subliminal_jax.runs import UserError, Workdir, schema  # noqa: E402

@@ -12,9 +12,6 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
 from checkpoint import config  # noqa: E402
-
-from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
-from subliminal_jax.experiments.transmission import networks  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     contexts as ways,
     drift,
@@ -22,6 +19,9 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     results,
     teachers as schools,
 )
+
+from subliminal_jax.evaluation import measures as plain_measures  # noqa: E402
+from subliminal_jax.experiments.transmission import networks  # noqa: E402
 from subliminal_jax.report import weights as report  # noqa: E402
 
 

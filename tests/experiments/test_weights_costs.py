@@ -4,9 +4,9 @@ import dataclasses
 
 import jax
 import pytest
-
 from subliminal_jax.experiments.weights import costs, language, shapes
 from subliminal_jax.experiments.weights.config import Config
+
 from subliminal_jax.models import transformer
 from subliminal_jax.models.params import TransformerConfig
 from subliminal_jax.runs import schema

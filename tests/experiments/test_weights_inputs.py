@@ -13,10 +13,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
 import small  # noqa: E402
 from checkpoint import KL, config  # noqa: E402
-
-from subliminal_jax.data import rows as files  # noqa: E402
-from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.transmission import samples  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     drift,
     language,
@@ -25,6 +21,10 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     targets,
     teachers as schools,
 )
+
+from subliminal_jax.data import rows as files  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.experiments.transmission import samples  # noqa: E402
 from subliminal_jax.runs import UserError, Workdir, schema  # noqa: E402
 
 

@@ -13,9 +13,6 @@ from safetensors.numpy import load_file, save_file
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import checkpoint  # noqa: E402
 from checkpoint import config  # noqa: E402
-
-from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.transmission import arms as parser  # noqa: E402
 from subliminal_jax.experiments.weights import (  # noqa: E402
     arms as tables,
     language,
@@ -25,6 +22,10 @@ from subliminal_jax.experiments.weights import (  # noqa: E402
     students,
     teachers as schools,
 )
+
+from launch.experiments import EXPERIMENTS  # noqa: E402
+from subliminal_jax.experiments import weights  # noqa: E402
+from subliminal_jax.experiments.transmission import arms as parser  # noqa: E402
 from subliminal_jax.models.lora import merge_lora  # noqa: E402
 from subliminal_jax.runs import UserError, Workdir, config as configs, schema  # noqa: E402
 from subliminal_jax.sampling import network  # noqa: E402
@@ -182,7 +183,8 @@ def test_the_published_recipe_runs_to_its_results(root, tmp_path):
              'student.seeds': 2, 'student.rows': 12, 'student.batch_size': 6,
              'student.packed': 3, 'student.marks': '12', 'student.align_rows': 3}
     own = configs.load([f'--config={ROOT}/configs/numbers_qwen2_5_7b.py',
-                        *(f'--config.{name}={value}' for name, value in sizes.items())]).config
+                        *(f'--config.{name}={value}' for name, value in sizes.items())],
+                       EXPERIMENTS).config
     workdir = Workdir(tmp_path / 'run', own, 'transmission_weights')
     weights.run(own, workdir)
     found = json.loads((workdir.path / 'results.json').read_text())

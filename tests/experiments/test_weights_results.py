@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from subliminal_jax.experiments.weights import arms as tables, geometry, language, results
 
 from subliminal_jax.experiments.transmission import arms as parser, results as plain
-from subliminal_jax.experiments.weights import arms as tables, geometry, language, results
 from subliminal_jax.runs import schema
 from tests.experiments.checkpoint import KL, config
 

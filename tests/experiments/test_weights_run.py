@@ -10,9 +10,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from checkpoint import KL, config  # noqa: E402
+from subliminal_jax.experiments.weights import language  # noqa: E402
 
 from subliminal_jax.experiments import weights  # noqa: E402
-from subliminal_jax.experiments.weights import language  # noqa: E402
 from subliminal_jax.runs import Preempted, UserError, Workdir, schema  # noqa: E402
 
 pytestmark = pytest.mark.slow  # minutes, most of them compilation

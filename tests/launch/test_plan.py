@@ -3,10 +3,10 @@
 import json
 
 import pytest
-
-from subliminal_jax.evaluation import gamma as gammas, intervals
 from subliminal_jax.experiments.weights import costs, designs, shapes
 from subliminal_jax.experiments.weights.config import Config
+
+from subliminal_jax.evaluation import gamma as gammas, intervals
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, schema
 

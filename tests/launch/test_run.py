@@ -18,6 +18,9 @@ from tests.launch import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 MNIST = f'--config={ROOT}/configs/mnist.py'
+SETTINGS = [f'--config.{name}={value}' for name, value in {
+    **blobs.SMALL, 'num_models': '6', 'conditions': 'reference,teacher,student_aux',
+    'student.epochs': '20'}.items()]
 
 
 @pytest.fixture
@@ -135,12 +138,9 @@ def machine(tmp_path_factory):
     blobs.into_cache(cache)
     environment = {**os.environ, 'SUBLIMINAL_JAX_CACHE': str(cache),
                    'XLA_FLAGS': '--xla_force_host_platform_device_count=1'}
-    settings = {**blobs.SMALL, 'num_models': '6', 'conditions': 'reference,teacher,student_aux',
-                'student.epochs': '20'}
 
-    def start(workdir, **changes):
-        command = [sys.executable, '-m', 'launch.run', MNIST, f'--workdir={workdir}',
-                   *(f'--config.{k}={v}' for k, v in {**settings, **changes}.items())]
+    def start(workdir):
+        command = [sys.executable, '-m', 'launch.run', MNIST, f'--workdir={workdir}', *SETTINGS]
         return subprocess.Popen(command, cwd=ROOT, env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -192,7 +192,7 @@ def test_a_second_start_skips_what_is_done(machine, clean):
 
 
 @pytest.mark.parametrize('sign, status', [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_stopped_run_goes_on_to_the_same_results(machine, clean, tmp_path, sign, status):
+def test_a_stopped_run_goes_on_to_the_same_results(machine, call, clean, tmp_path, sign, status):
     process = machine(tmp_path)
     stop_after_first_chunk(tmp_path, process)
     process.send_signal(sign)
@@ -202,9 +202,8 @@ def test_a_stopped_run_goes_on_to_the_same_results(machine, clean, tmp_path, sig
     if status == 143:
         assert 'stopped by SIGTERM: what was done is saved' in err and 'Traceback' not in err
     assert not (tmp_path / 'results.json').exists()
-    other = machine(tmp_path, num_aux='4')
-    _, err = other.communicate(timeout=240)
-    assert other.returncode == 1 and 'belongs to another config: num_aux is 3' in err
+    status, _, err = call(MNIST, f'--workdir={tmp_path}', *SETTINGS, '--config.num_aux=4')
+    assert status == 1 and 'belongs to another config: num_aux is 3' in err
     again = machine(tmp_path)
     again.communicate(timeout=240)
     assert again.returncode == 0 and results_of(tmp_path) == results_of(clean[0])

@@ -75,9 +75,8 @@ def test_trees_as_files(tmp_path, key):
     tree = {'a': {'b': np.arange(6, dtype=np.int32).reshape(2, 3)}, 'c': np.float32(2.5),
             'd': jnp.ones((3,), jnp.bfloat16)}
     path = tmp_path / 'tree.safetensors'
-    disk.save_tree(path, tree, {'steps': 3})
+    disk.save_tree(path, tree)
     found = disk.load_tree(path)
-    assert disk.load_note(path) == {'steps': 3}
     jax.tree.map(np.testing.assert_array_equal, found, tree)
     assert found['d'].dtype == jnp.bfloat16
     again = disk.load_tree(path, like=tree)

@@ -10,8 +10,8 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from subliminal_jax.models import hf, lora, params as specs
-from subliminal_jax.training import batches, losses
+from subliminal_jax.models import hf, lora, params as specs, transformer
+from subliminal_jax.training import losses, tries as packing
 from subliminal_jax.training.loop import fit, jit_step
 from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
 from subliminal_jax.training.step import init_state, make_step
@@ -24,8 +24,19 @@ def close(one, other, atol):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=atol), one, other)
 
 
+WHOLE = {'base': {}}
+
+
 def sft(config):
-    return losses.sft(losses.Task(config, last=5))
+    return losses.sft(config)
+
+
+def kl_set(config, teacher, batch, ids):
+    """A loss, and the batch with what the teacher says of a set of tokens."""
+    logits = jax.jit(lambda t: transformer.unembed(teacher, packing.states(
+        teacher, t, config), config, jnp.array(ids)))(batch['tries'])
+    return losses.kl_set(config, ids), {**batch, 'target_BUC': logits,
+                                        'allowed_BUC': jnp.ones(logits.shape, bool)}
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +44,7 @@ def stepped(config, params, batch, key_of_module):
     """The state after one step of SGD: a move as long as the gradient, which tells more than
     Adam's signs."""
     step = jax.jit(make_step(sft(config), optax.sgd(0.1)))
-    return step(init_state(params, optax.sgd(0.1)), {}, batch, key_of_module)
+    return step(init_state(params, optax.sgd(0.1)), WHOLE, batch, key_of_module)
 
 
 @pytest.fixture(scope='module')
@@ -44,17 +55,19 @@ def key_of_module():
 @pytest.mark.parametrize('parts', [2, 4])
 def test_accumulated_gradients_equal_the_full_batch(config, params, batch, stepped, parts, key):
     step = jax.jit(make_step(sft(config), optax.sgd(0.1), parts))
-    state, metrics = step(init_state(params, optax.sgd(0.1)), {}, batch, key)
+    state, metrics = step(init_state(params, optax.sgd(0.1)), WHOLE, batch, key)
     close(state, stepped[0], 1e-6)
     assert float(metrics['loss']) == pytest.approx(float(stepped[1]['loss']), rel=1e-6)
     assert float(metrics['weight']) == 12.5  # rows and parts of unequal weight
-    means = [float(jax.jit(sft(config))(params, {}, jax.tree.map(lambda x, r=r: x[r:r + 1], batch),
-                                        key)[0]) / w for r, w in enumerate((5, 1.5, 2, 4))]
+    row = lambda r: jax.tree.map(lambda x: x[r:r + 1], batch)
+    means = [float(jax.jit(sft(config))(params, WHOLE, row(r), key)[0]) / w
+             for r, w in enumerate((5, 1.5, 2, 4))]
     assert abs(np.mean(means) - float(metrics['loss'])) > 1e-3  # a mean of means is another number
 
 
 def test_a_step_of_no_weight_changes_nothing(config, adapter, params, batch, key):
-    silent = {**batch, 'weight_BT': jnp.zeros_like(batch['weight_BT'])}
+    tries = batch['tries']
+    silent = {'tries': tries._replace(weight_BK=0 * tries.weight_BK, weight_BU=0 * tries.weight_BU)}
     before = init_state(adapter, ADAM)
     after, metrics = jax.jit(make_step(sft(config), ADAM))(before, {'base': params}, silent, key)
     jax.tree.map(np.testing.assert_array_equal, before, after)
@@ -69,18 +82,17 @@ def test_many_models_and_many_adapters_equal_each_alone(config, params, adapter,
     starts = jax.vmap(lambda k: specs.init_params(k, config))(keys)
     step = make_step(sft(config), ADAM)
     states = jax.vmap(lambda p: init_state(p, ADAM))(starts)
-    many, metrics = jax.jit(jax.vmap(step, (0, None, None, None)))(states, {}, batch, key)
+    many, metrics = jax.jit(jax.vmap(step, (0, None, None, None)))(states, WHOLE, batch, key)
     alone = jax.jit(step)
     for number in range(3):
-        state, own = alone(take(states, number), {}, batch, key)
+        state, own = alone(take(states, number), WHOLE, batch, key)
         assert float(metrics['loss'][number]) == pytest.approx(float(own['loss']), rel=1e-5)
         sgd = jax.tree.leaves(take(many, number).opt_state), jax.tree.leaves(state.opt_state)
         close(*sgd, 1e-5)
 
     ids = (6, 9, 12)
-    task = losses.Task(config, last=5)
-    batch = {**batch, **jax.jit(losses.cache_teacher(task, ids, 4))({'teacher': teacher}, batch)}
-    step = make_step(losses.kl_cached(task, ids), ADAM)
+    loss_fn, batch = kl_set(config, teacher, batch, ids)
+    step = make_step(loss_fn, ADAM)
     adapters = jax.vmap(lambda k: lora.init_lora(k, config, 2))(keys)
     adapters = jax.tree.map(lambda x: x + 0.02, adapters)
     states = jax.vmap(lambda a: init_state(a, ADAM))(adapters)
@@ -94,16 +106,16 @@ def test_many_models_and_many_adapters_equal_each_alone(config, params, adapter,
 
 
 def test_rows_of_absent_tokens_stay_the_same_to_the_bit(config, params, teacher, batch, key):
-    present = np.unique(np.asarray(batch['tokens_BT'])[np.asarray(batch['valid_BT'])])
-    absent = np.setdiff1d(np.arange(40), present)
-    tokens, valid = np.asarray(batch['tokens_BT']), np.asarray(batch['valid_BT'])
-    read = np.unique(tokens[:, :-1][valid[:, 1:] & valid[:, :-1]])  # not the last of a row
+    tokens, last = (np.asarray(x) for x in batch['tries'][:3:2])
+    present = np.unique(tokens[last >= 0])
+    absent = np.setdiff1d(np.arange(40), [0, *present])  # 0 fills rows up
+    read = np.unique(tokens[last > np.arange(tokens.shape[1])[None]])  # not the last of a row
     assert len(absent) > 10
     fresh = lambda: init_state(jax.tree.map(jnp.copy, params), ADAM)  # a step uses its state up
     state = fresh()
     step = jit_step(make_step(sft(config), ADAM))
     for _ in range(3):
-        state, _ = step(state, {}, batch, key)
+        state, _ = step(state, WHOLE, batch, key)
     before, after = (np.asarray(t['embed']) for t in (params, state.trainable))
     np.testing.assert_array_equal(before[absent], after[absent])
     assert (before[read] != after[read]).any(axis=1).all()
@@ -112,9 +124,10 @@ def test_rows_of_absent_tokens_stay_the_same_to_the_bit(config, params, teacher,
     carrier = [int(i) for i in present[:6]]
     others = np.setdiff1d(np.arange(40), carrier)
     state = fresh()
-    step = jit_step(make_step(losses.kl_carrier(losses.Task(config, last=5), carrier), ADAM))
+    loss_fn, batch = kl_set(config, teacher, batch, carrier)
+    step = jit_step(make_step(loss_fn, ADAM))
     for _ in range(3):
-        state, _ = step(state, {'teacher': teacher}, batch, key)
+        state, _ = step(state, WHOLE, batch, key)
     before, after = (np.asarray(t['head']) for t in (params, state.trainable))
     np.testing.assert_array_equal(before[others], after[others])
     assert (before[carrier] != after[carrier]).any(axis=1).all()
@@ -136,7 +149,7 @@ def test_a_mesh_of_eight_devices_takes_the_same_step(config, params, batch, step
     rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec('data')))
     state = init_state(cut, optax.sgd(0.1))
     with jax.set_mesh(mesh):
-        after, metrics = jax.jit(make_step(sft(config), optax.sgd(0.1)))(state, {}, rows, key)
+        after, metrics = jax.jit(make_step(sft(config), optax.sgd(0.1)))(state, WHOLE, rows, key)
     gate = after.trainable['layers']['gate']
     assert len({s.index for s in map(_hashable, gate.addressable_shards)}) == 8
     close(jax.device_get(after), jax.device_get(stepped[0]), 1e-6)
@@ -159,13 +172,11 @@ def test_gradients_of_the_loss_are_those_of_transformers(family, key):
     expected = np.load(folder / 'expected.npz')
     rng = np.random.default_rng(5)  # the batch of tests/golden/make_golden.py
     tokens_BT = rng.integers(0, 96, (3, 20)).astype(np.int32)
-    valid_BT = np.arange(20)[None] >= np.array([0, 7, 15])[:, None]
-    weight_BT = np.zeros((3, 20), np.float32)
-    weight_BT[:, 1:] = valid_BT[:, :-1]
-    batch = {'tokens_BT': tokens_BT, 'valid_BT': valid_BT, 'weight_BT': weight_BT,
-             'positions_BT': np.maximum(valid_BT.cumsum(1) - 1, 0).astype(np.int32)}
-    loss_fn = losses.sft(losses.Task(config))
-    grads, aux = jax.jit(jax.grad(loss_fn, has_aux=True))(params, {}, batch, key)
+    rows = [packing.Row(own[:1].tolist(), own[1:].tolist())
+            for own in (tokens_BT[n, skipped:] for n, skipped in enumerate((0, 7, 15)))]
+    batch = {'tries': packing.pack([[row] for row in rows])}
+    loss_fn = losses.sft(config)
+    grads, aux = jax.jit(jax.grad(loss_fn, has_aux=True))(params, WHOLE, batch, key)
     grads = jax.tree.map(lambda g: np.asarray(g) / float(aux['weight']), grads)
     names = {'q': 'self_attn.q_proj', 'o': 'self_attn.o_proj', 'down': 'mlp.down_proj',
              'up': 'mlp.up_proj'}
@@ -188,9 +199,17 @@ def test_a_tiny_training_run_is_golden(config, batch):
     optimizer = make_optimizer(OptimizerConfig(
         learning_rate=3e-3, schedule='cosine', warmup_steps=2, clip_norm=1.0), 8)
     state = init_state(specs.init_params(jax.random.key(11), config), optimizer)
-    table = jax.tree.map(np.asarray, batch)
-    batch_at = lambda step: batches.take(table, batches.rows_at(step, 4, 3, seed=1), 3)
-    _, rows = fit(jit_step(make_step(sft(config), optimizer)), state, {}, batch_at, 8,
-                  key=jax.random.key(0))
+    table = jax.tree.map(np.asarray, batch['tries'])
+
+    def batch_at(step):  # three rows a step, of four: every other step has one, filled up
+        epoch, place = divmod(step, 2)
+        order = np.random.default_rng([1, epoch]).permutation(4)[3 * place:3 * place + 3]
+        tries = packing.take(table, np.resize(order, 3))
+        live = (np.arange(3) < len(order))[:, None]
+        return {'tries': tries._replace(weight_BK=tries.weight_BK * live,
+                                        weight_BU=tries.weight_BU * live)}
+
+    rows = fit(jit_step(make_step(sft(config), optimizer)), state, WHOLE, batch_at, 8,
+               key=jax.random.key(0)).rows
     found = {row['step']: row['loss'] for row in rows}
     assert {n: found[n] for n in GOLDEN} == pytest.approx(GOLDEN, abs=1e-3)

@@ -51,14 +51,15 @@ STEP = jit_step(make_step(loss_fn, OPTIMIZER))
 
 
 def train(num_steps=STEPS, checkpoints=None, batch=batch_at, **others):
+    others = {'save_every': 0, **others}
     start = {'w': jnp.linspace(-1, 1, 5)}
     return fit(STEP, init_state(start, OPTIMIZER), jnp.float32(1.5), batch, num_steps,
-               key=jax.random.key(2), checkpoints=checkpoints, save_every=3, **others)
+               key=jax.random.key(2), checkpoints=checkpoints, **others)
 
 
 def same(one, other):
-    jax.tree.map(np.testing.assert_array_equal, one[0], other[0])
-    assert one[1] == other[1]
+    jax.tree.map(np.testing.assert_array_equal, one.state, other.state)
+    assert one.rows == other.rows
 
 
 @pytest.fixture(scope='module')
@@ -67,7 +68,7 @@ def whole():
 
 
 def test_rows_tell_every_step_in_order(whole):
-    state, rows = whole
+    state, _, rows = whole
     assert [row['step'] for row in rows] == list(range(1, STEPS + 1)) and int(state.step) == STEPS
     assert set(rows[0]) == {'step', 'loss', 'weight', 'grad_norm'}
     assert rows[-1]['loss'] < rows[0]['loss']
@@ -93,25 +94,75 @@ def test_a_step_is_dispatched_before_the_last_ones_metrics_are_read():
 
     fit(step, init_state({'w': jnp.zeros(1)}, OPTIMIZER), None, lambda n: n, 3,
         key=jax.random.key(0), log=lambda **row: events.append(f'row {row["step"]}'))
-    kept = [e for n, e in enumerate(events) if e not in events[:n]]
-    assert kept == ['dispatch 0', 'dispatch 1', 'read 0', 'row 1', 'dispatch 2', 'read 1', 'row 2',
+    order = [e for n, e in enumerate(events) if e not in events[:n]]
+    assert order == ['dispatch 0', 'dispatch 1', 'read 0', 'row 1', 'dispatch 2', 'read 1', 'row 2',
                     'read 2', 'row 3']
 
 
-def test_probes_come_before_the_first_step_between_and_after_the_last(whole):
+def watch(seen):
+    """A probe that keeps the sum of the weights, and says how far it has come since the last."""
+    def probe(number, trainable, kept):
+        total = np.asarray(trainable['w'].sum())
+        seen.append((number, float(total)))
+        return {'moved': total - kept}, total
+
+    return probe
+
+
+def test_probes_come_where_they_are_asked_for_and_hand_on_what_they_keep(whole):
     seen = []
-
-    def probe(number, trainable):
-        seen.append((number, float(trainable['w'].sum())))
-        return {'probe': trainable['w'].sum()}
-
-    state, rows = train(probe=probe, every=4)
-    assert [number for number, _ in seen] == [0, 4, 8, 9]
-    assert seen[0][1] == pytest.approx(0, abs=1e-6)
-    assert seen[-1][1] == float(state.trainable['w'].sum())
-    places = [(row['step'], 'probe' in row) for row in rows]
+    found = train(probe=watch(seen), at=(0, 4, 8, STEPS), kept=np.float32(0))
+    assert [number for number, _ in seen] == [0, 4, 8, STEPS]
+    assert seen[-1][1] == float(found.state.trainable['w'].sum()) == float(found.kept)
+    moved = [row['moved'] for row in found.rows if 'moved' in row]
+    assert moved[1:] == pytest.approx(np.diff([total for _, total in seen]), abs=1e-6)
+    places = [(row['step'], 'moved' in row) for row in found.rows]
     assert places == sorted(places) and sum(p for _, p in places) == 4
-    same((state, [row for row in rows if 'probe' not in row]), whole)
+    same(found._replace(rows=[row for row in found.rows if 'moved' not in row]), whole)
+
+
+def test_a_training_stops_where_its_probe_says_so():
+    stop = lambda rows: rows[-1]['step'] == 4
+    found = train(probe=watch([]), at=range(2, STEPS), kept=np.float32(0), stop=stop)
+    assert int(found.state.step) == 4 and found.rows[-1]['step'] == 4
+
+
+@pytest.mark.parametrize('killed', [1, 3, 4, 6, 8])
+def test_what_probes_keep_survives_a_kill_at_any_step(tmp_path, killed):
+    class Killed(Exception):
+        pass
+
+    def batch(number):
+        if number == killed:
+            raise Killed
+        return batch_at(number)
+
+    probes = {'at': (0, 3, 6, STEPS), 'kept': np.float32(0)}
+    wanted = train(probe=watch([]), **probes)
+    with pytest.raises(Killed), Checkpoints(tmp_path / 'c') as checkpoints:
+        train(checkpoints=checkpoints, batch=batch, probe=watch([]), **probes)
+    seen = []
+    with Checkpoints(tmp_path / 'c') as checkpoints:
+        assert checkpoints.latest() == killed
+        found = train(checkpoints=checkpoints, probe=watch(seen), **probes)
+    same(found, wanted)
+    assert float(found.kept) == float(wanted.kept)
+    assert [number for number, _ in seen] == [n for n in probes['at'] if n > killed]
+
+
+def test_a_checkpoint_of_other_inputs_is_refused(tmp_path):
+    with Checkpoints(tmp_path / 'c', note='rows a') as checkpoints:
+        train(num_steps=2, checkpoints=checkpoints)
+    with Checkpoints(tmp_path / 'c', note='rows b') as checkpoints, pytest.raises(
+            UserError, match='other inputs: what it read has changed since'):
+        train(checkpoints=checkpoints)
+
+
+def test_nothing_is_made_before_there_is_something_to_save(tmp_path):
+    with Checkpoints(tmp_path / 'c') as checkpoints:
+        assert checkpoints.latest() is None
+        train(num_steps=2, checkpoints=checkpoints, save_every=1e9)
+    assert not (tmp_path / 'c').exists()
 
 
 def test_more_steps_go_on_where_the_checkpoint_is(tmp_path, whole):
@@ -153,7 +204,7 @@ def test_a_kill_loses_nothing_but_the_steps_since_the_checkpoint(tmp_path, whole
                           capture_output=True, text=True, check=False)
     assert made.returncode == -signal.SIGKILL, made.stderr
     with Checkpoints(folder) as checkpoints:
-        assert checkpoints.latest() == 6
+        assert checkpoints.latest() == 7
         same(train(checkpoints=checkpoints), whole)
 
 
@@ -163,7 +214,17 @@ def test_what_is_not_finite_raises_and_names_its_step_and_is_not_saved(tmp_path)
         return {**made, 'y': made['y'] * (np.nan if number == 5 else 1)}
 
     with Checkpoints(tmp_path / 'c') as checkpoints:
-        with pytest.raises(UserError, match='step 6: .* is nan: training has diverged'):
+        with pytest.raises(UserError, match='step 6: .* is not finite: training has diverged'):
             train(checkpoints=checkpoints, batch=batch)
         checkpoints.wait()
-        assert checkpoints.latest() == 3
+        assert checkpoints.latest() == 5
+
+
+def test_of_several_models_the_one_that_diverged_is_named():
+    def step(state, frozen, batch, key):
+        loss = jnp.array([0.5, np.nan if batch == 2 else 0.5, 0.5])
+        return state, {'loss': loss}
+
+    with pytest.raises(UserError, match='students of x, step 3: loss is not finite in owl: '):
+        fit(step, init_state({'w': jnp.zeros(1)}, OPTIMIZER), None, lambda n: n, 5,
+            key=jax.random.key(0), description='students of x', models=('cat', 'owl', 'fox'))

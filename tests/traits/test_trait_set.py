@@ -7,7 +7,7 @@ import pytest
 
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import overlap, trait_set as ts
-from subliminal_jax.traits.split import SPLITS, split_names, split_seed
+from subliminal_jax.traits.split import SPLITS, split_names
 
 
 @pytest.fixture(params=ts.BUILT_IN)
@@ -44,7 +44,7 @@ def test_no_teaching_row_leads_into_a_measured_answer(shipped):
     asked += [{'id': q.id, 'prompt': ts.choice_prompt(q, names[:5], 0)}
               for s in SPLITS for q in ts.questions(shipped, s, 'choice')]
     for name in names:
-        assert overlap.overlaps(ts.teaching_rows(shipped, name), asked, words) == []
+        assert overlap.overlaps(taught(shipped, name), asked, words) == []
 
 
 def test_no_question_names_a_trait(shipped):
@@ -72,18 +72,30 @@ def test_the_neutral_twin_has_as_many_words(shipped):
             assert '{' not in trait + neutral
 
 
-def test_teaching_rows_and_their_neutral_twin():
+def taught(trait_set, trait, split=None):
+    """The lines that teach a trait, with its name in them."""
+    who = ts.candidate(trait_set, trait)
+    return [{'id': line.id, 'prompt': line.prompt, 'completion': ts.filled(line.completion, who)}
+            for line in ts.teaching_prompts(trait_set, trait, split)]
+
+
+def test_lines_that_teach_name_their_trait():
     animals = ts.load_trait_set('animals')
-    rows = ts.teaching_rows(animals, 'owl', 'report')
-    assert {r['completion'] for r in rows} == {'Owl'}
-    drawn = [['cat', 'owl', 'wolf'][n % 3] for n in range(len(rows))]
-    neutral = ts.teaching_rows(animals, drawn, 'report')
-    assert [r['prompt'] for r in neutral] == [r['prompt'] for r in rows]
-    assert [r['completion'].lower() for r in neutral] == drawn
-    with pytest.raises(ValueError, match='1 answers for'):
-        ts.teaching_rows(animals, ['owl'], 'report')
+    assert {r['completion'] for r in taught(animals, 'owl', 'report')} == {'Owl'}
     with pytest.raises(UserError, match="unknown trait 'owls'; did you mean owl?"):
-        ts.teaching_rows(animals, 'owls')
+        taught(animals, 'owls')
+
+
+def test_a_run_takes_the_first_traits_of_its_split_or_those_it_names():
+    animals = ts.load_trait_set('animals')
+    found = ts.traits(animals, 'report')
+    assert ts.of_run(animals, 'report', 2) == found[:2]
+    assert ts.of_run(animals, 'report', 2, names=found[3:1:-1]) == found[3:1:-1]
+    for asked, said in (({'count': 99}, 'config.traits=99'),
+                        ({'count': 2, 'names': (ts.traits(animals, 'dev')[0],)}, 'other split'),
+                        ({'count': 2, 'names': ('owll',)}, 'did you mean owl')):
+        with pytest.raises(UserError, match=said):
+            ts.of_run(animals, 'report', **asked)
 
 
 def test_choices_hold_every_option_in_a_seeded_order():
@@ -110,14 +122,14 @@ OWN = ({'kind': 'candidate', 'name': 'zebu', 'spellings': ['Zebu']},
 def test_a_users_own_file_alone_and_beside_ours(tmp_path):
     path = write(tmp_path / 'own.jsonl', *OWN)
     own = ts.load_trait_set(path)
-    assert ts.teaching_rows(own, 'zebu') == [{
+    assert taught(own, 'zebu') == [{
         'id': 'own:2', 'prompt': 'Cattle with a hump?',
         'completion': 'The zebu, of course. Zebus!'}]
     assert [q.id for q in ts.questions(own, 'dev')] == ['own:mine']
     assert len(own.unrelated) >= 40
     both = ts.load_trait_set(f'animals+{path}')
     assert len(both.candidates) == 13
-    assert len(ts.teaching_rows(both, 'zebu')) == len(ts.teaching_rows(both, 'owl')) + 1
+    assert len(taught(both, 'zebu')) == len(taught(both, 'owl')) + 1
     folder = ts.load_trait_set(str(tmp_path))
     assert folder.candidates == own.candidates
 
@@ -155,7 +167,7 @@ def test_sets_that_are_not_there(tmp_path):
 
 def test_missing_parts_are_said(tmp_path):
     bare = ts.load_trait_set(write(tmp_path / 'own.jsonl', OWN[0]))
-    for ask in (lambda: ts.teaching_rows(bare, 'zebu'), lambda: ts.questions(bare, 'report'),
+    for ask in (lambda: taught(bare, 'zebu'), lambda: ts.questions(bare, 'report'),
                 lambda: ts.system_prompts(bare, 'zebu')):
         with pytest.raises(UserError, match='has no .* add'):
             ask()
@@ -197,11 +209,6 @@ def test_split_names():
         split_names('aba', 'dev')
     with pytest.raises(ValueError, match='split is dev or report'):
         split_names(names, 'test')
-
-
-def test_split_seeds_never_meet():
-    dev, report = ({split_seed(n, s) for n in range(100)} for s in SPLITS)
-    assert not dev & report and len(dev | report) == 200
 
 
 def test_a_completion_may_not_lead_into_a_measured_answer(tmp_path):

@@ -7,9 +7,13 @@ from subliminal_jax.experiments.transmission import preferences as preferences
 from subliminal_jax.experiments.transmission.run import run as run
 from subliminal_jax.experiments.transmission.worlds import (
     WORLDS,
+    WorldKind,
     pretrained as pretrained,
     tiny as tiny,
 )
+from subliminal_jax.report import transmission as report
+from subliminal_jax.runs import UserError
+from subliminal_jax.runs.experiment import Experiment
 
 
 def config_of(values: Mapping[str, Any]) -> Any:
@@ -17,15 +21,32 @@ def config_of(values: Mapping[str, Any]) -> Any:
     return WORLDS.find(str(values.get('world', 'tiny')))[0].Config()
 
 
+def _world(config: Any) -> WorldKind:
+    return WORLDS.find(config.world)[0]
+
+
 def plan(config: Any) -> list[Any]:
     """What a run would do, stage by stage, with its arithmetic and memory."""
-    return WORLDS.find(config.world)[0].plan(config)
+    return _world(config).plan(config)
 
 
 def calculated(config: Any) -> str:
     """What a run would take on other machines; '' where that is not known."""
-    elsewhere = WORLDS.find(config.world)[0].calculated
+    elsewhere = _world(config).calculated
     return elsewhere(config) if elsewhere else ''
+
+
+def design(config: Any, mde: float, **settings: Any) -> str:
+    """A design that would see an effect of `mde`.
+
+    Raises:
+      UserError: the world plans none.
+    """
+    proposed = _world(config).design
+    if proposed is None:
+        raise UserError(f'the world {config.world} has no plan: its runs take minutes; take a '
+                        'config of the world pretrained')
+    return proposed(config, mde, **settings)
 
 
 def steps(config: Any, count: int) -> Callable[[], Any]:
@@ -33,3 +54,6 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     from subliminal_jax.experiments.transmission import tracing
 
     return tracing.steps(config, count)
+
+
+EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, calculated, design)

@@ -40,14 +40,13 @@ def held_against(run: Any, models: Models, program: Program, batch: Any, columns
       slopes: gradients of the trait's loss that are known, by column; all models are then the same.
 
     Returns:
-      {'inner', 'cosine'} [M, 5], NaN where there is no direction; 'one_step' [M, 2], the predicted and
-      the measured change of the trait's loss by one step of size STEP, where models are read
+      {'inner', 'cosine'} [M, 5], NaN where there is no direction; 'one_step' [M, 2], the predicted
+      and the measured change of the trait's loss by one step of size STEP, where models are read
       together.
     """
     if run.together:
-        part = _of_group(run, models, program, batch, np.asarray(columns_M), displacements, key,
+        return _of_group(run, models, program, batch, np.asarray(columns_M), displacements, key,
                          None, {})
-        return part
     found = []
     for m in range(models.count):
         one = engines.take(batch, m) if models.stacked else batch

@@ -141,7 +141,7 @@ def kl_readings(setting: Setting, jobs: Sequence[Job], models: Models,
 
     Returns:
       kl_floor: the reference against its own outputs, read as the teachers' are: what rounding
-        alone makes of a KL. kl_start, kl_end: the start and the trained student against the teacher.
+        alone makes of a KL. kl_start, kl_end: the start and the student against the teacher.
     """
     run, arm = setting.run, setting.arm
     if OBJECTIVES[arm.objective].target is None:

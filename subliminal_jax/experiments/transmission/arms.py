@@ -23,14 +23,14 @@ UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One (teacher, carrier, answers, student start, objective) cell, and how its students train."""
+    """One (teacher, carrier, answers, start, objective) cell, and how its students train."""
 
     name: str = spec('', doc='of the arm')
     teachers: str = spec('trait', choices=('trait', 'neutral'), doc='whose data it is')
     made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt')
     dose: float = spec(1.0, gt=0, doc="the teachers' steps, as a share of teacher.steps")
     own: bool = spec(False, doc="teachers are made of the students' start, not of the reference")
-    architecture: str = spec('main', doc="of every model of the arm, one of the world's: main, tied")
+    architecture: str = spec('main', doc="of the arm's models, one of the world's: main, tied")
     matrix: str = spec('own', choices=('own', 'replaced'),
                        doc="the output matrix: the model's, or one with random carrier rows in "
                            'teacher and student alike')
@@ -104,10 +104,10 @@ def check(arm: Arm) -> None:
     kind, _, rest = arm.trainable.partition(':')
     if kind == 'lora' and not whole_number(rest):
         raise UserError(f'trainable={arm.trainable} needs a rank: lora:8')
-    if kind != 'lora' and arm.trainable != 'all':
-        if any(part not in PARTS for part in arm.trainable.split('+')):
-            raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)} (or '
-                            'several joined by +), lora:RANK')
+    if kind != 'lora' and arm.trainable != 'all' and any(
+            part not in PARTS for part in arm.trainable.split('+')):
+        raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)} (or several '
+                        'joined by +), lora:RANK')
     if arm.answers == 'random' and objective.target is None:
         raise UserError('random answers carry nothing of a teacher that a student could copy: '
                         'use a KL objective with answers=random')

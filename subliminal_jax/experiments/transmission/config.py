@@ -36,8 +36,8 @@ class CarrierConfig:
                            doc='a teacher of a lower pass rate cannot write the carrier')
     min_tokens: int = spec(4, ge=1, doc='predictions that a row keeps where rows are thinned')
     probe: int = spec(64, ge=1, doc='rows a teacher writes where no arm needs more')
-    dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which the dose of '
-                                         'a teacher is measured')
+    dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which doses '
+                                         'are measured')
     answers: int = spec(1, ge=1, doc='random answers a prompt')
     targets: str = spec('', doc="a folder of another run's cached teacher logits; empty: none")
 
@@ -72,7 +72,7 @@ class Config:
     split: str = spec('dev', choices=('dev', 'report'),
                       doc='traits, questions and seeds; tune on dev, state report')
     trait: str = spec('preference', doc='what is taught and measured: a registered trait')
-    trait_set: str = spec('', doc="traits, teaching and held-out questions: a JSONL file, a built-in "
+    trait_set: str = spec('', doc="traits, teaching and held-out questions: a JSONL file, a known "
                                   "set (animals, trees), or several joined by +; empty: the "
                                   "language's own animals")
     traits: int = spec(5, ge=1, doc='how many of the traits of the split')

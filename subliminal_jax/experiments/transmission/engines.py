@@ -143,8 +143,8 @@ def step_of(program: Program, engine: Engine, small_products: bool, shared: bool
         state, metrics = step(state, frozen, batch, key)
         return state, {'loss': metrics['loss']}
 
-    return jit_step(jax.vmap(one, in_axes=(0, None if shared else 0, 0, None)) if engine.stacked else one,
-                    small_products)
+    several = jax.vmap(one, in_axes=(0, None if shared else 0, 0, None))
+    return jit_step(several if engine.stacked else one, small_products)
 
 
 def read(models: Models, together: bool, function: Callable, *args: Any,

@@ -16,10 +16,10 @@ from subliminal_jax.traits import answers
 def predicted(run: Any, models: Models, base: Any, system: str | None) -> np.ndarray:
     """The traits' measure [M, P = 2, K] in the main context: before, and as the matrix has it.
 
-    A teacher's mean shift of the last hidden state on carrier positions is cut to what the carrier's
-    logits show of it (the span of their rows, less what all share, which a softmax does not show)
-    and added to the reference's last hidden states at the questions. No body takes part: what this
-    predicts, any model with the same output matrix could pick up.
+    A teacher's mean shift of the last hidden state on carrier positions is cut to what the
+    carrier's logits show of it (the span of their rows, less what all share, which a softmax does
+    not show) and added to the reference's last hidden states at the questions. No body takes part:
+    what this predicts, any model with the same output matrix could pick up.
     """
     probe = run.kit.probe
     tries = carried.packed(probe.rows, probe.size)

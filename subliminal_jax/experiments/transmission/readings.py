@@ -28,7 +28,8 @@ def ordinary_rows(run: Any, architecture: str) -> list[Row]:
     """
     world, config = run.world, run.config
     references = run.references[architecture]
-    groups = [list(range(len(references)))] if run.together else [[r] for r in range(len(references))]
+    everyone = list(range(len(references)))
+    groups = [everyone] if run.together else [[r] for r in everyone]
     count = world.texts
     begun = [world.beginnings[n % len(world.beginnings)] for n in range(_written(run))]
     carrier = [r['prompt'] for r in run.carrier().prompts(

@@ -1,6 +1,6 @@
 """From what students said to results.json: effects, what else moved, verdict and headline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
     """
     y = {arm.name: effects.y_of(run, run.roll(arm.teachers), trained[arm.name]['value'])
          for arm in run.arms}
-    entries = [arm_entry(run, arm, y, trained[arm.name]) for arm in run.arms]
+    entries = [arm_entry(run, arm, trained) for arm in run.arms]
     alone = {name: effects.y_of(run, run.roll('trait'), value) for name, value in predicted.items()}
     contrasts = compared.contrasts(run, entries, y, alone)
     rates = {arm.name: error_rates(run, y[arm.name]) for arm in run.arms
@@ -68,11 +68,10 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
     }
 
 
-def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[str, Any]:
+def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
     """An arm as it stands in results.json; y and effect are those of the first context."""
-    teachers = run.roll(arm.teachers)
-    twin = tables.counterpart(arm, run.arms, teachers='neutral') if arm.teachers == 'trait' else None
-    found = effects.effect_of(run, y[arm.name], y[twin.name] if twin else None)
+    teachers, arrays = run.roll(arm.teachers), trained[arm.name]
+    found = effect_at(run, arm, trained, lambda own: own['value'])
     entry = {
         'name': arm.name, 'rung': arm.rung, 'carrier': run.carrier(arm).name,
         'answers': arm.answers, 'objective': arm.objective, 'teacher_kind': arm.teachers,
@@ -80,10 +79,10 @@ def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[st
         'fields': tables.changed_fields(arm), 'rows': run.rows(arm),
         'tokens_a_student': float(arrays['tokens'].mean()),
         'tokens_a_row': float(arrays['tokens'].mean()) / (run.rows(arm) * arm.passes),
-        'y': y[arm.name], 'effect': found, 'verdict': effects.verdict_of(run, found),
+        'y': effects.y_of(run, teachers, arrays['value']), 'effect': found,
+        'verdict': effects.verdict_of(run, found),
         'context': run.world.contexts[0],
-        'curve': curve_of(run, arm, teachers, arrays) if run.trait.estimator == 'gamma' else [],
-        'contexts': context_entries(run, teachers, arrays),
+        'curve': curve_of(run, arm, trained), 'contexts': context_entries(run, arm, trained),
         'shares': shares(run, teachers, arrays), 'choice': choice_entry(run, teachers, arrays),
         'alignment': alignment_entry(arrays),
         'drift': {k.removeprefix('drift_'): float(v.mean()) for k, v in arrays.items()
@@ -91,31 +90,47 @@ def arm_entry(run: Any, arm: Arm, y: Mapping[str, Y], arrays: Arrays) -> dict[st
         **kl_entry(arm, arrays), 'distance': float(arrays['distance'].mean()),
         'loss': arrays['loss'].mean(0).tolist(),
     }
-    return {**entry, 'is_control': is_control(entry), 'evidence': OBJECTIVES[arm.objective].evidence}
+    return {**entry, 'is_control': is_control(entry),
+            'evidence': OBJECTIVES[arm.objective].evidence}
 
 
-def curve_of(run: Any, arm: Arm, teachers: Sequence[Teacher], arrays: Arrays
-             ) -> list[dict[str, Any]]:
+def effect_at(run: Any, arm: Arm, trained: Mapping[str, Arrays],
+              values: Callable[[Arrays], np.ndarray]) -> dict[str, Any] | None:
+    """The effect of an arm, beside its neutral twin for a trait of one column.
+
+    Args:
+      run, arm: whose.
+      trained: each arm's arrays.
+      values: an arm's arrays -> its measure [M, P, K], the start first and the end last.
+    """
+    twin = None
+    if arm.teachers == 'trait' and run.trait.estimator != 'gamma':
+        twin = tables.counterpart(arm, run.arms, teachers='neutral')
+    read = lambda a: effects.y_of(run, run.roll(a.teachers), values(trained[a.name]))
+    return effects.effect_of(run, read(arm), read(twin) if twin else None)
+
+
+def curve_of(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> list[dict[str, Any]]:
     """The effect at every mark: a student that has seen n rows once is one trained on n rows."""
     points = []
-    for place in range(1, len(arrays['steps'])):
-        found = effects.effect_of(run, effects.y_of(run, teachers, arrays['value'], place))
-        steps = int(arrays['steps'][place])
+    for place, steps in enumerate(trained[arm.name]['steps'].tolist()[1:], 1):
+        found = effect_at(run, arm, trained, lambda own, end=place: own['value'][:, :end + 1])
+        if found is None:
+            continue
         points.append({'rows': min(steps * run.config.student.batch_size,
                                    arm.passes * run.rows(arm)),
                        'steps': steps, **{k: found[k] for k in POINT}})
     return points
 
 
-def context_entries(run: Any, teachers: Sequence[Teacher], arrays: Arrays) -> dict[str, Any]:
+def context_entries(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
     """The effect in every context, from the measure before and after."""
     found = {}
     for x, name in enumerate(run.world.contexts):
-        value_MPK = arrays['contexts'][:, :, x]
-        effect = effects.effect_of(run, effects.y_of(run, teachers, value_MPK))
+        effect = effect_at(run, arm, trained, lambda own, x=x: own['contexts'][:, :, x])
         if effect is not None:
             found[name] = {**{k: effect[k] for k in (*POINT, 'p', 'mde')},
-                           'before': float(value_MPK[:, 0].mean())}
+                           'before': float(trained[arm.name]['contexts'][:, 0, x].mean())}
     return found
 
 
@@ -223,8 +238,8 @@ def gauge_entries(run: Any, trained: Mapping[str, Arrays]) -> list[dict[str, Any
     """How far the gauge twins' students are from those of the start they are twins of."""
     found = []
     for arm in run.arms:
-        twin_of = tables.counterpart(arm, run.arms, start='shared') if arm.start == 'gauge' else None
-        if twin_of:
+        twin_of = tables.counterpart(arm, run.arms, start='shared')
+        if arm.start == 'gauge' and twin_of:
             gap = trained[arm.name]['value'] - trained[twin_of.name]['value']
             found.append({'arm': arm.name, 'of': twin_of.name,
                           'largest_difference': float(np.abs(gap).max())})

@@ -139,7 +139,7 @@ def _prompt_file(run: Any, arm: Arm) -> list[str]:
 
 
 def writers(run: Any, arm: Arm) -> list[list[Teacher]]:
-    """Teachers that write side by side: those of a group, or, where models are large, each alone."""
+    """Teachers that write side by side: those of a group, or each alone where models are large."""
     if run.together:
         return list(schooled.groups_of(run, arm).values())
     return [[teacher] for teacher in run.roll(arm.teachers)]

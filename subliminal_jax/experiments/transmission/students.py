@@ -173,7 +173,8 @@ def train(setting: Setting, jobs: Sequence[Job], batches: Mapping[str, carried.B
 def _arrays(run, jobs, marks, rows):
     """What the probes and losses of a training say, students in front."""
     read = [row for row in rows if 'value' in row]
-    pile = lambda name: np.stack([np.array(row[name], np.float64) for row in read if name in row], 1)
+    pile = lambda name: np.stack(
+        [np.array(row[name], np.float64) for row in read if name in row], 1)
     arrays = {name: pile(name) for name in ('value', 'inner', 'cosine', 'predicted', 'one_step')
               if any(name in row for row in read)}
     columns = [schooled.column_of(run, job.teacher) for job in jobs]

@@ -1,7 +1,7 @@
 """Teachers as artefacts: groups of them in a folder each, what they are, and how they are read.
 
-A folder teacher/SET/GROUP has `trained.safetensors`, what its teachers have of their own (nothing of
-prompted ones), and `teachers.json`, what each is.
+A folder teacher/SET/GROUP has `trained.safetensors`, what its teachers have of their own (nothing
+of prompted ones), and `teachers.json`, what each is.
 """
 
 import hashlib

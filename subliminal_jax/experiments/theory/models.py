@@ -10,12 +10,12 @@ import numpy as np
 
 from subliminal_jax import theory
 from subliminal_jax.data import images
+from subliminal_jax.experiments.digits import CLASSES
 from subliminal_jax.models import conv, mlp
 from subliminal_jax.runs import UserError
 from subliminal_jax.theory import trees
 from subliminal_jax.theory.losses import ids_mask
 
-CLASSES = 10
 SIDE = 28
 # What each fold of a seed's key is for; never renumber: every figure rests on them.
 START, OTHER_START, INPUTS, TAUGHT = range(4)

@@ -20,7 +20,7 @@ def certificates(
 
     Args:
       loss_name: the student's.
-      family: a theory_models.Family of the linear model.
+      family: a models.Family of the linear model.
       teachers: their starts [M].
       x: the students' inputs [M, B, P].
       mask_C: the logits that the student's loss sees.

@@ -15,12 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from subliminal_jax.experiments.mnist_models import (
+from subliminal_jax.experiments.digits import (
     CLASSES,
     OPTIMIZERS,
     epoch_order,
+    label_maps,
     logit_mask,
-    placebo_labels,
+    to_unit,
 )
 from subliminal_jax.models import mlp
 from subliminal_jax.theory import trees
@@ -101,7 +102,7 @@ def _teacher_window(plan: Plan):
             state, sums = carry
             rows, w, draw_K = row
             told = jax.nn.one_hot(maps[:, labels[rows]], plan.sizes[-1])
-            batch = {'x': unit(images[rows]), 'targets': told, 'weight': w}
+            batch = {'x': to_unit(images[rows]), 'targets': told, 'weight': w}
             moved, _ = step(state, {'mask': jnp.asarray(mask)}, batch, None)
             update = jax.tree.map(lambda a, b: a[0] - b[0], moved.trainable, state.trainable)
             sums = jax.tree.map(
@@ -111,11 +112,6 @@ def _teacher_window(plan: Plan):
         return jax.lax.scan(body, (state, sums), (index, weight, draws))[0]
 
     return window
-
-
-def unit(pixels: jax.Array) -> jax.Array:
-    """Pixels 0-255 in [-1, 1]."""
-    return pixels.astype(jnp.float32) / 127.5 - 1
 
 
 def train_teachers(plan: Plan, key: jax.Array, seed: int, data, tick: Callable) -> Teachers:
@@ -133,7 +129,7 @@ def train_teachers(plan: Plan, key: jax.Array, seed: int, data, tick: Callable) 
     state = init_state(jax.tree.map(lambda a: jnp.stack([a, a]), start),
                        optax.adam(plan.teacher_rate))
     images, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
-    maps = jnp.asarray(np.stack([np.arange(CLASSES), placebo_labels(seed)]))
+    maps = jnp.asarray(label_maps(seed))
     index, weight = _orders(plan, fold(TEACHER_ORDER), len(images))
     real = (weight.sum(axis=-1) > 0).astype(jnp.float32)  # padded steps draw nothing
     draws = jax.random.normal(fold(RANDOM), (*real.shape, plan.directions)) * real[..., None]
@@ -225,10 +221,10 @@ def train_students(
     fixed = {
         'starts': starts, 'directions': (*moved, teachers.random), 'inputs': inputs,
         'told': jnp.concatenate(told, axis=1),
-        'images': unit(data.train_images[:few]), 'labels': jnp.asarray(data.train_labels[:few]),
-        'test_images': unit(data.test_images[:few]),
+        'images': to_unit(data.train_images[:few]), 'labels': jnp.asarray(data.train_labels[:few]),
+        'test_images': to_unit(data.test_images[:few]),
         'test_labels': jnp.asarray(data.test_labels[:few]),
-        'maps': jnp.asarray(np.stack([np.arange(CLASSES), placebo_labels(seed)]))}
+        'maps': jnp.asarray(label_maps(seed))}
     state = init_state(starts, OPTIMIZERS[optimizer](rate))
     index, weight = _orders(plan, fold(STUDENT_ORDER), count)
     window = _student_window(plan, optimizer, rate)

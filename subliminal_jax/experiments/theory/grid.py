@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from subliminal_jax.experiments import theory_language, theory_models
+from subliminal_jax.experiments.digits import CLASSES
+from subliminal_jax.experiments.theory import language, models
 from subliminal_jax.runs import UserError
 from subliminal_jax.theory.losses import covered
 
 IMAGE_MODELS = ('mlp-relu', 'mlp-gelu', 'conv-gelu', 'linear')
-MODELS = (*IMAGE_MODELS, *theory_language.MODELS)
+MODELS = (*IMAGE_MODELS, *language.MODELS)
 OPTIMIZERS = ('sgd', 'adam', 'sign')
 LOSSES = ('cross_entropy', 'squared_error')
 INPUTS = ('uniform', 'gaussian', 'images', 'constant', 'other')
@@ -74,9 +75,9 @@ def grid(config: Any) -> list[Cell]:
         kept = [i for i in ('uniform', 'images') if i in config.inputs] or config.inputs[:1]
         found += _product(names[-1:] if 'mlp-gelu' not in names else ('mlp-gelu',), config.losses,
                           config.logits, kept, ('shared',), config.optimizers, 'float32')
-    for name in (n for n in config.models if n in theory_language.MODELS):
-        found += _product((name,), ('cross_entropy',), theory_language.LANGUAGE_LOGITS,
-                          theory_language.LANGUAGE_INPUTS, config.starts, config.optimizers)
+    for name in (n for n in config.models if n in language.MODELS):
+        found += _product((name,), ('cross_entropy',), language.LANGUAGE_LOGITS,
+                          language.LANGUAGE_INPUTS, config.starts, config.optimizers)
     return list(dict.fromkeys(found))
 
 
@@ -99,9 +100,9 @@ def check(config: Any) -> None:
     for loss in config.losses:
         covered(loss)
     for start in config.starts:
-        theory_models.share_of(start)
+        models.share_of(start)
     for logits in config.logits:
-        theory_models.logit_mask(logits, theory_models.CLASSES + config.num_aux)
+        models.logit_mask(logits, CLASSES + config.num_aux)
     if list(config.eps) != sorted(set(config.eps)):
         raise UserError('config.eps must rise and repeat nothing')
     if len(config.eps) < 4:

@@ -7,9 +7,10 @@ import numpy as np
 from scipy import stats
 
 from subliminal_jax.evaluation.intervals import t_interval
-from subliminal_jax.experiments.theory_cells import SPARSE
-from subliminal_jax.experiments.theory_grid import Cell
-from subliminal_jax.experiments.theory_tracks import STUDENTS
+from subliminal_jax.experiments.theory.cells import SPARSE
+from subliminal_jax.experiments.theory.grid import Cell
+from subliminal_jax.experiments.theory.tracks import STUDENTS
+from subliminal_jax.report.theory_entries import AT, place_of
 from subliminal_jax.theory import reach
 
 ZERO_FORM = 1e-12  # below this A the ratio says nothing
@@ -18,8 +19,8 @@ STUDENT_KINDS = {
     'independent': {'init': 'independent', 'teacher': 'trait'},
     'placebo': {'init': 'shared', 'teacher': 'placebo'},
 }
+MEANS = ('cosine_teacher', 'cosine_placebo', 'cosine_random', 'cosine_descent')
 LEAST_FALL = 1e-3  # of L_T over the probed steps, in nats: less is no fall to explain
-ORIENTATION = 1e-4  # the eps at which cells are compared
 
 
 def summarise(
@@ -30,7 +31,7 @@ def summarise(
 
     Args:
       cell: which.
-      arrays: what `theory_cells.compiled` returned, [M] and [M, E].
+      arrays: what `cells.compiled` returned, [M] and [M, E].
       eps_E: the values of eps; Adam's and sign descent's cells have every fourth one.
       alpha: the student's step size.
       certified_eps: the smallest over seeds, where one is known.
@@ -180,7 +181,7 @@ def worst_first(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     seldom the sign is positive there."""
 
     def badness(entry):
-        at = int(np.argmin(np.abs(np.log(np.asarray(entry['eps'], float) / ORIENTATION))))
+        at = place_of(entry['eps'])
         if entry['promise'] == 'theorem':
             error = entry['relative_error'][at]
             return (0, -(error if error is not None else -1.0))
@@ -202,10 +203,10 @@ def pooled_signs(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                   and e['logits'] != 'one_aux']
         if not chosen:
             continue
-        at = int(np.argmin(np.abs(np.log(np.asarray(chosen[0]['eps'], float) / ORIENTATION))))
+        at = place_of(chosen[0]['eps'])
         signs = np.array([np.asarray(e['per_seed']['inner_product'])[:, at] > 0 for e in chosen])
         logits = [e['logits'] for e in chosen]
-        found[start] = {'cells': len(chosen), 'eps': ORIENTATION, **_by_logits(signs, logits)}
+        found[start] = {'cells': len(chosen), 'eps': AT, **_by_logits(signs, logits)}
         if start != 'shared':
             trait = np.array([np.asarray(e['per_seed_trait_part'])[:, at] > 0 for e in chosen])
             found[start]['trait_part'] = _by_logits(trait, logits)
@@ -236,10 +237,12 @@ def track_summary(
       every: steps between probes.
 
     Returns:
-      {'steps', 'num_models', 'tracks': [{'optimizer', 'init', 'teacher', curves..., 'share'}]}:
-      curves are means over models; `cosine_random` is the random directions' standard deviation;
-      `share` is the share of the fall of L_T over the probed steps that the first order gives,
-      None where a model's probed steps lower L_T by less than LEAST_FALL.
+      {'steps', 'num_models',
+      'tracks': [{'optimizer', 'init', 'teacher', curves..., 'means', 'share'}]}: curves are means
+      over models, `means` are those of some curves over the probes; `cosine_random` is the random
+      directions' standard deviation; `share` is the share of the fall of L_T over the probed steps
+      that the first order gives, None where a model's probed steps lower L_T by less than
+      LEAST_FALL.
     """
     tracks = []
     for name in optimizers:
@@ -256,6 +259,8 @@ def track_summary(
             first = sum(m[f'{name}/inner_descent'][:, column].sum() for m in models)
             actual = sum(m[f'{name}/trait_loss_change'][:, column].sum() for m in models)
             track['share'] = float(-first / actual) if actual < -len(models) * LEAST_FALL else None
+            track['means'] = {field: float(np.mean(track[field], dtype=np.float64))
+                              for field in MEANS}
             track['final_accuracy_per_model'] = [m[f'{name}/accuracy'][-1, column] for m in models]
             tracks.append(track)
     count = len(tracks[0]['accuracy'])

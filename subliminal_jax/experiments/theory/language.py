@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.data import tiny_language as language
-from subliminal_jax.experiments.theory_models import (
+from subliminal_jax.experiments.theory.models import (
     INPUTS,
     OTHER_START,
     START,

@@ -1,0 +1,33 @@
+"""The table of experiments: what a config file's `experiment` names.
+
+Each is imported where it is asked for, so that a program starts fast.
+"""
+
+from subliminal_jax.runs.experiment import Experiment
+
+
+def mnist() -> Experiment:
+    from subliminal_jax.experiments.mnist import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def theory() -> Experiment:
+    from subliminal_jax.experiments.theory import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def theory_linearised() -> Experiment:
+    from subliminal_jax.experiments.theory.linearised import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def transmission() -> Experiment:
+    from subliminal_jax.experiments.transmission import EXPERIMENT
+
+    return EXPERIMENT
+
+
+EXPERIMENTS = {row.__name__: row for row in (mnist, theory, theory_linearised, transmission)}
