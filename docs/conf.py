@@ -1,5 +1,6 @@
 """Sphinx: pages are MyST, the reference comes from docstrings. `launch/docs.sh` builds it."""
 
+import dataclasses
 import pathlib
 import sys
 
@@ -19,10 +20,13 @@ myst_heading_anchors = 3
 default_role = 'code'  # single backticks in docstrings
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'description'
+autodoc_typehints_description_target = 'documented'
 autodoc_default_options = {'members': True, 'show-inheritance': False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes of a NamedTuple are documented once, by its docstring
+
+default_role = 'code'
 
 html_theme = 'furo'
 html_title = 'subliminal_jax'
@@ -54,6 +58,10 @@ def escaped(line):
 
 def process(app, what, name, obj, options, lines):
     lines[:] = as_rst(lines) if what == 'module' else [escaped(line) for line in lines]
+    if what == 'class' and dataclasses.is_dataclass(obj):
+        said = [f'  {f.name}: {escaped(f.metadata["doc"])}' for f in dataclasses.fields(obj)
+                if f.metadata.get('doc')]
+        lines += ['', 'Attributes:', *said] if said else []
 
 
 def setup(app):
