@@ -27,16 +27,16 @@ class Results:
         """A run's results.
 
         Raises:
-          UserError: no such run is kept, or its file is no JSON.
+          UserError: no such run is kept, or its file is no JSON object.
         """
         if run not in self.read:
             path = self.folder / run / 'results.json'
             if not path.exists():
                 raise UserError(f'results/{run}/results.json is not kept')
             try:
-                self.read[run] = json.loads(path.read_text(encoding='utf-8'))
-            except json.JSONDecodeError as error:
-                raise UserError(f'results/{run}/results.json is no JSON: {error}') from None
+                self.read[run] = dict(json.loads(path.read_text(encoding='utf-8')))
+            except (TypeError, ValueError) as error:
+                raise UserError(f'results/{run}/results.json is no JSON object: {error}') from None
         return self.read[run]
 
 

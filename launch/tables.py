@@ -95,6 +95,8 @@ def main(argv: list[str]) -> None:
     root = pathlib.Path(ROOT.value)
     if bool(KEEP.value) != bool(NAME.value):
         raise UserError('--keep=RUN and --name=NAME go together')
+    if not (root / 'README.md').exists():
+        raise UserError(f'{root} holds no README.md: --root is the repository')
     if KEEP.value:
         keep(pathlib.Path(KEEP.value), root / 'results' / NAME.value)
     wrong = differing(root, write=not CHECK.value)
