@@ -24,23 +24,30 @@ OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates')
 def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     """Keeps a finished run: its results.json cut to what pages state, and its figures.
 
-    Figures are those that the place's README.md shows; all of them where there is no such page.
+    Figures are those that the place's README.md shows; all of them where there is no such page. One
+    that the run does not draw (a benchmark's) stays as it is.
 
     Raises:
-      UserError: the folder holds no results.json, or lacks a figure that the page shows.
+      UserError: the folder holds no results.json, or nobody has a figure that the page shows.
     """
     source = run / 'results.json'
     if not source.exists():
         raise UserError(f'{run} holds no results.json: is the run finished?')
+    try:
+        kept = cut(json.loads(source.read_text()))
+    except KeyError as error:
+        raise UserError(f'{source} has no entry {error}: it is of another version of this program; '
+                        'run it again') from None
     page = place / 'README.md'
     figures = sorted((run / 'figures').glob('*.png'))
     if page.exists():
         shown = set(re.findall(r'\]\(([\w.-]+\.png)\)', page.read_text(encoding='utf-8')))
-        if missing := shown - {figure.name for figure in figures}:
+        known = {figure.name for figure in (*figures, *place.glob('*.png'))}
+        if missing := shown - known:
             raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows')
         figures = [figure for figure in figures if figure.name in shown]
     place.mkdir(parents=True, exist_ok=True)
-    (place / 'results.json').write_text(written(cut(json.loads(source.read_text()))))
+    (place / 'results.json').write_text(written(kept))
     for figure in figures:
         shutil.copy(figure, place / figure.name)
 

@@ -201,6 +201,11 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     (place / 'README.md').write_text('![gone](gone.png)\n')
     with pytest.raises(UserError, match='lacks gone.png'):
         kept.keep(run_folder(tmp_path / 'run'), place)
+    assert not (place / 'results.json').exists()
+    run = run_folder(tmp_path / 'older')
+    edit(run / 'results.json', lambda results: results['arms'][0].pop('effect'))
+    with pytest.raises(UserError, match='another version'):
+        kept.keep(run, tmp_path / 'results' / 'two')
 
 
 def test_the_front_page_is_short():
