@@ -134,8 +134,8 @@ def test_accelerators_are_calculated_without_weights(monkeypatch):
     model = transformer.tiny(64, width=32, qkv_bias=True, remat=True, compute_dtype='bfloat16')
     monkeypatch.setattr(outlines, 'architecture_of', lambda config: model)
     config = schema.override(Config(), {
-        'arms': ('sft: made=prompt trainable=lora:2',), 'model.compute': 'bfloat16', 'student.packed': 2,
-        'model.dtype': 'bfloat16', 'student.batch_size': 2})
+        'arms': ('sft: made=prompt trainable=lora:2',), 'model.compute': 'bfloat16',
+        'student.packed': 2, 'model.dtype': 'bfloat16', 'student.batch_size': 2})
     told = accelerators.elsewhere(config)
     assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
     assert 'fits 80' in told and 'fits 16' in told and 'in checks' in told
