@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 SMOLLM2 = 'SmolLM2-135M, float32, two cores at 190 GFLOP/s and 9.5 GB/s'
 TOKENS = "SmolLM2's tokenizer"
+LENGTHS = 'python -m pytest tests/experiments/transmission/test_costs.py -k tokenizer'
 
 
 class Row(NamedTuple):
@@ -53,30 +54,27 @@ FIGURES = {
     'drawn': Figure(8, 'passes', 'a random direction', SMOLLM2),
     'written': Figure(20, 'passes', 'a teacher hashed and written', SMOLLM2),
     'prepared': Figure(4, 'passes', "the sampler's copy of the weights", SMOLLM2),
-    # Memory.
-    'copies': Figure(3, 'trees of all weights', 'in a check of alignment: the start, a gradient, '
-                     "the trait's gradient", 'what alignment.py holds at once'),
     # Rows.
-    'request': Figure(Row(24, 72, 29), 'tokens', 'a row of carrier.form=request, mean', TOKENS),
-    'turn': Figure(Row(44, 27, 37), 'tokens', 'a row of carrier.form=turn, mean', TOKENS),
-    'list': Figure(Row(196, 27, 37), 'tokens', 'a row of carrier.form=list, mean', TOKENS),
+    'request': Figure(Row(24, 72, 29), 'tokens', 'a row of carrier.form=request, mean', TOKENS,
+                      LENGTHS),
+    'turn': Figure(Row(44, 27, 37), 'tokens', 'a row of carrier.form=turn, mean', TOKENS, LENGTHS),
+    'list': Figure(Row(196, 27, 37), 'tokens', 'a row of carrier.form=list, mean', TOKENS, LENGTHS),
     'asked': Figure(Row(24, 18, 6), 'tokens', 'a measuring question; an answer is a trait in all '
-                    'its spellings', TOKENS),
-    'numbers': Figure(22, 'tokens', 'that a question has before it in a context of numbers',
-                      TOKENS),
-    'lesson': Figure(Row(24, 13, 2), 'tokens', 'a teaching question or ordinary request; a word',
-                     TOKENS),
+                    'its spellings, which share tokens', TOKENS, LENGTHS),
+    'numbers': Figure(27, 'tokens', 'that a question has before it in a context of numbers',
+                      TOKENS, LENGTHS),
+    'lesson': Figure(Row(24, 13, 2), 'tokens', 'a teaching question, of which some recur in a '
+                     'pack, or an ordinary request; a word', TOKENS, LENGTHS),
+    'longest': Figure(1.4, 'ratio', 'the longest of prompts that are answered together over their '
+                      'mean', TOKENS, LENGTHS),
     'widest': Figure(1.09, 'ratio', "columns of a set's widest pack, to which all are padded, over "
                      "the mean one's", TOKENS),
     'widest_lesson': Figure(1.2, 'ratio', 'the same of packed lessons, which differ more', TOKENS),
-    'longest': Figure(1.4, 'ratio', 'the longest of prompts that are answered together over their '
-                      'mean', TOKENS),
     'kept': Figure(0.6, 'share', "of a teacher's answers that pass the filter: .58 of SmolLM2's, "
-                   '.62 to .77 as published', SMOLLM2,
-                   'python -m launch.run --config=configs/numbers_smollm2_full.py'),
+                   '.62 to .77 as published', SMOLLM2),
     'neutral_more': Figure(4, 'steps', "that a neutral teacher takes beyond its twin's on bare "
-                           'lists; in a chat template nine of ten took all that they may', SMOLLM2,
-                           'python -m launch.run --config=configs/numbers_smollm2_full.py'),
+                           'lists; in a chat template nine of ten took all that they may',
+                           SMOLLM2),
 }
 
 

@@ -284,8 +284,8 @@ def lesson_step(run: Run, model: TransformerConfig, how: str, packs: Packs, grou
 
 
 def checks_bytes(run: Run, arm: Arm, step: Step) -> float:
-    """Bytes held while a student's step is held against directions: three trees of all weights; of
-    a teacher that was trained also its weights and its displacement; of a student that is no
-    adapter its weights, their moments and what they were at the mark before."""
-    copies = figure('copies') + 2 * (trained_of(arm) is not None) + 4 * (not step.at_once)
+    """Bytes held while a student's step is held against directions: the start, a gradient, the
+    trait's gradient; of a teacher that was trained also its weights and its displacement; of a
+    student that is no adapter its weights, their moments and what they were at the mark before."""
+    copies = 3 + 2 * (trained_of(arm) is not None) + 4 * (not step.at_once)
     return copies * held_by(run, step.program.config)

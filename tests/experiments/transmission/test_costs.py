@@ -8,6 +8,7 @@ from subliminal_jax.experiments.transmission import (
     arm_stages,
     costs,
     outlines,
+    rows as carried,
     shapes,
     worlds,
 )
@@ -15,9 +16,12 @@ from subliminal_jax.experiments.transmission.arms import check
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS, TeacherKind
 from subliminal_jax.experiments.transmission.measured import FIGURES, figure, row
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
-from subliminal_jax.models import transformer
+from subliminal_jax.experiments.transmission.worlds import pretrained
+from subliminal_jax.models import gguf, loading, transformer, vocabulary
 from subliminal_jax.models.params import TransformerConfig, abstract_params
 from subliminal_jax.runs import UserError, schema
+from subliminal_jax.sampling import buckets
+from subliminal_jax.traits import trait_set as sets
 
 SMOLLM2 = TransformerConfig(vocab_size=49152, num_layers=30, width=576, num_heads=9, num_kv_heads=3,
                             head_dim=64, ffn_width=1536)
@@ -71,6 +75,54 @@ def test_packs_are_as_wide_as_those_of_smollm2(form, size, random, columns):
     found = shapes.carried(config, 64, size, random)
     assert found.count == 64 // size
     assert found.columns == pytest.approx(columns, rel=0.06)
+
+
+@pytest.fixture(scope='module')
+def smollm2():
+    """SmolLM2 with its tokenizer and no weights."""
+    try:
+        place = loading.locate('package:smollm2-135m-instruct')
+    except UserError as error:
+        pytest.skip(str(error))
+    file = gguf.read(place)
+    config, _ = gguf.config_of(file)
+    tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place))
+    return loading.Model(config, None, tokenizer, 'smollm2', '', '')
+
+
+def lengths(contexts):
+    """(tokens that all contexts share, mean of each one's own, the longest's over that)."""
+    shared = buckets.shared_prefix(contexts)
+    own = [len(c) - shared for c in contexts]
+    return shared, sum(own) / len(own), max(own) * len(own) / sum(own)
+
+
+@pytest.mark.parametrize('form', ['request', 'turn', 'list'])
+def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form):
+    config = schema.override(config_of(), {'carrier.form': form})
+    world = pretrained.make(config, [], smollm2)
+    rows = carried.random_rows(config, world, world.carrier, 64, 'random', 0, 1)
+    shared, own, longest = lengths(rows.contexts)
+    assert shared == row(form).shared
+    assert own == pytest.approx(row(form).own, rel=0.05)
+    assert sum(map(len, rows.answers)) / 64 == pytest.approx(row(form).answer, rel=0.05)
+    assert longest == pytest.approx(figure('longest'), rel=0.15)
+    assert len(carried.token_set(world, world.carrier)) == len(outlines.CARRIER) + 1
+
+
+def test_questions_are_as_long_as_the_tokenizer_has_them(smollm2):
+    config = config_of()
+    world = pretrained.make(config, [], smollm2)
+    asked = lambda context: [world.asked(q, context, n, None)
+                             for n, q in enumerate(world.questions)]
+    plain, after = (lengths(asked(f'default/{kind}')) for kind in ('plain', 'numbers'))
+    assert plain[0] == row('asked').shared
+    assert plain[1] == pytest.approx(row('asked').own, rel=0.1)
+    assert sum(after[:2]) - sum(plain[:2]) == pytest.approx(figure('numbers'), rel=0.1)
+    taught = [world.asked(t.prompt, 'default/plain', 0, None) for t in sets.teaching_prompts(
+        world.chosen, world.traits[0], config.split)]
+    drawn = 16 * (1 - (15 / 16)**8) / 8  # different ones among eight of sixteen
+    assert lengths(taught)[1] * drawn == pytest.approx(row('lesson').own, rel=0.1)
 
 
 def test_what_all_rows_share_is_read_once_a_pack():
