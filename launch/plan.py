@@ -3,7 +3,7 @@
   python -m launch.plan --config=configs/NAME.py --mde=NATS [--spread=NATS | --run=DIR]
       [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
 
-For an experiment on real weights: how many teachers make the smallest visible gamma (`mde`, at
+For transmission on pretrained weights: how many teachers make the smallest visible gamma (`mde`, at
 config.power) as small as is wanted, with their rows, hours and gigabytes, and the least permutation
 p that they can reach: designs that could not reach .05 whatever came out are left out. The spread
 of gamma between teachers of a trait is taken from a finished run (--run), or assumed.
@@ -25,6 +25,7 @@ RATE = flags.DEFINE_float(
 
 
 def main(config_arguments: list[str]) -> None:
+<<<<<<< HEAD
     from launch.experiments import EXPERIMENTS
     from subliminal_jax.runs import config as configs, plan
 
@@ -33,6 +34,18 @@ def main(config_arguments: list[str]) -> None:
     if design is None:
         raise UserError(f'the experiment {loaded.name} has no plan; take a config of '
                         'transmission_weights')
+=======
+    from subliminal_jax.experiments.transmission.worlds import WORLDS
+    from subliminal_jax.runs import config as configs, plan
+
+    loaded = configs.load(config_arguments)
+    world = getattr(loaded.config, 'world', None)
+    design = WORLDS.find(world)[0].design if world else None
+    if design is None:
+        what = f'the world {world}' if world else f'the experiment {loaded.experiment}'
+        raise UserError(f'{what} has no designs to choose from: take a config with '
+                        'world=pretrained')
+>>>>>>> wt-costs
     if not MDE.value:
         raise UserError('which effect should the design see? Pass --mde=NATS')
     use_compilation_cache()
