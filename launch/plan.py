@@ -25,27 +25,14 @@ RATE = flags.DEFINE_float(
 
 
 def main(config_arguments: list[str]) -> None:
-<<<<<<< HEAD
     from launch.experiments import EXPERIMENTS
     from subliminal_jax.runs import config as configs, plan
 
     loaded = configs.load(config_arguments, EXPERIMENTS)
     design = loaded.experiment.design
     if design is None:
-        raise UserError(f'the experiment {loaded.name} has no plan; take a config of '
-                        'transmission_weights')
-=======
-    from subliminal_jax.experiments.transmission.worlds import WORLDS
-    from subliminal_jax.runs import config as configs, plan
-
-    loaded = configs.load(config_arguments)
-    world = getattr(loaded.config, 'world', None)
-    design = WORLDS.find(world)[0].design if world else None
-    if design is None:
-        what = f'the world {world}' if world else f'the experiment {loaded.experiment}'
-        raise UserError(f'{what} has no designs to choose from: take a config with '
-                        'world=pretrained')
->>>>>>> wt-costs
+        raise UserError(f'the experiment {loaded.name} has no designs to choose from: take a '
+                        'config of transmission with world=pretrained')
     if not MDE.value:
         raise UserError('which effect should the design see? Pass --mde=NATS')
     use_compilation_cache()

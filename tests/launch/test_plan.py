@@ -3,19 +3,12 @@
 import json
 
 import pytest
-<<<<<<< HEAD
-from subliminal_jax.experiments.weights import costs, designs, shapes
-from subliminal_jax.experiments.weights.config import Config
-
-from subliminal_jax.evaluation import gamma as gammas, intervals
-=======
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 from subliminal_jax.evaluation import gamma as gammas
 from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
 from subliminal_jax.experiments.transmission.worlds import WORLDS
->>>>>>> wt-costs
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, config as configs, schema
 from tests.launch import programs
