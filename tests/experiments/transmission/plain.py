@@ -1,24 +1,35 @@
 """What a model says, one row at a time through the plain forward pass: the tests' reference."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from subliminal_jax.models import transformer
 
 
+@functools.partial(jax.jit, static_argnames='config')
+def _forward(params, tokens, config, lora):
+    places = jnp.arange(tokens.shape[1])[None]
+    mask = transformer.causal_mask(jnp.ones_like(tokens, bool))
+    return transformer.forward(params, tokens, places, mask, config, lora=lora)
+
+
 def logits(params, config, context, answer, lora=None):
     """Logits at the places from which an answer's tokens are predicted [A, V], float64."""
-    tokens = jnp.array([[*context, *answer]])
-    found = transformer.forward(
-        params, tokens, jnp.arange(tokens.shape[1])[None],
-        transformer.causal_mask(jnp.ones_like(tokens, bool)), config, lora=lora)
+    text = [*context, *answer]
+    width = -(-len(text) // 128) * 128  # what stands on the right is seen by nobody before it
+    tokens = jnp.array([[*text, *[0] * (width - len(text))]])
+    found = _forward(params, tokens, config, lora)
     return np.asarray(found, np.float64)[0, len(context) - 1:len(context) - 1 + len(answer)]
 
 
 def log_softmax(values):
     """Over the last axis."""
-    return np.asarray(jax.nn.log_softmax(jnp.asarray(values), axis=-1), np.float64)
+    values = np.asarray(values, np.float64)
+    return values - scipy.special.logsumexp(values, axis=-1, keepdims=True)
 
 
 def kl(ours, theirs, allowed=None):
