@@ -3,7 +3,7 @@
   python -m launch.plan --config=configs/NAME.py --mde=NATS [--spread=NATS | --run=DIR]
       [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
 
-For an experiment on real weights: how many teachers make the smallest visible gamma (`mde`, at
+For transmission on pretrained weights: how many teachers make the smallest visible gamma (`mde`, at
 config.power) as small as is wanted, with their rows, hours and gigabytes, and the least permutation
 p that they can reach: designs that could not reach .05 whatever came out are left out. The spread
 of gamma between teachers of a trait is taken from a finished run (--run), or assumed.
@@ -31,8 +31,8 @@ def main(config_arguments: list[str]) -> None:
     loaded = configs.load(config_arguments, EXPERIMENTS)
     design = loaded.experiment.design
     if design is None:
-        raise UserError(f'the experiment {loaded.name} has no plan; take a config of '
-                        'transmission_weights')
+        raise UserError(f'the experiment {loaded.name} has no designs to choose from: take a '
+                        'config of transmission with world=pretrained')
     if not MDE.value:
         raise UserError('which effect should the design see? Pass --mde=NATS')
     use_compilation_cache()

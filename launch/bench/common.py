@@ -10,14 +10,20 @@ import json
 import math
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from subliminal_jax.runs import UserError
 
 INSTALL = 'launch/setup.sh cpu --with bench'
+MODEL = 'package:smollm2-135m-instruct'
+RANDOM = 'random'  # in a model's place: a small one with weights of its own, for a smoke run
+SMALL = {'vocab_size': 256, 'num_layers': 2, 'width': 32, 'num_heads': 2, 'num_kv_heads': 1,
+         'head_dim': 16, 'ffn_width': 64}
 _MARK = 'bench-child-result: '
 
 
@@ -96,6 +102,107 @@ def measure_sgemm(size: int = 2048, tries: int = 5) -> dict[str, float]:
         a @ b
         best = min(best, time.perf_counter() - begin)
     return {'gflops': 2 * size**3 / best / 1e9}
+
+
+def timed(runs: int, work: Callable[[], Any]) -> list[float]:
+    """Seconds of each of some calls, after one that is not counted: it compiles."""
+    work()
+    found = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+def compared(ours: Sequence[float], peer: Sequence[float], flops: float | None = None,
+             sgemm_gflops: float | None = None) -> dict[str, Any]:
+    """An entry of a comparison: of rates, the more the better.
+
+    Args:
+      ours, peer: of each run.
+      flops: the arithmetic here for one unit of the rate; None where there is none.
+      sgemm_gflops: the machine's float32 matrix rate in the same run.
+
+    Returns:
+      {ours, torch: medians, ours_range, torch_range: [least, most], ratio of the medians, gflops,
+      fraction_of_sgemm}.
+    """
+    middle, other = statistics.median(ours), statistics.median(peer)
+    rate = None if flops is None else flops * middle / 1e9
+    return {'ours': middle, 'torch': other, 'ours_range': [min(ours), max(ours)],
+            'torch_range': [min(peer), max(peer)], 'ratio': middle / other, 'gflops': rate,
+            'fraction_of_sgemm': rate and sgemm_gflops and rate / sgemm_gflops}
+
+
+def table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """Entries as text: medians, and the range of ours and of the peer behind them."""
+    span = lambda low_high: f'[{low_high[0]:.3g}, {low_high[1]:.3g}]'
+    rows = [f'{"":14s} {"ours":>9s} {"range":>18s} {"torch":>9s} {"range":>18s} {"ratio":>7s} '
+            f'{"GFLOP/s":>8s} {"of sgemm":>8s}']
+    for name, entry in entries.items():
+        rest = '' if entry['gflops'] is None else (
+            f' {entry["gflops"]:8.1f} {entry["fraction_of_sgemm"]:8.2f}')
+        rows.append(f'{name:14s} {entry["ours"]:9.2f} {span(entry["ours_range"]):>18s} '
+                    f'{entry["torch"]:9.2f} {span(entry["torch_range"]):>18s} '
+                    f'{entry["ratio"]:7.2f}{rest}')
+    return '\n'.join(rows)
+
+
+def our_model(name: str) -> tuple[Any, Any]:
+    """(parameters in float32, architecture) of a model that both sides can read, or of RANDOM."""
+    import jax
+
+    from subliminal_jax import models
+    from subliminal_jax.models.params import TransformerConfig, init_params
+
+    if name == RANDOM:
+        config = TransformerConfig(**SMALL)
+        return init_params(jax.random.key(0), config), config
+    loaded = models.load(name)
+    return loaded.params, loaded.config
+
+
+def peer_model(name: str) -> Any:
+    """The same weights as a transformers model on PyTorch."""
+    import torch
+    import transformers
+
+    if name != RANDOM:
+        from subliminal_jax import models
+
+        folder, file = models.gguf_file(name)
+        return transformers.AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file, dtype=torch.float32)
+    params, config = our_model(name)
+    network = transformers.LlamaForCausalLM(transformers.LlamaConfig(
+        vocab_size=config.vocab_size, hidden_size=config.width, intermediate_size=config.ffn_width,
+        num_hidden_layers=config.num_layers, num_attention_heads=config.num_heads,
+        num_key_value_heads=config.num_kv_heads, head_dim=config.head_dim,
+        rms_norm_eps=config.norm_eps, tie_word_embeddings=config.tied,
+        rope_parameters={'rope_type': 'default', 'rope_theta': config.rope_theta}))
+    network.load_state_dict(_tensors(params), strict=not config.tied)
+    return network
+
+
+def _tensors(params: Any) -> dict[str, Any]:
+    """Our parameters under transformers' names."""
+    import jax
+    import numpy as np
+    import torch
+
+    from subliminal_jax.models.families import HF_NAMES
+
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator='/')
+        array = np.asarray(leaf)
+        if name.startswith('layers/'):
+            found |= {HF_NAMES[name].format(n): torch.tensor(layer.T if layer.ndim == 2 else layer)
+                      for n, layer in enumerate(array)}
+        else:
+            found[HF_NAMES[name]] = torch.tensor(array)
+    return found
 
 
 def peak_mb() -> float:

@@ -1,143 +1,152 @@
-"""Training beside transformers on PyTorch: the same float32 weights, rows, loss and optimiser.
+"""A student's training step beside transformers on PyTorch: same weights, rows, loss, optimiser.
 
-`training_entries` gives the entries train_full and train_lora of launch/bench/lm.py: tokens per
-second of one whole step (forward, backward, Adam), every token of the batch counted. Each side runs
-in a process of its own and its best step after a warm-up counts. Both apply the vocabulary's matrix
-to the last positions alone. Arithmetic is what the step needs: two operations a weight and token
-forwards, two backwards to the activations, two to the weights that are trained, and attention's.
+  python -m launch.bench.lm --only=training
+
+Ours is the pipeline's own step (experiments/transmission/engines.py) through `training.fit`: rows
+packed eight together, what they share read once; MODELS adapters side by side in one program, or
+all weights of one model. The peer reads the same rows unpacked, in one batch of eight a model, and
+trains one adapter after the other; it applies the vocabulary's matrix to the answers alone, as ours
+does. Rates are rows a second, of all models; arithmetic is that of the packed step, counted in its
+traced program.
 """
 
 from typing import Any
 
 from launch.bench import common
-from launch.bench.lm_sampling import MODEL, best_of
 
-BATCH, LENGTH, LAST, RANK = 32, 96, 32, 8
+ROWS, MODELS, RANK, STEPS = 8, 4, 8, 2
+SHARED, QUESTION, ANSWER = 44, 27, 37  # tokens of a row that goes on with a list in a chat turn
 RATE = 1e-5
-TRIES = 3
+ENTRIES = {'train_full': 0, 'train_lora': RANK}
 
 
-def training_entries(sgemm_gflops: float, model: str = MODEL, tries: int = TRIES
-                     ) -> dict[str, dict[str, float]]:
+def training_entries(sgemm_gflops: float, model: str = common.MODEL, runs: int = 5
+                     ) -> dict[str, dict[str, Any]]:
     """The entries train_full and train_lora.
 
     Args:
       sgemm_gflops: the machine's float32 matrix rate (`common.sgemm_gflops`).
-      model: a model's name that both sides can read.
-      tries: timed steps of each; the best counts.
+      model: a model's name that both sides can read, or common.RANDOM.
+      runs: how often each is timed.
 
     Returns:
-      {ours, torch, ratio, gflops, fraction_of_sgemm}: tokens/s, ours / torch, and the rate of
-      arithmetic here.
+      As `common.compared`; rows a second.
+
+    Raises:
+      RuntimeError: the two sides' first losses differ by more than 1e-3.
     """
     common.require('torch', 'transformers', 'accelerate')  # which its GGUF reader needs
     entries = {}
-    for name, rank in (('train_full', 0), ('train_lora', RANK)):
-        settings = {'model': model, 'rank': rank, 'tries': tries}
-        mine = common.in_child('launch.bench.lm_training:ours', settings)
-        other = common.in_child('launch.bench.lm_training:peer', settings)
-        if abs(mine['loss'] - other['loss']) > 1e-3:
-            raise RuntimeError(f'{name}: the first losses differ: {mine["loss"]} here, '
-                               f'{other["loss"]} there')
-        rate = mine['flops'] / mine['step_s'] / 1e9
-        entries[name] = {
-            'ours': BATCH * LENGTH / mine['step_s'], 'torch': BATCH * LENGTH / other['step_s'],
-            'ratio': other['step_s'] / mine['step_s'], 'gflops': rate,
-            'fraction_of_sgemm': rate / sgemm_gflops}
+    for name, rank in ENTRIES.items():
+        settings = {'model': model, 'rank': rank, 'runs': runs}
+        ours = common.in_child('launch.bench.lm_training:ours', settings)
+        peer = common.in_child('launch.bench.lm_training:peer', settings)
+        if abs(ours['loss'] - peer['loss']) > 1e-3:
+            raise RuntimeError(f'{name}: the first losses differ: {ours["loss"]} here, '
+                               f'{peer["loss"]} there')
+        rows = ROWS * (MODELS if rank else 1)
+        entries[name] = common.compared(
+            [rows / s for s in ours['step_s']], [rows / s for s in peer['step_s']],
+            ours['flops'] / rows, sgemm_gflops)
     return entries
 
 
-def rows(vocabulary: int):
-    """[BATCH, LENGTH] token ids."""
+def rows(vocabulary: int, model: int):
+    """Token ids [ROWS, SHARED + QUESTION + ANSWER] of one model's rows; all rows begin alike."""
     import numpy as np
 
-    return np.random.default_rng(0).integers(100, vocabulary, (BATCH, LENGTH)).astype(np.int32)
+    rng = np.random.default_rng([0, model])
+    tokens = rng.integers(100, vocabulary, (ROWS, SHARED + QUESTION + ANSWER)).astype(np.int32)
+    tokens[:, :SHARED] = np.random.default_rng(1).integers(100, vocabulary, SHARED)
+    return tokens
 
 
-def step_flops(config, rank: int) -> float:
-    """Floating-point operations of one step; rank 0: every weight is trained."""
-    from subliminal_jax.models import params
+def batch_of(vocabulary: int, count: int):
+    """The rows of `count` models, each model's packed together; 0: of one, without the axis."""
+    from subliminal_jax.experiments.transmission import rows as carried
+    from subliminal_jax.training import tries as packing
 
-    layers = params.param_specs(config)['layers']
-    matrices = [layers[name].shape for name in ('q', 'k', 'v', 'o', 'gate', 'up', 'down')]
-    body = sum(count * d_in * d_out for count, d_in, d_out in matrices)
-    low = sum(count * rank * (d_in + d_out) for count, d_in, d_out in matrices)
-    head = config.vocab_size * config.width
-    attention = 2 * config.num_layers * BATCH * config.num_heads * LENGTH**2 * config.head_dim
-    passes = 4 if rank else 6
-    return (passes * (BATCH * LENGTH * body + BATCH * LAST * head) + 6 * BATCH * LENGTH * low
-            + 6 * attention)
+    begin = SHARED + QUESTION
+    packed = [{'tries': packing.pack([[packing.Row(row[:begin], row[begin:])
+                                       for row in rows(vocabulary, m).tolist()]])}
+              for m in range(max(1, count))]
+    return carried.stacked(packed) if count else packed[0]
 
 
-def ours(model: str, rank: int, tries: int) -> dict[str, Any]:
-    """Seconds of a step, the loss of the first, and its arithmetic; run in a child."""
+def ours(model: str, rank: int, runs: int) -> dict[str, Any]:
+    """Seconds of a step in each run, the first model's first loss, and the step's arithmetic; run
+    in a child."""
     import jax
     import numpy as np
 
-    from subliminal_jax import models
+    from subliminal_jax.experiments.transmission import engines, shapes
+    from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
     from subliminal_jax.models.lora import init_lora
     from subliminal_jax.runs import use_compilation_cache
-    from subliminal_jax.training import losses
-    from subliminal_jax.training.loop import jit_step
-    from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
-    from subliminal_jax.training.step import init_state, make_step
+    from subliminal_jax.training.loop import fit
+    from subliminal_jax.training.optimizers import OptimizerConfig
 
     use_compilation_cache()
-    loaded = models.load(model)
-    config = loaded.config
-    optimizer = make_optimizer(OptimizerConfig(learning_rate=RATE), num_steps=100)
-    trainable, frozen = loaded.params, {}
+    params, config = common.our_model(model)
+    engine = engines.adapters(MODELS) if rank else engines.SINGLE
+    program = engines.Program(OBJECTIVES['sft'].loss, config, (),
+                              OptimizerConfig(learning_rate=RATE))
+    step = engines.step_of(program, engine, rank > 0)
+    batch = batch_of(config.vocab_size, MODELS if rank else 0)
+    trainable, frozen = params, {'base': {}}
     if rank:
-        trainable, frozen = init_lora(jax.random.key(0), config, rank), {'base': loaded.params}
-    state = init_state(trainable, optimizer)
-    step = jit_step(make_step(losses.sft(losses.Task(config, LAST)), optimizer), low_rank=rank > 0)
-    shape = (BATCH, LENGTH)
-    batch = jax.device_put({
-        'tokens_BT': rows(config.vocab_size), 'valid_BT': np.ones(shape, bool),
-        'positions_BT': np.tile(np.arange(LENGTH, dtype=np.int32), (BATCH, 1)),
-        'weight_BT': np.tile(np.arange(LENGTH) >= LENGTH - LAST, (BATCH, 1)).astype(np.float32)})
-    del loaded, trainable
-    found = []
+        trainable, frozen = engines.gathered(engine, [
+            init_lora(jax.random.key(m), config, rank) for m in range(MODELS)]), {'base': params}
+    state = engines.begin(program, engine, trainable)
+    del params, trainable
+    key, losses = jax.random.key(0), []
+    flops = shapes.flops_of(step.trace(state, frozen, batch, key).jaxpr.jaxpr)
 
     def work():
         nonlocal state
-        state, metrics = step(state, frozen, batch, jax.random.key(0))
-        found.append(float(metrics['loss']))
-        jax.block_until_ready(state)
+        found = fit(step, state, frozen, lambda number: batch, STEPS, key=key)
+        state = jax.block_until_ready(found.state)
+        losses.append(float(np.ravel(found.rows[0]['loss'])[0]))
 
-    return {'step_s': best_of(tries, work), 'loss': found[0], 'flops': step_flops(config, rank)}
+    with jax.default_matmul_precision('highest'):
+        seconds = common.timed(runs, work)
+    return {'step_s': [s / STEPS for s in seconds], 'loss': losses[0], 'flops': flops}
 
 
-def peer(model: str, rank: int, tries: int) -> dict[str, Any]:
-    """The same with transformers and torch.optim.Adam (fused); run in a child."""
+def peer(model: str, rank: int, runs: int) -> dict[str, Any]:
+    """The same with transformers and torch.optim.Adam (fused), on unpacked rows; run in a child.
+
+    Adapters are trained one after the other; one stands for all of them, on each one's rows.
+    """
     import torch
-    import transformers
 
-    from subliminal_jax import models
-
-    folder, name = models.gguf_file(model)
-    network = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=name, dtype=torch.float32)
+    network = common.peer_model(model)
     network.train()
     network.config.use_cache = False
     if rank:
         add_adapters(network, rank)
     trained = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=RATE, fused=True)
-    tokens = torch.tensor(rows(network.config.vocab_size), dtype=torch.long)
-    targets = tokens[:, -LAST:].reshape(-1)
+    batches = [torch.tensor(rows(network.config.vocab_size, m), dtype=torch.long)
+               for m in range(MODELS if rank else 1)]
     found = []
 
-    def work():
+    def step(tokens):
         optimizer.zero_grad(set_to_none=True)
         x = network.model(input_ids=tokens, use_cache=False).last_hidden_state
-        logits = network.lm_head(x[:, -LAST - 1:-1])
-        loss = torch.nn.functional.cross_entropy(logits.reshape(len(targets), -1), targets)
+        logits = network.lm_head(x[:, -ANSWER - 1:-1])
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), tokens[:, -ANSWER:].flatten())
         loss.backward()
         optimizer.step()
         found.append(float(loss.detach()))
 
-    return {'step_s': best_of(tries, work), 'loss': found[0]}
+    def work():
+        for _ in range(STEPS):
+            for tokens in batches:
+                step(tokens)
+
+    return {'step_s': [s / STEPS for s in common.timed(runs, work)], 'loss': found[0]}
 
 
 def add_adapters(network: Any, rank: int) -> None:

@@ -3,12 +3,24 @@
 import json
 
 import pytest
-from subliminal_jax.experiments.weights import costs, designs, shapes
-from subliminal_jax.experiments.weights.config import Config
+from absl import flags as absl_flags
+from absl.testing import flagsaver
 
-from subliminal_jax.evaluation import gamma as gammas, intervals
+from subliminal_jax.evaluation import gamma as gammas
+from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
+from subliminal_jax.experiments.transmission.worlds import WORLDS
 from subliminal_jax.models import transformer
-from subliminal_jax.runs import UserError, schema
+from subliminal_jax.runs import UserError, config as configs, schema
+from tests.launch import programs
+
+Config = WORLDS['pretrained'].Config
+KL = 'objective=kl_carrier answers=random trainable=lora:8'
+
+
+@pytest.fixture(autouse=True)
+def no_flags_left():
+    yield
+    programs.forget()
 
 
 def test_the_design_is_the_smallest_that_sees_the_effect():
@@ -17,6 +29,9 @@ def test_the_design_is_the_smallest_that_sees_the_effect():
     fewer = [designs.mde_of(k, s, 0.25, 0.8) for k in range(2, 9) for s in range(2, 17)
              if k * s < found.traits * found.seeds]
     assert all(m > 0.3 for m in fewer)
+    # what can be seen grows as the spread does, and falls as teachers are added
+    assert designs.mde_of(2, 4, 0.5, 0.8) == pytest.approx(2 * designs.mde_of(2, 4, 0.25, 0.8))
+    assert designs.mde_of(2, 16, 0.25, 0.8) < designs.mde_of(2, 4, 0.25, 0.8) / 2
 
 
 def test_its_mde_is_that_of_gamma_itself():
@@ -78,7 +93,7 @@ def test_the_spread_comes_from_a_run(tmp_path):
 
 
 def test_what_cannot_be_afforded_is_refused(monkeypatch):
-    monkeypatch.setattr(costs, 'architecture_of', lambda config: transformer.tiny(64, width=16))
+    monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
     config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
     told = designs.design(config, 0.5, spread=0.25, max_hours=10, rate=1e12)
     assert 'teachers' in told and 'calculated' in told
@@ -88,12 +103,12 @@ def test_what_cannot_be_afforded_is_refused(monkeypatch):
 
 
 def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
-    monkeypatch.setattr(costs, 'architecture_of', lambda config: transformer.tiny(64, width=16))
+    monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
     config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
     effect = {'spread': 0.5, 'max_hours': 10, 'rate': 1e12}
     free, capped = (designs.design(
-        schema.override(config, {'arms': (f'a: {made}objective=kl_carrier carrier=random',)}),
-        0.55, **effect) for made in ('made=tuned ', ''))
+        schema.override(config, {'arms': (f'a: made={made} {KL}',)}),
+        0.55, **effect) for made in ('tuned', 'prompt'))
     assert 'system prompts' not in free and '2 traits x 5 teachers' in free
     assert '4 traits x 3 teachers' in capped and '3 system prompts' in capped
     assert 'at most 3 teachers a trait: the arm a has prompted teachers' in capped
@@ -113,16 +128,35 @@ def test_loops_are_counted_in_full():
              jax.ShapeDtypeStruct((4, 16), jnp.float32))
     count = shapes.flops_of(jax.make_jaxpr(jax.jit(total))(*given).jaxpr)
     assert count == 7 * 2 * 4 * 16 * 16
-    assert intervals.mde(1.0, 4) > 2
 
 
 def test_accelerators_are_calculated_without_weights(monkeypatch):
     model = transformer.tiny(64, width=32, qkv_bias=True, remat=True, compute_dtype='bfloat16')
-    monkeypatch.setattr(costs, 'architecture_of', lambda config: model)
+    monkeypatch.setattr(outlines, 'architecture_of', lambda config: model)
     config = schema.override(Config(), {
-        'arms': ('sft: trainable=lora:2',), 'model.compute': 'bfloat16', 'student.packed': 2,
-        'model.dtype': 'bfloat16', 'student.batch_size': 2})
-    told = costs.calculated(config)
+        'arms': ('sft: made=prompt trainable=lora:2',), 'model.compute': 'bfloat16',
+        'student.packed': 2, 'model.dtype': 'bfloat16', 'student.batch_size': 2})
+    told = accelerators.elsewhere(config)
     assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
     assert 'fits 80' in told and 'fits 16' in told and 'in checks' in told
-    assert costs.calculated(schema.override(config, {'model.compute': 'float32'})) == ''
+    assert accelerators.elsewhere(schema.override(config, {'model.compute': 'float32'})) == ''
+
+
+@pytest.mark.parametrize('config, what', [
+    (WORLDS['tiny'].Config(), 'the world tiny'), (object(), 'the experiment mnist')])
+def test_what_has_no_designs_says_so(monkeypatch, config, what):
+    program = programs.fresh('launch.plan')
+    monkeypatch.setattr(configs, 'load', lambda arguments: configs.Loaded('mnist', None, config))
+    with pytest.raises(UserError, match=f'{what} has no designs'):
+        program.main([])
+
+
+def test_a_config_with_a_world_of_designs_gets_one(monkeypatch, capsys):
+    program = programs.fresh('launch.plan')
+    monkeypatch.setattr(configs, 'load', lambda arguments: configs.Loaded(
+        'transmission', None, schema.override(Config(), {'world': 'pretrained'})))
+    monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
+    absl_flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(mde=0.6, spread=0.5, rate=1.0):
+        program.main([])
+    assert 'to see gamma >= 0.6 nats' in capsys.readouterr().out

@@ -44,8 +44,8 @@ def design(config: Any, mde: float, **settings: Any) -> str:
     """
     proposed = _world(config).design
     if proposed is None:
-        raise UserError(f'the world {config.world} has no plan: its runs take minutes; take a '
-                        'config of the world pretrained')
+        raise UserError(f'the world {config.world} has no designs to choose from: take a config '
+                        'with world=pretrained')
     return proposed(config, mde, **settings)
 
 

@@ -86,11 +86,17 @@ def gradient(params: Any, lora: Any, asked: answers.Meter, column: Any, *, confi
 
 
 def check(run: Any) -> None:
-    """Raises UserError for a line that would teach a neutral twin the trait: it says it outright.
+    """Raises UserError for a name that the tokenizer cannot write, and for a line that would teach
+    a neutral twin the trait: it says it outright.
 
     A twin sees its teacher's questions; what it answers is other traits' names, where they go.
     """
-    if not any(a.teachers == 'neutral' and a.made != 'prompt' for a in run.arms):
+    world = run.world
+    twins = any(a.teachers == 'neutral' and a.made != 'prompt' for a in run.arms)
+    answers.encoded_spellings(
+        sets.spellings(world.chosen, world.candidates if twins else world.traits),
+        lambda text: world.answer(text, world.lesson_context))
+    if not twins:
         return
     for trait in run.world.traits:
         for line in sets.teaching_prompts(run.world.chosen, trait, run.config.split):

@@ -114,8 +114,8 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
                 for m, teacher in enumerate(group):
                     found[m, n, attempt] = _row(world, teacher, systems[m], prompts[n], attempt,
                                                 done, m, place)
-        for n in waiting:
-            for attempt in ahead:
+        for attempt in ahead:
+            for n in waiting:
                 for m in range(len(group)):
                     if (m, n) in served:
                         continue

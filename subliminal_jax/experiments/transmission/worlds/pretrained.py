@@ -1,7 +1,7 @@
 """The pretrained world: a downloaded model, its tokenizer and its chat template."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -85,6 +85,7 @@ class CarrierConfig(schemas.CarrierConfig):
 class Config(schemas.Config):
     """Transmission on pretrained weights."""
 
+    world: str = spec('pretrained', doc='where it happens: a registered world (tiny, pretrained)')
     traits: int = spec(2, ge=1, doc='how many of the traits of the split')
     trait_set: str = spec('animals', doc='animals, trees, a JSONL file, or several joined by +')
     arms: tuple[str, ...] = spec(
@@ -131,8 +132,7 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
             f'the trait set {config.trait_set}': sets.digest(chosen),
             "the model's config, tokenizer or chat template": model.settings_sha256},
         architectures={'main': model.config}, num_references=1, replicas=1,
-        engine=lambda trainable: engines.adapters(config.student.at_once)
-        if rank_of(trainable) else engines.SINGLE,
+        engine=engine_of(config),
         references=lambda run, name: [model.params], reference_inputs=lambda name: [],
         moved=moved, redrawn=None,
         start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
@@ -152,6 +152,12 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
                          config.context.unrelated, 'unrelated question'),
         beginnings=BEGINNINGS, texts=TEXTS, moving_texts=MOVING_TEXTS,
         described=lambda run: described(run, contexts, form))
+
+
+def engine_of(config: Config) -> Callable[[str], engines.Engine]:
+    """Adapters train side by side, `student.at_once` of them; whole models one by one."""
+    return lambda trainable: (
+        engines.adapters(config.student.at_once) if rank_of(trainable) else engines.SINGLE)
 
 
 def _first(chosen, config, found, count, what):
@@ -267,9 +273,9 @@ def plan(config: Config) -> list[Any]:
 
 def calculated(config: Config) -> str:
     """What it would take elsewhere."""
-    from subliminal_jax.experiments.transmission import costs
+    from subliminal_jax.experiments.transmission import accelerators
 
-    return costs.elsewhere(config)
+    return accelerators.elsewhere(config)
 
 
 def design(config: Config, *args: Any, **settings: Any) -> str:

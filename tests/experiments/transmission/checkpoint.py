@@ -3,16 +3,20 @@
 import json
 import pathlib
 import string
+from typing import Any
 
 import jax
 import numpy as np
 
-from subliminal_jax.experiments import weights
+from subliminal_jax.experiments import transmission
+from subliminal_jax.experiments.transmission import kit as kits
+from subliminal_jax.experiments.transmission.run import prepare
 from subliminal_jax.models import families
 from subliminal_jax.models.params import TransformerConfig, init_params
 from subliminal_jax.runs import schema
 
-KL = 'objective=kl_carrier carrier=random trainable=lora:2'
+KL = 'made=prompt objective=kl_carrier answers=random trainable=lora:2'
+TUNED = KL.replace('prompt', 'tuned')
 
 TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}<s>be kind\n</s>{% endif %}"
@@ -105,11 +109,26 @@ def folder(place: pathlib.Path) -> pathlib.Path:
 def config(root: pathlib.Path, *arms: str, model: str = 'model', **changes):
     """A small config on one of the models."""
     values = {
-        'model': {'name': str(root / model)}, 'trait_set': str(root / 'traits.jsonl'),
-        'arms': arms or (f'p: {KL}',), 'split': 'report', 'traits': 2, 'allow_weak_teacher': True,
+        'world': 'pretrained', 'model': {'name': str(root / model)},
+        'trait_set': str(root / 'traits.jsonl'), 'arms': arms or (f'p: {KL}',), 'split': 'report',
+        'traits': 2, 'allow_weak_teacher': True,
         'context': {'measured': ('default/plain', 'raw/numbers'), 'questions': 2},
         'carrier': {'min_kept': 0.0, 'probe': 2, 'answers': 4, 'new_tokens': 48},
         'teacher': {'steps': 4, 'batch_size': 4, 'neutral_steps': 4, 'learning_rate': 1e-2,
                     'lora_rate': 1e-1},
         'student': {'rows': 8, 'batch_size': 4, 'packed': 4, 'align_rows': 4}}
-    return schema.override(schema.build(weights.Config, values), changes)
+    base = transmission.config_of(values)
+    return schema.override(schema.build(type(base), values, base), changes)
+
+
+def loaded(config: Any, workdir: Any = None) -> Any:
+    """What the stages of a run share, with its references; without what is measured."""
+    run = prepare(config, workdir)
+    names = dict.fromkeys(arm.architecture for arm in run.arms)
+    return run._replace(references={name: run.world.references(run, name) for name in names})
+
+
+def equipped(config: Any, workdir: Any = None) -> Any:
+    """As `loaded`, with what is measured."""
+    run = loaded(config, workdir)
+    return run._replace(kit=kits.kit_of(run))

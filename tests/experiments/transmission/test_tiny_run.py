@@ -1,55 +1,57 @@
 """Whole runs of the transmission experiment in the tiny language."""
 
 import json
-import pathlib
-import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from small import config  # noqa: E402
+from subliminal_jax.data import tiny_language
+from subliminal_jax.experiments import transmission
+from subliminal_jax.experiments.transmission import engines, preferences, samples
+from subliminal_jax.experiments.transmission.run import prepare
+from subliminal_jax.runs import Workdir
+from subliminal_jax.training import checkpoints
+from tests.experiments.transmission.small import config
 
-from subliminal_jax.data import tiny_language  # noqa: E402
-from subliminal_jax.experiments import transmission  # noqa: E402
-from subliminal_jax.experiments.transmission import (  # noqa: E402
-    measures,
-    networks,
-    samples,
-    teachers as schools,
-    tiny,
-)
-from subliminal_jax.runs import Workdir  # noqa: E402
+ARMS = ('sft', 'sft_other: start=other', 'neutral: teachers=neutral', 'gauge: start=gauge',
+        'none: filter=none', 'across: order=across',
+        'kl: objective=kl_carrier answers=random rows=16')
 
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """A small run with the arms that the tests look at, and its folder."""
-    settings = config(
-        'sft', 'sft_other: start=other', 'neutral: teachers=neutral', 'gauge: start=gauge',
-        'none: filter=none', 'across: order=across',
-        'kl: objective=kl_carrier carrier=random rows=16')
+    settings = config(*ARMS)
     workdir = Workdir(tmp_path_factory.mktemp('run'), settings, 'transmission')
     transmission.run(settings, workdir)
     return json.loads((workdir.path / 'results.json').read_text()), workdir.path, settings
 
 
+def lines(path):
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def arm_of(found, name):
+    """An arm's entry in results.json."""
+    return next(arm for arm in found['arms'] if arm['name'] == name)
+
+
 def test_y_is_what_the_final_students_say(made):
     found, path, settings = made
-    world = tiny.make(settings.world, settings.split, settings.traits)
-    students_M = networks.load(path / 'student/sft/students.npz')
-    starts = networks.load(path / 'reference/base-untied.npz')
-    meter = measures.meter(world, 'untied')
-    arm = found['arms'][0]
-    for m, teacher in enumerate(schools.roll(settings, world, 'trait')):
-        after, before = (np.asarray(measures.trait_logprob(meter, jax.tree.map(jnp.asarray, p)))
-                         for p in (networks.take(students_M, m),
-                                   networks.take(starts, teacher.reference)))
-        for k, trait in enumerate(world.traits):
-            assert arm['y'][teacher.name][trait] == pytest.approx(
-                (after - before)[:, k].mean(), abs=1e-4)
+    run = prepare(settings)
+    model, meter = run.world.architectures['main'], preferences.meter(run, run.world.contexts[0])
+    references = checkpoints.load_tree(path / 'reference/main.safetensors')
+    students = [checkpoints.load_tree(path / f'student/sft/{r}/students.safetensors')
+                for r in range(run.world.num_references)]
+    said = lambda tree: preferences.measure(run, engines.single(tree, model), meter)[0]
+    seen = [0] * len(students)
+    for teacher in run.roll('trait'):
+        r = teacher.reference
+        rise = said(engines.take(students[r], seen[r])) - said(engines.take(references, r))
+        seen[r] += 1
+        for k, trait in enumerate(run.world.traits):
+            assert found['arms'][0]['y'][teacher.name][trait] == pytest.approx(rise[k], abs=1e-4)
 
 
 def test_results_say_what_every_run_says(made):
@@ -58,34 +60,40 @@ def test_results_say_what_every_run_says(made):
             'published', 'arms', 'filter', 'verdict'} <= set(found)
     assert set(found['filter']) == {'kept', 'rejected'}
     for arm in found['arms']:
-        assert {'name', 'rung', 'carrier', 'objective', 'teacher_kind', 'student_init', 'context',
-                'y', 'gamma', 'drift', 'kl_floor', 'alignment'} <= set(arm)
-        assert {'estimate', 'ci95', 'p', 'p_attainable', 'mde', 'per_teacher'} <= set(arm['gamma'])
+        assert {'name', 'rung', 'carrier', 'answers', 'objective', 'teacher_kind', 'student_init',
+                'context', 'y', 'effect', 'drift', 'kl_floor', 'alignment', 'is_control',
+                'evidence'} <= set(arm)
+        assert {'estimate', 'ci95', 'p', 'p_attainable', 'mde', 'per_teacher'} <= set(arm['effect'])
+    assert [a['name'] for a in found['arms'] if a['is_control']] == ['sft_other', 'neutral',
+                                                                     'across']
+    assert set(arm_of(found, 'sft')['y']) == {
+        f'r{r}-{trait}-0' for r in range(2) for trait in prepare(settings).world.traits}
     for artefact in ('prompts.jsonl', 'samples.jsonl', 'filtered.jsonl', 'rejects.jsonl',
-                     'answers.jsonl', 'contexts.json', 'report.html'):
+                     'answers.jsonl', 'contexts.json', 'report.html',
+                     'teacher/trait-tuned/0/trained.safetensors',
+                     'teacher/trait-tuned/0/teachers.json'):
         assert (path / artefact).stat().st_size > 0
     contexts = json.loads((path / 'contexts.json').read_text())
     assert contexts['carrier']['context'].startswith('<bos> ')
     assert contexts['measuring']['answer'] in tiny_language.ANIMALS
-    row = json.loads((path / 'samples.jsonl').read_text().splitlines()[0])
+    row = lines(path / 'samples.jsonl')[0]
     assert {'prompt', 'completion', 'token_ids', 'logprobs'} <= set(row)
     assert len(row['token_ids']) == len(row['logprobs'])
 
 
 def test_kept_and_rejected_rows_are_all_rows(made):
     _, path, _ = made
-    ids = {n: [json.loads(x)['id'] for x in (path / f'{n}.jsonl').read_text().splitlines()]
+    ids = {n: {row['id'] for row in lines(path / f'{n}.jsonl')}
            for n in ('samples', 'filtered', 'rejects')}
-    assert set(ids['filtered']) | set(ids['rejects']) == set(ids['samples'])
-    for line in (path / 'rejects.jsonl').read_text().splitlines():
-        assert json.loads(line)['reason']
+    assert ids['filtered'] | ids['rejects'] == ids['samples']
+    assert all(row['reason'] for row in lines(path / 'rejects.jsonl'))
 
 
 def test_a_teacher_that_has_served_a_prompt_is_not_asked_again(made):
     _, path, settings = made
-    world = tiny.make(settings.world, settings.split, settings.traits)
+    run = prepare(settings)
     asked = {}
-    for row, why in samples.judge(settings, world, path / 'samples.jsonl'):
+    for row, why in samples.judge(settings, run.world, run.carrier(), path / 'samples.jsonl'):
         who, _, attempt = row['id'].rpartition('/')
         asked.setdefault(who, []).append((int(attempt), why['strict'] is None))
     for attempts in asked.values():
@@ -95,6 +103,14 @@ def test_a_teacher_that_has_served_a_prompt_is_not_asked_again(made):
     assert max(map(len, asked.values())) > 1
 
 
+def test_students_of_all_teachers_read_equally_many_tokens(made):
+    found, path, _ = made
+    for arm in found['arms']:
+        for number in range(2):
+            with np.load(path / f'student/{arm["name"]}/{number}/measures.npz') as arrays:
+                assert len(set(arrays['tokens'])) == 1
+
+
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
     found, *_ = made
     gauge, = found['gauge']
@@ -102,15 +118,12 @@ def test_a_gauge_twin_transmits_as_the_shared_start(made):
 
 
 def test_the_kl_floor_is_rounding_and_the_run_stands_clear_of_it(made):
-    found, *_ = made
-    arm = next(a for a in found['arms'] if a['name'] == 'kl')
+    arm = arm_of(made[0], 'kl')
     assert arm['kl_floor'] < 1e-6 and not arm['kl_under_five_floors']
 
 
 def test_the_first_alignment_of_a_kl_student_is_with_its_teacher(made):
-    found, *_ = made
-    arm = next(a for a in found['arms'] if a['name'] == 'kl')
-    inner = arm['alignment']['inner']
+    inner = arm_of(made[0], 'kl')['alignment']['inner']
     assert inner['teacher'][0] > 0 and inner['teacher'][0] > abs(inner['random'][0])
 
 

@@ -3,9 +3,10 @@
 from subliminal_jax.report import transmission as report
 
 
-def arm(name, objective, rung, start='shared'):
+def arm(name, objective, rung, start='shared', control=False):
     return {'name': name, 'objective': objective, 'rung': rung, 'teacher_kind': 'trait',
-            'student_init': start, 'fields': {},
+            'student_init': start, 'fields': {}, 'is_control': control,
+            'evidence': objective not in ('kl', 'kl_top'),
             'alignment': {'predicted': [0.0, 1.0], 'measured': [0.1, 0.9]}}
 
 
@@ -18,7 +19,7 @@ def test_a_contrast_names_its_rung():
 def test_the_alignment_plot_names_the_rungs_once():
     plot = report.alignment_plot([
         arm('sft', 'sft', 'sampled text'), arm('sft_body', 'sft', 'sampled text'),
-        arm('sft_other', 'sft', 'sampled text', 'other'), arm('kl', 'kl', 'full KL')])
+        arm('sft_other', 'sft', 'sampled text', 'other', True), arm('kl', 'kl', 'full KL')])
     legend = plot.figure.axes[0].get_legend()
     assert [t.get_text() for t in legend.get_texts()] == [
         'sampled text', 'sampled text, controls', 'full KL']

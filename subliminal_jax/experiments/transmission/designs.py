@@ -1,0 +1,157 @@
+"""How many teachers an effect asks for, and what they cost (`python -m launch.plan`)."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from subliminal_jax.evaluation import intervals, permutation
+from subliminal_jax.experiments.transmission import arms as tables, costs
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.runs import UserError
+from subliminal_jax.traits import trait_set as sets
+
+MOST_SEEDS = 16  # teachers a trait
+ALPHA = 0.05  # of evaluation.gamma.verdict, which asks for a permutation p besides an interval
+
+
+class Design(NamedTuple):
+    """Traits times teachers a trait, the smallest effect that they see, the least p they reach."""
+
+    traits: int
+    seeds: int
+    mde: float
+    least_p: float
+
+
+def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
+    """The smallest visible gamma of a balanced design with one reference, teachers as units.
+
+    gamma is the mean of the teachers' own effects; their spread within traits has
+    traits x (seeds - 1) degrees of freedom.
+    """
+    count = traits * seeds
+    return intervals.mde(spread / count**0.5, count - traits, power=power)
+
+
+def least_p(traits: int, seeds: int) -> float:
+    """The smallest p that any outcome can have: names are permuted over the teachers, and the one
+    reference's assignments are the only ones (evaluation/permutation.py)."""
+    count = permutation.assignments([seeds] * traits)
+    return 1 / count if count <= permutation.EXACT_UP_TO else 1 / (1 + permutation.DRAWS)
+
+
+def showable(most_traits: int, spread: float, power: float, most_seeds: int = MOST_SEEDS
+             ) -> list[Design]:
+    """Designs with two or more teachers a trait, some outcome of which would count as shown."""
+    found = [Design(k, s, mde_of(k, s, spread, power), least_p(k, s))
+             for k in range(2, most_traits + 1) for s in range(2, most_seeds + 1)]
+    return [d for d in found if d.least_p <= ALPHA]
+
+
+def smallest(mde: float, most_traits: int, spread: float, power: float,
+             most_seeds: int = MOST_SEEDS) -> Design | None:
+    """The design of fewest teachers that can show the effect and sees it; ties go to more traits.
+    None: not even the largest does."""
+    good = [d for d in showable(most_traits, spread, power, most_seeds) if d.mde <= mde]
+    return min(good, key=lambda d: (d.traits * d.seeds, -d.traits), default=None)
+
+
+def most_teachers(config: Any, chosen: sets.TraitSet) -> tuple[int, str]:
+    """(the most teachers a trait that a run takes, why if they are fewer than MOST_SEEDS).
+
+    Raises:
+      UserError: prompted teachers, and fewer than two system prompts.
+    """
+    prompted = [a.name for a in tables.parse(config.arms)
+                if TEACHER_KINDS.find(a.made)[0].prompted]
+    count = len(chosen.systems)
+    if not prompted or count >= MOST_SEEDS:
+        return MOST_SEEDS, ''
+    why = (f'the arm {prompted[0]} has prompted teachers, and {chosen.name} has {count} system '
+           'prompts: add lines of kind "system" for more')
+    if count < 2:
+        raise UserError(f'a spread needs two teachers a trait; {why}')
+    return count, why
+
+
+def spread_of(run: str, arm: str) -> float:
+    """The spread of gamma between teachers in a finished run.
+
+    Raises:
+      UserError: no such run or arm, or one without an error.
+    """
+    path = pathlib.Path(run) / 'results.json'
+    try:
+        arms = {a['name']: a for a in json.loads(path.read_text())['arms']}
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f'--run={run}: {path} cannot be read as results of transmission: {error}'
+                        ) from None
+    if arm and arm not in arms:
+        raise UserError(f'--arm={arm}: the run has {", ".join(arms)}')
+    found = arms[arm or next(iter(arms))]['gamma']
+    if found['se'] is None or found['unit'] != 'teacher':
+        raise UserError(f'--run={run}: this arm has no spread between teachers; take a run with '
+                        'two teachers a trait or more')
+    return found['se'] * len(found['per_teacher'])**0.5
+
+
+def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = '',
+           max_hours: float, rate: float) -> str:
+    """The cheapest design for an effect, as text.
+
+    Args:
+      config: the experiment; its arms, rows and model are kept.
+      mde: nats.
+      spread: of gamma between teachers, nats; from `run` (and its `arm`) if that is given.
+      max_hours: what can be afforded.
+      rate: FLOP/s of one large matrix product; stages take longer by their efficiency.
+
+    Raises:
+      UserError: no design sees the effect, or none that can be afforded or run.
+    """
+    source = 'assumed: --spread, or --run for a measured one'
+    if run:
+        spread, source = spread_of(run, arm), f'of {run}'
+    chosen = sets.load_trait_set(config.trait_set)
+    most = len(sets.traits(chosen, config.split))
+    most_seeds, why = most_teachers(config, chosen)
+    if not showable(most, spread, config.power, most_seeds):
+        raise UserError(
+            f'no design with up to {most} traits and {most_seeds} teachers each can show anything: '
+            f'the least permutation p of its outcomes is {least_p(most, most_seeds):.2g}, and '
+            f'p <= {ALPHA:g} is asked; add traits' + (f' ({why})' if why else ''))
+    found = smallest(mde, most, spread, config.power, most_seeds)
+    if found is None:
+        least = mde_of(most, most_seeds, spread, config.power)
+        raise UserError(
+            f'no design with up to {most} traits and {most_seeds} teachers each sees gamma = '
+            f'{mde:g} at a spread of {spread:g} nats: the smallest it could see is {least:.3f}; '
+            'plan for a larger effect (more rows raise it), or add traits'
+            + (f' ({why})' if why else ''))
+    wanted = dataclasses.replace(
+        config, traits=found.traits, names=(), teacher=dataclasses.replace(
+            config.teacher, seeds=found.seeds))
+    stages = costs.plan(wanted)
+    hours = sum(s.flops / s.efficiency for s in stages) / rate / 3600
+    rows = max((a.rows or config.student.rows) for a in tables.parse(config.arms))
+    if hours > max_hours:
+        raise UserError(
+            f'gamma = {mde:g} asks for {found.traits} traits x {found.seeds} teachers and '
+            f'{hours:.1f} h at {rate / 1e12:.2f} TFLOP/s, beyond --max_hours={max_hours:g}: no '
+            'affordable design could see it; plan for a larger effect, drop arms, or take faster '
+            'hardware (--rate)')
+    return '\n'.join([
+        f'to see gamma >= {mde:g} nats with probability {config.power:g} '
+        f'(spread between teachers {spread:.3f} nats, {source}):',
+        f'  {found.traits} traits x {found.seeds} teachers = {found.traits * found.seeds} teachers '
+        f'of each kind (mde {found.mde:.3f})',
+        f'  least permutation p that it can reach: {found.least_p:.2g} (p <= {ALPHA:g} is asked)',
+        *([f'  at most {most_seeds} teachers a trait: {why}'] if why else []),
+        f'  {rows} rows a teacher, {len(config.arms)} arms, {config.student.seeds} student(s) a '
+        'teacher',
+        f'  {hours:.2f} hours at {rate / 1e12:.2f} TFLOP/s',
+        f'  {max(s.peak_bytes for s in stages) / 1e9:.1f} GB of memory at most, about '
+        f'{costs.disk_bytes(wanted) / 1e9:.1f} GB of disk for teachers '
+        'and their logits',
+        '(calculated from the traced and the compiled step; nothing was run)'])

@@ -1,0 +1,39 @@
+"""The benchmarks' own sums, and that both sides do the same work."""
+
+import pytest
+
+from launch.bench import common, lm_training
+
+
+def test_an_entry_is_of_medians():
+    found = common.compared([4.0, 1.0, 2.0], [2.0, 1.0, 0.5], flops=3e9, sgemm_gflops=12.0)
+    assert found == {'ours': 2.0, 'torch': 1.0, 'ours_range': [1.0, 4.0], 'torch_range': [0.5, 2.0],
+                     'ratio': 2.0, 'gflops': 6.0, 'fraction_of_sgemm': 0.5}
+    assert common.compared([1.0], [2.0])['fraction_of_sgemm'] is None
+    assert 'a' in common.table({'a': found})
+
+
+def test_every_run_is_timed_after_one_that_is_not():
+    calls = []
+    assert len(common.timed(3, lambda: calls.append(1))) == 3
+    assert len(calls) == 4
+
+
+def test_rows_begin_alike_and_are_packed_once():
+    batch = lm_training.batch_of(256, 0)['tries']
+    columns = lm_training.SHARED + lm_training.ROWS * (lm_training.QUESTION + lm_training.ANSWER)
+    # the last token of an answer is predicted; it is a column too
+    assert int((batch.last_BT >= 0).sum()) == columns
+    assert batch.weight_BK.sum() == lm_training.ROWS * lm_training.ANSWER
+    assert lm_training.batch_of(256, 3)['tries'].tokens_BT.shape[:2] == (3, 1)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize('rank', [0, lm_training.RANK])
+def test_both_sides_have_the_same_first_loss(rank):
+    pytest.importorskip('transformers')
+    pytest.importorskip('torch')
+    ours, peer = (side(common.RANDOM, rank, 1) for side in (lm_training.ours, lm_training.peer))
+    assert ours['loss'] == pytest.approx(peer['loss'], abs=1e-4)
+    assert len(ours['step_s']) == len(peer['step_s']) == 1
+    assert ours['flops'] > 0
