@@ -38,6 +38,8 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     except KeyError as error:
         raise UserError(f'{source} has no entry {error}: it is of another version of this program; '
                         'run it again') from None
+    except json.JSONDecodeError as error:
+        raise UserError(f'{source} is no JSON: {error}') from None
     page = place / 'README.md'
     figures = sorted((run / 'figures').glob('*.png'))
     if page.exists():

@@ -75,10 +75,13 @@ def test_a_run_that_is_not_kept_and_a_marker_without_end(copy):
     shutil.rmtree(copy / 'results/mnist_sweep')
     (copy / 'docs/extra.md').write_text(
         'A <!-- figure: mnist_sweep; timing/total; minutes --><!-- end -->.\n')
+    (copy / 'results/theory_linearised/results.json').write_text('3')
     (copy / 'docs/open.md').write_text('A <!-- figure: mnist; teacher; share --> 0.9\n')
     lines = tables.differing(copy, write=False)
     assert 'docs/extra.md: results/mnist_sweep/results.json is not kept' in lines
     assert 'docs/open.md: a marker has no <!-- end -->' in lines
+    assert any(line.startswith('results/theory_linearised/README.md: results/theory_linearised/'
+                               'results.json is no JSON object') for line in lines)
 
 
 @pytest.mark.parametrize('ci95,p,shown', [
@@ -202,6 +205,9 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(UserError, match='lacks gone.png'):
         kept.keep(run_folder(tmp_path / 'run'), place)
     assert not (place / 'results.json').exists()
+    (tmp_path / 'results.json').write_text('[1')
+    with pytest.raises(UserError, match='is no JSON'):
+        kept.keep(tmp_path, tmp_path / 'results' / 'two')
     run = run_folder(tmp_path / 'older')
     edit(run / 'results.json', lambda results: results['arms'][0].pop('effect'))
     with pytest.raises(UserError, match='another version'):
