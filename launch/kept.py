@@ -69,11 +69,14 @@ def cut(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(results: Mapping[str, Any]) -> dict[str, Any]:
-    """By set of teachers: how many there are, how many got no first answer past the published
-    filter, and how many neutral twins have a dose outside of a factor of 2."""
-    found: dict[str, dict[str, int]] = {}
+    """By set of teachers: how many there are, the range of their trait's rise, how many got no first
+    answer past the published filter, and how many neutral twins have a dose outside of a factor of 2.
+    """
+    found: dict[str, dict[str, Any]] = {}
     for name, teachers in results['teachers'].items():
-        found[name] = {'teachers': len(teachers)}
+        rises = [t['rise'] for t in teachers.values() if t.get('rise') is not None]
+        found[name] = {'teachers': len(teachers),
+                       **({'rise': [min(rises), max(rises)]} if rises else {})}
         twins = results['teachers'].get(name.replace('neutral', 'trait', 1))
         if name in results['doses']:
             ratios = [t['carrier_kl'] / twins[key.removesuffix('-neutral')]['carrier_kl']

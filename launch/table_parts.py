@@ -9,6 +9,7 @@ from launch.claims import CLAIMS, Claim
 from subliminal_jax.runs import UserError, unknown_name
 
 ALPHA = 0.05
+GREY = 'positive control, no evidence'
 SPECS = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}
 CONDITIONS = {
     'reference': 'reference (untrained)', 'teacher': 'teacher',
@@ -181,8 +182,7 @@ def arms_table(results, run, names='', style='nats'):
     for name in _names(names, results(run)['arms']):
         arm, found = entry(results, run, name), effect(results, run, name)
         fields = ', '.join(f'{k}={v}' for k, v in arm['fields'].items() if k != 'objective')
-        word = (verdict(found, leading(results, run)) if arm['evidence']
-                else 'positive control, no evidence')
+        word = verdict(found, leading(results, run)) if arm['evidence'] else GREY
         rows.append([f'`{name}`', arm['rung'], fields or 'the default',
                      *_intervals(results, run, found, style), p_value(found['p']), word])
     heads = _interval_heads(results, run, 'selectivity, nats')
@@ -195,10 +195,9 @@ def _interval_heads(results, run, what):
 
 
 def _intervals(results, run, found, style):
-    # The interval over teachers stands behind the leading one, where that is another.
     of = leading(results, run)
-    cells = [interval(found, style, of)]
-    return [*cells, _range(found['ci95'], SPECS[style])] if of == 'ci95_traits' else cells
+    others = [_range(found['ci95'], SPECS[style])] if of == 'ci95_traits' else []
+    return [interval(found, style, of), *others]
 
 
 def contrasts_table(results, run, names='', style='nats'):
@@ -230,8 +229,7 @@ def traits_table(results, run, name, contrast):
     twins = entry(results, run, f'{contrast}/per_trait')
     found = entry(results, run, f'{name}/effect/per_trait')
     return ['trait', 'selectivity, nats', "beyond the neutral twins' students, nats"], [
-        [trait, f'{value:+.2f}', f'{twins[trait]:+.2f}']
-        for trait, value in found.items()]
+        [trait, f'{value:+.2f}', f'{twins[trait]:+.2f}'] for trait, value in found.items()]
 
 
 def rows_table(results, run, name):
@@ -283,10 +281,14 @@ def sweep_table(results, run):
 
 def widths_table(results, run):
     """Real and linearised students by width."""
-    rows = [[w['width'], w['num_models'], f'{w["teacher"]["accuracy"]["mean"]:.3f}',
+    rise = lambda student: student['curve'][-1] - student['curve'][0]
+    rows = [[w['width'], f'{w["teacher"]["accuracy"]["mean"]:.3f}',
              *(interval(w[k]['accuracy'], 'share') for k in ('real', 'linearised')),
-             interval(w['gap'], 'nats3')] for w in results(run)['widths']]
-    return ['width', 'models', 'teacher', 'real student', 'linearised', 'the gap, in pairs'], rows
+             interval(w['gap'], 'nats3'),
+             f'{sum(gap > 0 for gap in w["gap"]["per_model"])} of {w["num_models"]}',
+             f'{rise(w["linearised"]) / rise(w["real"]):.0%}'] for w in results(run)['widths']]
+    return ['width', 'teacher', 'real student', 'linearised', 'gap, in pairs', 'real is ahead',
+            'linearised rise, of the real'], rows
 
 
 def gauge_table(results, run):
@@ -327,14 +329,13 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
     of = leading(results, claim.run)
     if claim.rule == 'beyond its controls':
         shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
-        word = 'shown' if shown else '**not shown**'
+        word = 'shown' if shown else 'not shown'
     else:
         words = [verdict(found, of) for found in subjects]
-        word = next((w.replace('not shown', '**not shown**') for w in words if w != 'shown'),
-                    'shown')
+        word = next((w for w in words if w != 'shown'), 'shown')
     return [claim.text, _labelled(claim.subjects, subjects, claim.style, of),
             _labelled(claim.controls, controls, claim.style, of),
-            word, f'[{claim.run}](results/{claim.run}/README.md)']
+            word.replace('not shown', '**not shown**'), f'[{claim.run}](results/{claim.run}/README.md)']
 
 
 def _labelled(named, found, style, of):
