@@ -69,9 +69,8 @@ def cut(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(results: Mapping[str, Any]) -> dict[str, Any]:
-    """By set of teachers: how many there are, the range of their trait's rise, how many got no first
-    answer past the published filter, and how many neutral twins have a dose outside of a factor of 2.
-    """
+    """By set of teachers: how many, the range of their trait's rise, how many got no answer past
+    the published filter, and how many neutral twins have a dose outside of a factor of 2."""
     found: dict[str, dict[str, Any]] = {}
     for name, teachers in results['teachers'].items():
         rises = [t['rise'] for t in teachers.values() if t.get('rise') is not None]

@@ -10,6 +10,7 @@ from subliminal_jax.runs import UserError, unknown_name
 
 ALPHA = 0.05
 GREY = 'positive control, no evidence'
+IDLE = "bounds nothing: the control's students did not learn their rows"
 SPECS = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}
 CONDITIONS = {
     'reference': 'reference (untrained)', 'teacher': 'teacher',
@@ -146,6 +147,8 @@ def is_shown(found: Mapping[str, Any], of: str = 'ci95') -> bool:
 
 def verdict(found: Mapping[str, Any], of: str = 'ci95') -> str:
     """Shown, or not and what the design would have seen, where that is known of the interval."""
+    if found.get('bounds') is False:
+        return IDLE
     if is_shown(found, of):
         return 'shown'
     if (found.get('p_attainable') or 0) > ALPHA:
@@ -205,8 +208,7 @@ def contrasts_table(results, run, names='', style='nats'):
     rows = []
     for name in _names(names, results(run)['contrasts']):
         found = entry(results, run, name)
-        what = found['what'] + ('' if found.get('bounds', True) else
-                                ' (bounds nothing: its students did not learn their rows)')
+        what = found['what'] + ('' if found.get('bounds', True) else f' ({IDLE})')
         rows.append([name, found['rung'], *_intervals(results, run, found, style),
                      p_value(found.get('p')), what])
     if not names:
@@ -302,10 +304,8 @@ def rates_table(results, run):
     """How often neutral teachers under trait names would have passed for a finding."""
     words = {'transmits': 'both: the verdict', 'excludes_zero': 'an interval without 0',
              'p_under_alpha': f'p <= {ALPHA}', 'coverage': 'the interval holds 0'}
-    rows = []
-    for arm, found in results(run)['error_rates'].items():
-        rows += [[f'`{arm}`', found['runs'], words[name], interval(found[name], 'percent')]
-                 for name in words]
+    rows = [[f'`{arm}`', found['runs'], word, interval(found[name], 'percent')]
+            for arm, found in results(run)['error_rates'].items() for name, word in words.items()]
     return ['arm', 'groups', 'what', 'share of groups [95 %]'], rows
 
 
@@ -326,20 +326,20 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
         controls = [effect(results, claim.run, key) for _, key in claim.controls]
     except UserError as error:
         raise UserError(f'the claim {claim.text!r}: {error}') from None
-    of = leading(results, claim.run)
+    of, link = leading(results, claim.run), f'[{claim.run}](results/{claim.run}/README.md)'
+    words = [verdict(found, of) for found in subjects]
     if claim.rule == 'beyond its controls':
-        shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
-        word = 'shown' if shown else 'not shown'
-    else:
-        words = [verdict(found, of) for found in subjects]
-        word = next((w for w in words if w != 'shown'), 'shown')
+        apart = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
+        words = ['shown' if apart else 'not shown']
+    word = next((w for w in words if w != 'shown'), 'shown')
     return [claim.text, _labelled(claim.subjects, subjects, claim.style, of),
             _labelled(claim.controls, controls, claim.style, of),
-            word.replace('not shown', '**not shown**'), f'[{claim.run}](results/{claim.run}/README.md)']
+            word.replace('not shown', '**not shown**'), link]
 
 
 def _labelled(named, found, style, of):
     return '; '.join(f'{label} {interval(value, style, of)}'.strip()
+                     + (' (bounds nothing)' if value.get('bounds') is False else '')
                      for (label, _), value in zip(named, found))
 
 

@@ -130,6 +130,21 @@ def test_what_a_design_would_have_seen_is_of_its_own_interval():
     assert 'no outcome' in table_parts.verdict({**found, 'p_attainable': 0.2})
 
 
+def test_a_control_that_learned_nothing_bounds_nothing(copy):
+    def change(results):
+        next(c for c in results['contrasts']
+             if c['name'] == 'kl_carrier less kl_carrier_matrix')['bounds'] = False
+
+    edit(copy / 'results/numbers_tiny/results.json', change)
+    results = table_parts.Results(copy / 'results')
+    claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'kl_carrier'),)
+                 and c.run == 'numbers_tiny')
+    assert 'beyond the two matrices' in claim.controls[1][0]
+    assert table_parts.claim_row(results, claim)[2].endswith('(bounds nothing)')
+    assert table_parts.figure(results, 'numbers_tiny', 'kl_carrier less kl_carrier_matrix',
+                              'verdict').startswith('bounds nothing')
+
+
 def test_mnist_is_shown_only_beyond_its_controls(copy):
     def change(results):
         results['conditions']['cross_aux']['accuracy']['ci95'] = [0.4, 0.52]
