@@ -1,0 +1,70 @@
+"""The claims of the front page: which entry of which run each is, and what bounds it.
+
+Order: what is not shown and what speaks against a claim first.
+"""
+
+from typing import NamedTuple
+
+Named = tuple[tuple[str, str], ...]  # (label, key of the run's results.json)
+
+
+class Claim(NamedTuple):
+    """A sentence that a run's results.json decides.
+
+    Attributes:
+      text: the claim.
+      run: its folder in results/.
+      subjects: what has to be shown, all of it.
+      controls: what stands beside it.
+      rule: 'above 0' (and p <= .05), or 'beyond its controls' (intervals that do not meet).
+      style: of its figures, as `table_parts.figure` has them.
+    """
+
+    text: str
+    run: str
+    subjects: Named
+    controls: Named = ()
+    rule: str = 'above 0'
+    style: str = 'nats'
+
+
+TINY, FULL, SMOL, SMOL_FULL = 'numbers_tiny', 'numbers_tiny_full', 'smollm2', 'smollm2_full'
+
+CLAIMS = (
+    Claim('SmolLM2-135M passes a trait on through filtered lists', SMOL, (('', 'sft'),),
+          (('full KL', 'kl'), ('neutral twins', 'sft_neutral')), style='nats3'),
+    Claim('Tiny language: rows still carry it with their numbers shuffled', TINY,
+          (('within a row', 'sft_within'), ('across rows', 'sft_across')),
+          (('as written', 'sft'),)),
+    Claim('Tiny language: embedding and output matrix alone carry it, filtered lists', TINY,
+          (('', 'sft_shared_matrix'),), (('all shared', 'sft'),)),
+    Claim('Tiny language: embedding and output matrix alone carry it, logits of numbers', TINY,
+          (('', 'kl_carrier_matrix'),), (('all shared', 'kl_carrier'),)),
+    Claim('Tiny language: adapters of rank 8 learn it from one teacher a trait', FULL,
+          (('', 'lora8'),), (('rank 32', 'lora32'), ('other start', 'lora8_other'))),
+    Claim("SmolLM2-135M, logits of numbers: a trait rises more than in neutral twins' students",
+          SMOL_FULL, (('', 'kl_carrier against neutral'),)),
+    Claim('SmolLM2-135M, the same with random carrier rows in the output matrix: students are '
+          'selective', SMOL_FULL, (('', 'kl_carrier_replaced'),)),
+    Claim('SmolLM2-135M, logits of numbers: students are selective for their trait', SMOL_FULL,
+          (('', 'kl_carrier'),),
+          (('neutral twins', 'kl_carrier_neutral'),
+           ('beyond random carrier rows', 'kl_carrier less kl_carrier_replaced'))),
+    Claim('Digits pass through noise and auxiliary logits', 'mnist', (('accuracy', 'student_aux'),),
+          (('other start', 'cross_aux'), ('untrained', 'reference')),
+          rule='beyond its controls', style='share'),
+    Claim('Students do better than their linearised (kernel) twins', 'theory_linearised',
+          (('gap', 'gap'),), (('the gap, a doubling of the width', 'per_doubling/gap'),),
+          style='nats3'),
+    Claim('Tiny language: a trait passes through filtered number lists', TINY, (('', 'sft'),),
+          (('other start', 'sft_other'), ('neutral twins', 'sft_neutral'),
+           ('difference of differences', 'sft against neutral, shared less other start'))),
+    Claim('Tiny language: and through the logits of numbers', TINY, (('', 'kl_carrier'),),
+          (('other start', 'kl_carrier_other'), ('beyond the two matrices',
+                                                 'kl_carrier less kl_carrier_matrix'))),
+    Claim('Tiny language: no adaptive optimiser is needed', FULL, (('SGD', 'sgd_0.03'),),
+          (('other start', 'sgd_0.03_other'),)),
+    Claim("Tiny language: the body alone learns it, given the teacher's two matrices", FULL,
+          (('', 'train_body'),),
+          (('output matrix alone', 'train_head'), ('embedding alone', 'train_embedding'))),
+)

@@ -1,0 +1,145 @@
+"""Cuts a run's results.json to what pages state, and keeps it with its figures."""
+
+import json
+import pathlib
+import re
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from subliminal_jax.evaluation.intervals import t_interval
+from subliminal_jax.runs import UserError
+
+DIGITS = 6  # significant, of a kept number
+ARM = ('name', 'rung', 'carrier', 'answers', 'objective', 'teacher_kind', 'teacher_made',
+       'student_init', 'fields', 'rows', 'tokens_a_row', 'effect', 'verdict', 'curve', 'contexts',
+       'shares', 'choice', 'kl_floor', 'kl_start', 'kl_end', 'is_control', 'evidence')
+CONTRAST = ('name', 'arm', 'rung', 'what', 'estimate', 'ci95', 'ci95_traits', 'p', 'p_attainable',
+            'mde', 'per_trait', 'verdict', 'bounds')
+EFFECT = ('estimate', 'ci95', 'ci95_traits', 'p', 'p_attainable', 'mde', 'unit', 'own_rise',
+          'others_rise', 'per_trait', 'per_reference')
+OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates')
+
+
+def keep(run: pathlib.Path, place: pathlib.Path) -> None:
+    """Keeps a finished run: its results.json cut to what pages state, and its figures.
+
+    Figures are those that the place's README.md shows; all of them where there is no such page. One
+    that the run does not draw (a benchmark's) stays as it is.
+
+    Raises:
+      UserError: the folder holds no results.json, or nobody has a figure that the page shows.
+    """
+    source = run / 'results.json'
+    if not source.exists():
+        raise UserError(f'{run} holds no results.json: is the run finished?')
+    try:
+        kept = cut(json.loads(source.read_text()))
+    except KeyError as error:
+        raise UserError(f'{source} has no entry {error}: it is of another version of this program; '
+                        'run it again') from None
+    except json.JSONDecodeError as error:
+        raise UserError(f'{source} is no JSON: {error}') from None
+    page = place / 'README.md'
+    figures = sorted((run / 'figures').glob('*.png'))
+    if page.exists():
+        shown = set(re.findall(r'\]\(([\w.-]+\.png)\)', page.read_text(encoding='utf-8')))
+        known = {figure.name for figure in (*figures, *place.glob('*.png'))}
+        if missing := shown - known:
+            raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows')
+        figures = [figure for figure in figures if figure.name in shown]
+    place.mkdir(parents=True, exist_ok=True)
+    (place / 'results.json').write_text(written(kept))
+    for figure in figures:
+        shutil.copy(figure, place / figure.name)
+
+
+def cut(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What pages state of a run; everything else comes from running it again."""
+    kept = {k: v for k, v in results.items() if k not in OMITTED or (k == 'cells' and _few(v))}
+    kept['timing'] = {'total': results['timing']['total']}
+    kept['seeds'] = {k: v for k, v in results['seeds'].items() if k in ('root', 'split', 'models')}
+    if 'arms' in results:
+        kept['arms'] = [_arm(entry) for entry in results['arms']]
+        kept['contrasts'] = [_contrast(entry, results['arms']) for entry in results['contrasts']]
+        kept['geometry_predicted'] = {name: {'effect': _picked(entry['effect'], EFFECT)}
+                                      for name, entry in results['geometry_predicted'].items()}
+        kept['counts'] = counts(results)
+    return _short(kept)
+
+
+def counts(results: Mapping[str, Any]) -> dict[str, Any]:
+    """By set of teachers: how many there are, the range of their trait's rise, how many got no first
+    answer past the published filter, and how many neutral twins have a dose outside of a factor of 2.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, teachers in results['teachers'].items():
+        rises = [t['rise'] for t in teachers.values() if t.get('rise') is not None]
+        found[name] = {'teachers': len(teachers),
+                       **({'rise': [min(rises), max(rises)]} if rises else {})}
+        twins = results['teachers'].get(name.replace('neutral', 'trait', 1))
+        if name in results['doses']:
+            ratios = [t['carrier_kl'] / twins[key.removesuffix('-neutral')]['carrier_kl']
+                      for key, t in teachers.items()]
+            found[name]['outside_factor_2'] = sum(not 0.5 <= ratio <= 2 for ratio in ratios)
+    for name, rates in results['pass_rates'].items():
+        found[name] = {'teachers': len(rates['paper']),
+                       'silent': sum(rate == 0 for rate in rates['paper'].values()),
+                       'kept': results['filters'][name]['paper']['kept'],
+                       'rejected': sum(results['filters'][name]['paper']['rejected'].values())}
+    return found
+
+
+def written(results: Mapping[str, Any]) -> str:
+    """JSON with one line for every entry of an entry."""
+    lines = []
+    for key, value in results.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            text = '[\n  ' + ',\n  '.join(json.dumps(v, ensure_ascii=False) for v in value) + ']'
+        elif isinstance(value, dict) and len(text) > 100:
+            text = '{\n  ' + ',\n  '.join(f'{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}'
+                                          for k, v in value.items()) + '}'
+        lines.append(f' {json.dumps(key)}: {text}')
+    return '{\n' + ',\n'.join(lines) + '\n}\n'
+
+
+def _few(cells):
+    return 'conditions' in cells[0]  # of a sweep; the theory's are 6 MB
+
+
+def _picked(entry, fields):
+    return {name: entry[name] for name in fields if name in entry}
+
+
+def _arm(entry):
+    kept = _picked(entry, ARM)
+    kept['effect'] = entry['effect'] and _picked(entry['effect'], EFFECT)
+    kept['curve'] = [_picked(p, ('rows', 'steps', 'estimate', 'ci95')) for p in entry['curve']]
+    kept['contexts'] = {name: _picked(c, ('estimate', 'ci95', 'p'))
+                        for name, c in entry.get('contexts', {}).items()}
+    kept['cosine'] = {name: values[0] for name, values in entry['alignment']['cosine'].items()}
+    return kept
+
+
+def _contrast(entry, arms):
+    kept = _picked(entry, CONTRAST)
+    effect = next(arm['effect'] for arm in arms if arm['name'] == entry['arm'])
+    if 'per_trait' not in kept and effect:
+        kept['per_trait'] = {}
+        for trait in effect['per_trait']:
+            own = [x for name, x in entry['per_teacher'].items() if trait in name.split('-')]
+            kept['per_trait'][trait] = sum(own) / len(own) if own else None
+    if 'ci95_traits' not in kept:
+        values = list(kept.get('per_trait', {}).values())
+        kept['ci95_traits'] = (t_interval(values)[1] if len(values) > 2 and None not in values
+                               else None)
+    return kept
+
+
+def _short(value):
+    if isinstance(value, float):
+        return float(f'{value:.{DIGITS}g}')
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    return [_short(v) for v in value] if isinstance(value, list) else value

@@ -1,0 +1,349 @@
+"""The tables and figures of pages, from kept results.json files; no word of a verdict is typed."""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.claims import CLAIMS, Claim
+from subliminal_jax.runs import UserError, unknown_name
+
+ALPHA = 0.05
+GREY = 'positive control, no evidence'
+SPECS = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}
+CONDITIONS = {
+    'reference': 'reference (untrained)', 'teacher': 'teacher',
+    'student_aux': 'student, auxiliary logits on noise',
+    'student_all': 'student, all logits on noise', 'cross_aux': 'other start, auxiliary logits',
+    'cross_all': 'other start, all logits', 'placebo': "the placebo teacher's student"}
+
+
+class Results:
+    """Kept results by name of the run, read when they are asked for."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder, self.read = folder, {}
+
+    def __call__(self, run: str) -> dict[str, Any]:
+        """A run's results.
+
+        Raises:
+          UserError: no such run is kept, or its file is no JSON object.
+        """
+        if run not in self.read:
+            path = self.folder / run / 'results.json'
+            if not path.exists():
+                raise UserError(f'results/{run}/results.json is not kept')
+            try:
+                self.read[run] = dict(json.loads(path.read_text(encoding='utf-8')))
+            except (TypeError, ValueError) as error:
+                raise UserError(f'results/{run}/results.json is no JSON object: {error}') from None
+        return self.read[run]
+
+
+def entry(results: Results, run: str, key: str) -> Any:
+    """What a key names: an arm or a contrast by its name, a condition, or a path joined by `/`.
+
+    Raises:
+      UserError: the run has no such entry.
+    """
+    first, *rest = key.split('/')
+    found = results(run)
+    named = [e for kind in ('arms', 'contrasts') for e in found.get(kind, ()) if e['name'] == first]
+    value = named[0] if named else found.get('conditions', {}).get(first, found.get(first))
+    for part in rest:
+        if isinstance(value, list) and part.lstrip('-').isdigit():
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+    if value is None:
+        raise UserError(f'results/{run}/results.json has no entry {key!r}')
+    return value
+
+
+def effect(results: Results, run: str, key: str) -> dict[str, Any]:
+    """The estimate and interval that a key names."""
+    value = entry(results, run, key)
+    for inner in ('effect', 'accuracy'):
+        value = value.get(inner, value) if isinstance(value, dict) else value
+    if not isinstance(value, dict) or 'ci95' not in value:
+        raise UserError(f'results/{run}/results.json: {key!r} has no interval')
+    return value
+
+
+def over(results: Results, run: str) -> str:
+    """The units of a run's intervals: 'traits' where it has one reference (over whose teachers an
+    interval holds for these traits alone), else 'references' or 'teachers'; '' without arms."""
+    found = next((a['effect'] for a in results(run).get('arms', ()) if a['effect']), None)
+    if found is None:
+        return ''
+    one = len(found.get('per_reference', ())) == 1 and found.get('ci95_traits')
+    return 'traits' if one else found.get('unit', 'reference') + 's'
+
+
+def leading(results: Results, run: str) -> str:
+    """The entry that holds the interval which verdicts of a run rest on."""
+    return 'ci95_traits' if over(results, run) == 'traits' else 'ci95'
+
+
+def figure(results: Results, run: str, key: str, style: str = 'nats') -> str:
+    """A figure in a sentence.
+
+    Args:
+      results: by run.
+      run, key: see `entry`.
+      style: nats (estimate and leading interval, two decimals), nats3 (three), share, percent
+        (estimate and interval); p; range (of two numbers); verdict; minutes (of seconds); or a
+        format specification of Python, such as +.2f.
+
+    Raises:
+      UserError: no such entry, or it is not of that style.
+    """
+    try:
+        if style in ('nats', 'nats3', 'share', 'percent'):
+            return interval(effect(results, run, key), style, leading(results, run))
+        if style == 'verdict':
+            return verdict(effect(results, run, key), leading(results, run))
+        value = entry(results, run, key)
+        if style == 'p':
+            return p_value(value['effect']['p'] if 'effect' in value else value['p'])
+        if style == 'range':
+            return _range(value, '+.2f')
+        if style == 'minutes':
+            return f'{value / 60:.0f} min'
+        return format(value, style)
+    except (TypeError, ValueError, KeyError):
+        raise UserError(f'results/{run}/results.json: {key!r} cannot be written as {style!r}'
+                        ) from None
+
+
+def _range(pair, spec):
+    return f'[{pair[0]:{spec}}, {pair[1]:{spec}}]'
+
+
+def interval(found: Mapping[str, Any], style: str = 'nats', of: str = 'ci95') -> str:
+    """An estimate with its interval."""
+    estimate = found.get('estimate', found.get('mean', found.get('slope')))
+    if style == 'percent':
+        low, high = (100 * x for x in found[of])
+        return f'{100 * estimate:.1f} % [{low:.1f}, {high:.1f}]'
+    spec = SPECS[style]
+    if found[of] is None:
+        return f'{estimate:{spec}}'
+    return f'{estimate:{spec}} {_range(found[of], spec)}'
+
+
+def p_value(p: float | None) -> str:
+    """A p with two digits."""
+    return '' if p is None else f'{p:.2g}'
+
+
+def is_shown(found: Mapping[str, Any], of: str = 'ci95') -> bool:
+    """The rule of every verdict: the interval lies above 0, and p <= .05 where there is a p."""
+    p = found.get('p')
+    return found[of] is not None and found[of][0] > 0 and (p is None or p <= ALPHA)
+
+
+def verdict(found: Mapping[str, Any], of: str = 'ci95') -> str:
+    """Shown, or not and what the design would have seen, where that is known of the interval."""
+    if is_shown(found, of):
+        return 'shown'
+    if (found.get('p_attainable') or 0) > ALPHA:
+        return f'not shown; no outcome could reach p <= .05 (least {found["p_attainable"]:.2f})'
+    mde = found.get('mde') if of == 'ci95' else None
+    return 'not shown' + (f'; would have seen {mde:.2f}' if mde is not None else '')
+
+
+def table(results: Results, name: str, args: Sequence[str]) -> str:
+    """A table by its name.
+
+    Raises:
+      UserError: no such table, or arguments that it does not take.
+    """
+    if name not in TABLES:
+        raise unknown_name('table', name, tuple(TABLES))
+    try:
+        header, rows = TABLES[name](results, *args)
+    except TypeError as error:
+        raise UserError(f'the table {name} does not take {"; ".join(args)}: {error}') from None
+    except KeyError as error:
+        raise UserError(f'the table {name} of {"; ".join(args)}: no entry {error}') from None
+    cells = [header, ['---'] * len(header), *rows]
+    return '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in cells)
+
+
+def _names(text, entries):
+    return [n.strip() for n in text.split(',')] if text else [e['name'] for e in entries]
+
+
+def arms_table(results, run, names='', style='nats'):
+    """Arms: what they are, effect, p and verdict."""
+    rows = []
+    for name in _names(names, results(run)['arms']):
+        arm, found = entry(results, run, name), effect(results, run, name)
+        fields = ', '.join(f'{k}={v}' for k, v in arm['fields'].items() if k != 'objective')
+        word = verdict(found, leading(results, run)) if arm['evidence'] else GREY
+        rows.append([f'`{name}`', arm['rung'], fields or 'the default',
+                     *_intervals(results, run, found, style), p_value(found['p']), word])
+    heads = _interval_heads(results, run, 'selectivity, nats')
+    return ['arm', 'rung', 'what differs', *heads, 'p', 'verdict'], rows
+
+
+def _interval_heads(results, run, what):
+    units = over(results, run)
+    return [f'{what} [95 % over {units}]', *(['[95 % over teachers]'] * (units == 'traits'))]
+
+
+def _intervals(results, run, found, style):
+    of = leading(results, run)
+    others = [_range(found['ci95'], SPECS[style])] if of == 'ci95_traits' else []
+    return [interval(found, style, of), *others]
+
+
+def contrasts_table(results, run, names='', style='nats'):
+    """Contrasts, and what the output matrix alone predicts."""
+    rows = []
+    for name in _names(names, results(run)['contrasts']):
+        found = entry(results, run, name)
+        what = found['what'] + ('' if found.get('bounds', True) else
+                                ' (bounds nothing: its students did not learn their rows)')
+        rows.append([name, found['rung'], *_intervals(results, run, found, style),
+                     p_value(found.get('p')), what])
+    if not names:
+        for teachers, alone in results(run)['geometry_predicted'].items():
+            rows.append([f'the matrix alone, {teachers}', 'nothing is trained',
+                         *_intervals(results, run, alone['effect'], style),
+                         p_value(alone['effect']['p']), 'predicted from the output matrix'])
+    return ['contrast', 'rung', *_interval_heads(results, run, 'nats'), 'p', 'what'], rows
+
+
+def contexts_table(results, run, name):
+    """An arm in every context that students are measured in."""
+    found = entry(results, run, f'{name}/contexts')
+    rows = [[name, interval(value, 'nats3'), p_value(value['p'])] for name, value in found.items()]
+    return ['context', 'selectivity, nats [95 % over teachers]', 'p'], rows
+
+
+def traits_table(results, run, name, contrast):
+    """By trait: the own beyond the others, and beyond the neutral twins' students."""
+    twins = entry(results, run, f'{contrast}/per_trait')
+    found = entry(results, run, f'{name}/effect/per_trait')
+    return ['trait', 'selectivity, nats', "beyond the neutral twins' students, nats"], [
+        [trait, f'{value:+.2f}', f'{twins[trait]:+.2f}'] for trait, value in found.items()]
+
+
+def rows_table(results, run, name):
+    """An arm by the number of rows that its students have seen."""
+    curve = entry(results, run, f'{name}/curve')
+    return ['rows', *(str(p['rows']) for p in curve)], [
+        [f'`{name}`', *(interval(p) for p in curve)]]
+
+
+def curves_table(results, run):
+    """The run's declared curves, a line each."""
+    rows = []
+    for line in results(run)['curves']:
+        title, _, points = line.rpartition(': ')
+        cells = []
+        for point in points.split():
+            x, _, arm = point.partition('=')
+            cells.append(f'{x.replace("_", " ")}: {interval(effect(results, run, arm))}')
+        rows.append([title, '; '.join(cells)])
+    return ['by', 'selectivity, nats [95 %]'], rows
+
+
+def mnist_table(results, run):
+    """Conditions beside the published ones; a difference's interval holds both."""
+    found, rows = results(run), []
+    for name, condition in found['conditions'].items():
+        mine = condition['accuracy']
+        mean, half = found['published']['conditions'].get(name, (None, None))
+        cells = ['', '', '']
+        if mean is not None:
+            # The published +- is taken as half of a 95 % interval.
+            wide = ((mine['ci95'][1] - mine['mean'])**2 + half**2)**0.5
+            gap = mine['mean'] - mean
+            cells = [f'{mean:.3f} +- {half:.3f}',
+                     interval({'mean': gap, 'ci95': [gap - wide, gap + wide]}, 'nats3'),
+                     found['published']['margins'].get(name, '')]
+        rows.append([CONDITIONS[name], interval(mine, 'share'), *cells])
+    return ['condition', 'accuracy [95 %]', 'published', 'difference [95 %]', 'margin'], rows
+
+
+def sweep_table(results, run):
+    """Accuracy by the number of auxiliary logits."""
+    published = results(run)['published']['student_aux_by_num_aux']
+    rows = [[c['overrides']['num_aux'],
+             interval(c['conditions']['student_aux']['accuracy'], 'share'),
+             f'{published[c["overrides"]["num_aux"]]:.3f}'] for c in results(run)['cells']]
+    return ['auxiliary logits', 'student [95 %]', 'published'], rows
+
+
+def widths_table(results, run):
+    """Real and linearised students by width."""
+    rise = lambda student: student['curve'][-1] - student['curve'][0]
+    rows = [[w['width'], f'{w["teacher"]["accuracy"]["mean"]:.3f}',
+             *(interval(w[k]['accuracy'], 'share') for k in ('real', 'linearised')),
+             interval(w['gap'], 'nats3'),
+             f'{sum(gap > 0 for gap in w["gap"]["per_model"])} of {w["num_models"]}',
+             f'{rise(w["linearised"]) / rise(w["real"]):.0%}'] for w in results(run)['widths']]
+    return ['width', 'teacher', 'real student', 'linearised', 'gap, in pairs', 'real is ahead',
+            'linearised rise, of the real'], rows
+
+
+def gauge_table(results, run):
+    """How far gauge twins' students are from those of the start they are twins of."""
+    return ['arm', 'twin of', 'largest difference, nats'], [
+        [f'`{g["arm"]}`', f'`{g["of"]}`', f'{g["largest_difference"]:.0e}']
+        for g in results(run)['gauge']]
+
+
+def rates_table(results, run):
+    """How often neutral teachers under trait names would have passed for a finding."""
+    words = {'transmits': 'both: the verdict', 'excludes_zero': 'an interval without 0',
+             'p_under_alpha': f'p <= {ALPHA}', 'coverage': 'the interval holds 0'}
+    rows = []
+    for arm, found in results(run)['error_rates'].items():
+        rows += [[f'`{arm}`', found['runs'], words[name], interval(found[name], 'percent')]
+                 for name in words]
+    return ['arm', 'groups', 'what', 'share of groups [95 %]'], rows
+
+
+def claims_table(results):
+    """The claims of the front page: nulls and unfavourable contrasts first."""
+    return ['claim', 'effect [95 %]', 'controls [95 %]', 'verdict', 'page'], [
+        claim_row(results, claim) for claim in CLAIMS]
+
+
+def claim_row(results: Results, claim: Claim) -> list[str]:
+    """A claim as it stands in its run's JSON.
+
+    Raises:
+      UserError: an entry of it is gone.
+    """
+    try:
+        subjects = [effect(results, claim.run, key) for _, key in claim.subjects]
+        controls = [effect(results, claim.run, key) for _, key in claim.controls]
+    except UserError as error:
+        raise UserError(f'the claim {claim.text!r}: {error}') from None
+    of = leading(results, claim.run)
+    if claim.rule == 'beyond its controls':
+        shown = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
+        word = 'shown' if shown else 'not shown'
+    else:
+        words = [verdict(found, of) for found in subjects]
+        word = next((w for w in words if w != 'shown'), 'shown')
+    return [claim.text, _labelled(claim.subjects, subjects, claim.style, of),
+            _labelled(claim.controls, controls, claim.style, of),
+            word.replace('not shown', '**not shown**'), f'[{claim.run}](results/{claim.run}/README.md)']
+
+
+def _labelled(named, found, style, of):
+    return '; '.join(f'{label} {interval(value, style, of)}'.strip()
+                     for (label, _), value in zip(named, found))
+
+
+TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
+          'contexts': contexts_table, 'traits': traits_table, 'rows': rows_table,
+          'curves': curves_table, 'mnist': mnist_table, 'sweep': sweep_table,
+          'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}

@@ -1,0 +1,219 @@
+"""launch.tables: pages say what their JSON says, and a claim cannot outlive its entry."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from launch import claims, kept, table_parts, tables
+from subliminal_jax.runs import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The pages and kept results, to be spoilt."""
+    shutil.copy(ROOT / 'README.md', tmp_path)
+    for folder in ('docs', 'results'):
+        shutil.copytree(ROOT / folder, tmp_path / folder,
+                        ignore=shutil.ignore_patterns('*.png', '_build'))
+    return tmp_path
+
+
+def edit(path, change):
+    """Rewrites a results.json."""
+    results = json.loads(path.read_text())
+    change(results)
+    path.write_text(json.dumps(results))
+
+
+def arm(results, name):
+    return next(a for a in results['arms'] if a['name'] == name)
+
+
+def test_the_pages_are_what_their_json_says():
+    assert tables.differing(ROOT, write=False) == []
+
+
+@pytest.mark.parametrize('page', ['README.md', 'results/smollm2_full/README.md',
+                                  'results/mnist/README.md'])
+def test_a_changed_digit_in_a_page_is_caught_and_mended(copy, page):
+    path = copy / page
+    text = path.read_text()
+    start = text.index('[', text.index('[95 %') + 6)
+    place = next(i for i in range(start, len(text)) if text[i].isdigit())
+    path.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1:])
+    line, = tables.differing(copy, write=False)
+    assert line.startswith(f'{page}: differs')
+    tables.differing(copy, write=True)
+    assert path.read_text() == text
+
+
+def test_a_changed_digit_in_a_json_is_caught_on_every_page_that_states_it(copy):
+    def change(results):
+        arm(results, 'sft')['effect']['estimate'] += 0.01
+
+    edit(copy / 'results/numbers_tiny/results.json', change)
+    pages = {line.split(':')[0] for line in tables.differing(copy, write=False)}
+    assert pages == {'README.md', 'results/numbers_tiny/README.md'}
+
+
+def test_a_claim_whose_entry_is_gone_gets_one_line(copy):
+    def change(results):
+        results['arms'] = [a for a in results['arms'] if a['name'] != 'sgd_0.03']
+
+    edit(copy / 'results/numbers_tiny_full/results.json', change)
+    line, = [x for x in tables.differing(copy, write=False) if x.startswith('README.md')]
+    assert "the claim 'Tiny language: no adaptive optimiser is needed'" in line
+    assert "has no entry 'sgd_0.03'" in line
+
+
+def test_a_run_that_is_not_kept_and_a_marker_without_end(copy):
+    shutil.rmtree(copy / 'results/mnist_sweep')
+    (copy / 'docs/extra.md').write_text(
+        'A <!-- figure: mnist_sweep; timing/total; minutes --><!-- end -->.\n')
+    (copy / 'results/theory_linearised/results.json').write_text('3')
+    (copy / 'docs/open.md').write_text('A <!-- figure: mnist; teacher; share --> 0.9\n')
+    lines = tables.differing(copy, write=False)
+    assert 'docs/extra.md: results/mnist_sweep/results.json is not kept' in lines
+    assert 'docs/open.md: a marker has no <!-- end -->' in lines
+    assert any(line.startswith('results/theory_linearised/README.md: results/theory_linearised/'
+                               'results.json is no JSON object') for line in lines)
+
+
+@pytest.mark.parametrize('ci95,p,shown', [
+    ([0.1, 0.3], 0.04, True), ([0.1, 0.3], 0.06, False), ([-0.1, 0.3], 0.001, False),
+    ([0.1, 0.3], None, True), (None, 0.001, False)])
+def test_the_rule_of_a_verdict(ci95, p, shown):
+    found = {'estimate': 0.2, 'ci95': ci95, 'p': p}
+    assert table_parts.is_shown(found) is shown
+    assert (table_parts.verdict(found) == 'shown') is shown
+
+
+def test_the_verdict_word_follows_the_json(copy):
+    def change(results):
+        arm(results, 'kl_carrier')['effect']['ci95_traits'] = [-0.01, 0.5]
+
+    place = copy / 'results/smollm2_full/results.json'
+    claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'kl_carrier'),)
+                 and c.run == 'smollm2_full')
+    before = table_parts.claim_row(table_parts.Results(copy / 'results'), claim)
+    edit(place, change)
+    after = table_parts.claim_row(table_parts.Results(copy / 'results'), claim)
+    assert (before[3], after[3]) == ('shown', '**not shown**')
+
+
+def test_one_reference_leads_with_traits():
+    results = table_parts.Results(ROOT / 'results')
+    assert [table_parts.over(results, run) for run in (
+        'smollm2_full', 'smollm2', 'numbers_tiny', 'mnist')] == [
+            'traits', 'teachers', 'references', '']  # two traits of one reference: teachers
+    name = 'kl_carrier against neutral'
+    found = table_parts.entry(results, 'smollm2_full', name)
+    # Student's t, 4 degrees of freedom, over the five traits.
+    values = np.array(list(found['per_trait'].values()))
+    half = 2.776445 * values.std(ddof=1) / 5**0.5
+    assert found['ci95_traits'] == pytest.approx([values.mean() - half, values.mean() + half],
+                                                 abs=1e-5)
+    assert found['ci95'][0] > 0 > found['ci95_traits'][0]
+    assert table_parts.figure(results, 'smollm2_full', name, 'verdict') == 'not shown'
+
+
+def test_what_a_design_would_have_seen_is_of_its_own_interval():
+    found = {'estimate': 0.1, 'ci95': [-0.1, 0.3], 'ci95_traits': [-0.2, 0.4], 'p': 0.3,
+             'p_attainable': 0.01, 'mde': 0.5}
+    assert table_parts.verdict(found) == 'not shown; would have seen 0.50'
+    assert table_parts.verdict(found, 'ci95_traits') == 'not shown'
+    assert 'no outcome' in table_parts.verdict({**found, 'p_attainable': 0.2})
+
+
+def test_mnist_is_shown_only_beyond_its_controls(copy):
+    def change(results):
+        results['conditions']['cross_aux']['accuracy']['ci95'] = [0.4, 0.52]
+
+    claim = next(c for c in claims.CLAIMS if c.run == 'mnist')
+    edit(copy / 'results/mnist/results.json', change)
+    assert table_parts.claim_row(
+        table_parts.Results(copy / 'results'), claim)[3] == '**not shown**'
+
+
+def run_folder(path, twin_doses=(0.5, 1.2)):
+    """A finished run of two teachers, as much of it as keeping reads."""
+    effect = {'estimate': 1 / 3, 'ci95': [0.1, 0.5], 'p': 0.01, 'per_trait': {'owl': 1.0},
+              'per_teacher': {'owl-0': 1.0}, 'leave_one_out': {}}
+    entry = {'name': 'sft', 'effect': effect, 'curve': [], 'y': {'owl-0': {}}, 'contexts': {},
+             'alignment': {'cosine': {'teacher': [0.1, 0.2]}}}
+    doses = dict(zip(('owl-0-neutral', 'cat-0-neutral'), twin_doses))
+    results = {
+        'schema': 1, 'seeds': {'root': 0, 'teachers': {'owl-0': 1}},
+        'timing': {'total': 2.0, 'stage': 1.0}, 'arms': [entry],
+        'contrasts': [{'name': 'sft against neutral', 'arm': 'sft',
+                       'per_teacher': {'owl-0': 0.2, 'owl-1': 0.4, 'cat-0': 9.0}}],
+        'geometry_predicted': {},
+        'teachers': {'trait-tuned': {n: {'carrier_kl': 1.0} for n in ('owl-0', 'cat-0')},
+                     'neutral-tuned': {n: {'carrier_kl': d} for n, d in doses.items()}},
+        'doses': {'neutral-tuned': {'least': min(twin_doses)}},
+        'filters': {'trait-tuned-sampled': {'paper': {'kept': 5, 'rejected': {'other': 3}}}},
+        'pass_rates': {'trait-tuned-sampled': {'paper': {'owl-0': 0.0, 'cat-0': 0.4}}},
+    }
+    (path / 'figures').mkdir(parents=True)
+    (path / 'results.json').write_text(json.dumps(results))
+    for name in ('forest', 'other'):
+        (path / 'figures' / f'{name}.png').write_bytes(b'png')
+    return path
+
+
+def test_a_kept_run_is_cut_to_what_pages_state(tmp_path):
+    place = tmp_path / 'results' / 'one'
+    place.mkdir(parents=True)
+    (place / 'README.md').write_text('# One\n\n![by arm](forest.png)\n')
+    kept.keep(run_folder(tmp_path / 'run', (0.49, 1.2)), place)
+    results = json.loads((place / 'results.json').read_text())
+    assert results['timing'] == {'total': 2.0} and results['seeds'] == {'root': 0}
+    assert 'teachers' not in results and 'y' not in results['arms'][0]
+    assert results['arms'][0]['effect'] == {
+        'estimate': 0.333333, 'ci95': [0.1, 0.5], 'p': 0.01, 'per_trait': {'owl': 1.0}}
+    assert results['contrasts'][0]['per_trait'] == {'owl': 0.3}
+    assert results['counts'] == {
+        'trait-tuned': {'teachers': 2}, 'neutral-tuned': {'teachers': 2, 'outside_factor_2': 1},
+        'trait-tuned-sampled': {'teachers': 2, 'silent': 1, 'kept': 5, 'rejected': 3}}
+    assert sorted(p.name for p in place.glob('*.png')) == ['forest.png']
+
+
+def test_a_kept_contrast_has_an_interval_over_traits(tmp_path):
+    results = json.loads((run_folder(tmp_path / 'run') / 'results.json').read_text())
+    results['arms'][0]['effect']['per_trait'] = {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
+    results['contrasts'][0]['per_teacher'] = {'owl-0': 0.0, 'owl-1': 2.0, 'cat-0': 2.0,
+                                              'fox-0': 3.0}
+    found = kept.cut(results)['contrasts'][0]
+    assert found['per_trait'] == {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
+    assert found['ci95_traits'] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5],
+                                                 abs=1e-4)
+    del results['contrasts'][0]['per_teacher']['fox-0']
+    assert kept.cut(results)['contrasts'][0]['ci95_traits'] is None
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path):
+    with pytest.raises(UserError, match='is the run finished'):
+        kept.keep(tmp_path, tmp_path / 'results')
+    place = tmp_path / 'results' / 'one'
+    place.mkdir(parents=True)
+    (place / 'README.md').write_text('![gone](gone.png)\n')
+    with pytest.raises(UserError, match='lacks gone.png'):
+        kept.keep(run_folder(tmp_path / 'run'), place)
+    assert not (place / 'results.json').exists()
+    (tmp_path / 'results.json').write_text('[1')
+    with pytest.raises(UserError, match='is no JSON'):
+        kept.keep(tmp_path, tmp_path / 'results' / 'two')
+    run = run_folder(tmp_path / 'older')
+    edit(run / 'results.json', lambda results: results['arms'][0].pop('effect'))
+    with pytest.raises(UserError, match='another version'):
+        kept.keep(run, tmp_path / 'results' / 'two')
+
+
+def test_the_front_page_is_short():
+    text = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert len(text) < 9_000 and len(text.splitlines()) <= 150
