@@ -46,11 +46,18 @@ def config_of(family: str) -> TransformerConfig:
 
 def write(folder: pathlib.Path, family: str = 'llama', chat: bool = True, seed: int = 0) -> str:
     """Writes the checkpoint and returns its folder's name."""
+    config = config_of(family)
+    save(folder, init_params(jax.random.key(seed), config), config, family, end_id=1)
+    _tokenizer(folder, chat)
+    return str(folder)
+
+
+def save(folder: pathlib.Path, params: Any, config: TransformerConfig, family: str, end_id: int
+         ) -> None:
+    """Writes parameters and architecture in Hugging Face layout, without a tokenizer."""
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = config_of(family)
-    params = init_params(jax.random.key(seed), config)
     arrays = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name = jax.tree_util.keystr(path, simple=True, separator='/')
@@ -68,9 +75,8 @@ def write(folder: pathlib.Path, family: str = 'llama', chat: bool = True, seed: 
         'num_key_value_heads': config.num_kv_heads, 'head_dim': config.head_dim,
         'intermediate_size': config.ffn_width, 'rms_norm_eps': config.norm_eps,
         'rope_theta': config.rope_theta, 'tie_word_embeddings': config.tied,
-        'max_position_embeddings': config.max_positions, 'hidden_act': 'silu', 'eos_token_id': 1}))
-    _tokenizer(folder, chat)
-    return str(folder)
+        'max_position_embeddings': config.max_positions, 'hidden_act': 'silu',
+        'eos_token_id': end_id}))
 
 
 def _tokenizer(folder, chat):
