@@ -176,6 +176,8 @@ def contrasts_table(results, run, names='', style='nats'):
     rows = []
     for name in _names(names, results(run)['contrasts']):
         found = entry(results, run, name)
+        if name == f'{found["arm"]} less {found["arm"]}':
+            continue  # an arm less itself says nothing
         what = found['what'] + ('' if found.get('bounds', True) else
                                 ' (bounds nothing: its students did not learn their rows)')
         rows.append([f'{name}', found['rung'], interval(found, style), p_value(found.get('p')),
@@ -304,8 +306,11 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
 
 
 def _labelled(named, found, style, of):
-    return '; '.join(f'{label} {interval(value, style, of)}'.strip()
-                     for (label, _), value in zip(named, found))
+    # A control whose students did not learn their rows bounds nothing, and says so.
+    return '; '.join(
+        f'{label} {interval(value, style, of)}'.strip()
+        + ('' if value.get('bounds', True) else ' (bounds nothing)')
+        for (label, _), value in zip(named, found))
 
 
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
