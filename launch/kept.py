@@ -61,7 +61,8 @@ def cut(results: Mapping[str, Any]) -> dict[str, Any]:
     kept['seeds'] = {k: v for k, v in results['seeds'].items() if k in ('root', 'split', 'models')}
     if 'arms' in results:
         kept['arms'] = [_arm(entry) for entry in results['arms']]
-        kept['contrasts'] = [_contrast(entry, results['arms']) for entry in results['contrasts']]
+        kept['contrasts'] = [_contrast(entry, results['arms']) for entry in results['contrasts']
+                             if entry['name'] != f'{entry["arm"]} less {entry["arm"]}']
         kept['geometry_predicted'] = {name: {'effect': _picked(entry['effect'], EFFECT)}
                                       for name, entry in results['geometry_predicted'].items()}
         kept['counts'] = counts(results)
