@@ -50,6 +50,15 @@ class Completions(NamedTuple):
     stopped_B: jax.Array
 
 
+class _Settings(NamedTuple):
+    """What is static in `generate`; `room` is the most tokens that a row may be given."""
+
+    config: Any
+    room: int
+    choice: choices.Choice
+    stop_ids: tuple[int, ...]
+
+
 class _State(NamedTuple):
     """What the decoding loop carries; `step` counts the tokens that have been chosen."""
 
@@ -79,53 +88,15 @@ def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int
       Completions.
     """
     each = jax.vmap if num_models else lambda function, in_axes: function
-    length = prompts.tokens_BT.shape[1]
-    last = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
+    settings = _Settings(config, max_new_tokens, choice, stop_ids)
+    read_B = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
+    begin = each(partial(_begin, prompts, settings), in_axes=(0,))
+    advance = each(partial(_advance, prompts, read_B, settings), in_axes=(0, 0, 0, 0, None))
+    emit = each(partial(_emit, prompts.active_B, settings), in_axes=(0, 0, 0, None))
 
-    def begin(weights):
-        prefix = None
-        if prompts.prefix_Q.shape[0]:
-            prefix = network.prefix_cache(weights, prompts.prefix_Q, config)
-        logits_VB, own = network.prefill(
-            weights, prompts.tokens_BT, prompts.valid_BT, prefix, config, max_new_tokens)
-        return logits_VB, prefix, own
-
-    def emit(logits_VB, keys_B, done, step):
-        here_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
-        token_B = choices.choose(logits_VB, here_B, choice)
-        chosen_B = jnp.take_along_axis(logits_VB, token_B[None], axis=0)[0]
-        logprob_B = chosen_B - choices.log_normalizer(logits_VB)
-        live_B = prompts.active_B & ~done.stopped_B
-        token_B = jnp.where(live_B, token_B, 0)
-        stops_B = jnp.zeros_like(live_B)
-        for stop in stop_ids:
-            stops_B |= token_B == stop
-        return token_B, Completions(
-            jax.lax.dynamic_update_slice_in_dim(done.tokens_BN, token_B[:, None], step, 1),
-            jax.lax.dynamic_update_slice_in_dim(
-                done.logprobs_BN, jnp.where(live_B, logprob_B, 0)[:, None], step, 1),
-            done.count_B + live_B,
-            done.stopped_B | (live_B & stops_B),
-        )
-
-    def advance(weights, prefix, token_B, own, step):
-        column = length + step - 1
-        places = jnp.arange(length + max_new_tokens)
-        seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, max_new_tokens)), constant_values=True)
-        seen_BS &= (places <= column)[None]
-        return network.decode(
-            weights, token_B, last + step - 1, own, column, seen_BS, prefix, config)
-
-    batch = prompts.tokens_BT.shape[0]
+    logits, prefix, cache = begin(weights)
     models = (num_models,) if num_models else ()
-    done = Completions(
-        jnp.zeros((*models, batch, max_new_tokens), jnp.int32),
-        jnp.zeros((*models, batch, max_new_tokens), jnp.float32),
-        jnp.zeros((*models, batch), jnp.int32),
-        jnp.zeros((*models, batch), bool),
-    )
-    emit = each(emit, in_axes=(0, 0, 0, None))
-    logits, prefix, own = each(begin, in_axes=(0,))(weights)
+    done = _nothing((*models, prompts.tokens_BT.shape[0]), max_new_tokens)
     token, done = emit(logits, prompts.keys_B, done, 0)
 
     def going(state):
@@ -133,9 +104,58 @@ def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int
         return (state.step < max_new_tokens) & jnp.any(waiting)
 
     def body(state):
-        logits, own = each(advance, in_axes=(0, 0, 0, 0, None))(
-            weights, prefix, state.token_B, state.cache, state.step)
+        logits, cache = advance(weights, prefix, state.token_B, state.cache, state.step)
         token, done = emit(logits, prompts.keys_B, state.done, state.step)
-        return _State(state.step + 1, token, own, done)
+        return _State(state.step + 1, token, cache, done)
 
-    return jax.lax.while_loop(going, body, _State(jnp.int32(1), token, own, done)).done
+    return jax.lax.while_loop(going, body, _State(jnp.int32(1), token, cache, done)).done
+
+
+def _nothing(rows: tuple[int, ...], room: int) -> Completions:
+    """Completions of [..., B] rows before their first token, with room for N."""
+    return Completions(
+        jnp.zeros((*rows, room), jnp.int32), jnp.zeros((*rows, room), jnp.float32),
+        jnp.zeros(rows, jnp.int32), jnp.zeros(rows, bool))
+
+
+def _begin(prompts, settings, weights):
+    """(logits_VB after the prompts, the prefix's cache or None, the rows' own cache)."""
+    prefix = None
+    if prompts.prefix_Q.shape[0]:
+        prefix = network.prefix_cache(weights, prompts.prefix_Q, settings.config)
+    logits_VB, cache = network.prefill(
+        weights, prompts.tokens_BT, prompts.valid_BT, prefix, settings.config, settings.room)
+    return logits_VB, prefix, cache
+
+
+def _advance(prompts, read_B, settings, weights, prefix, token_B, cache, step):
+    """(logits_VB after the token that was chosen last, the cache with it).
+
+    read_B: how many tokens of each row were read before its first new one, the prefix included.
+    """
+    length = prompts.tokens_BT.shape[1]
+    column = length + step - 1
+    seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, settings.room)), constant_values=True)
+    seen_BS &= (jnp.arange(length + settings.room) <= column)[None]
+    return network.decode(weights, token_B, read_B + step - 1, cache, column, seen_BS, prefix,
+                          settings.config)
+
+
+def _emit(active_B, settings, logits_VB, keys_B, done, step):
+    """(the tokens chosen at this step [B], 0 where a row has ended; what is done with them)."""
+    step_keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, step)
+    token_B = choices.choose(logits_VB, step_keys_B, settings.choice)
+    chosen_B = jnp.take_along_axis(logits_VB, token_B[None], axis=0)[0]
+    logprob_B = chosen_B - choices.log_normalizer(logits_VB)
+    live_B = active_B & ~done.stopped_B
+    token_B = jnp.where(live_B, token_B, 0)
+    stops_B = jnp.zeros_like(live_B)
+    for stop in settings.stop_ids:
+        stops_B |= token_B == stop
+    write = jax.lax.dynamic_update_slice_in_dim
+    return token_B, Completions(
+        write(done.tokens_BN, token_B[:, None], step, 1),
+        write(done.logprobs_BN, jnp.where(live_B, logprob_B, 0)[:, None], step, 1),
+        done.count_B + live_B,
+        done.stopped_B | (live_B & stops_B),
+    )
