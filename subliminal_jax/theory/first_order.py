@@ -1,6 +1,7 @@
 """The first-order alignment check: does a student's step go where its teacher went?"""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -75,29 +76,11 @@ def alignment(
     positive(alpha, 'alpha')
     trees.check_same(params, direction, 'params', 'direction')
     trees.check_precision(params, direction)
-
-    def forward(part):
-        def run(p):
-            outputs = apply(p, part['x'])
-            return loss.value(outputs, part['targets']), outputs
-
-        (_, outputs), (slope, v) = jax.jvp(run, (params,), (direction,))
-        weight = item_weights(part, outputs.shape, outputs.dtype)
-        form = jnp.sum(v * loss.metric(outputs, v), axis=-1)
-        sums = [_per_example(weight * q) for q in (-slope, form, jnp.ones_like(slope))]
-        return tuple(sums)
-
-    def backward(part):
-        def total(p):
-            outputs = apply(p, part['x'])
-            weight = item_weights(part, outputs.shape, outputs.dtype)
-            return jnp.sum(weight * loss.value(outputs, part['targets']))
-
-        return jax.grad(total)(params)
-
-    inner, form, weight = _by_chunks(forward, batch, chunk_size)
+    inner, form, weight = _by_chunks(
+        partial(_along, apply, loss, params, direction), batch, chunk_size)
     total = jnp.sum(weight)
-    step = trees.scale(_summed_by_chunks(backward, batch, chunk_size), -1 / total)
+    gradient = _summed_by_chunks(partial(_gradient, apply, loss, params), batch, chunk_size)
+    step = trees.scale(gradient, -1 / total)
     predicted = actual = None
     if trait_loss is not None:
         predicted = alpha * jax.jvp(trait_loss, (params,), (step,))[1]
@@ -105,6 +88,28 @@ def alignment(
     return Alignment(
         inner, jnp.sum(inner) / total, trees.cosine(step, direction), trees.norm(step),
         trees.norm(direction), form, jnp.sum(form) / total, predicted, actual)
+
+
+def _along(apply, loss, params, direction, part):
+    """Per example [B], by one jvp: -grad(l) . direction, v' M v, and the sum of the weights."""
+    def run(p):
+        outputs = apply(p, part['x'])
+        return loss.value(outputs, part['targets']), outputs
+
+    (_, outputs), (slope, v) = jax.jvp(run, (params,), (direction,))
+    weight = item_weights(part, outputs.shape, outputs.dtype)
+    form = jnp.sum(v * loss.metric(outputs, v), axis=-1)
+    return tuple(_per_example(weight * q) for q in (-slope, form, jnp.ones_like(slope)))
+
+
+def _gradient(apply, loss, params, part):
+    """The gradient of the weighted sum of the loss over the examples."""
+    def total(p):
+        outputs = apply(p, part['x'])
+        weight = item_weights(part, outputs.shape, outputs.dtype)
+        return jnp.sum(weight * loss.value(outputs, part['targets']))
+
+    return jax.grad(total)(params)
 
 
 def _per_example(x: jax.Array) -> jax.Array:
@@ -177,5 +182,3 @@ def gauss_newton_form(
 
     form, weights = _by_chunks(forward, batch, chunk_size)
     return jnp.sum(form) / jnp.sum(weights)
-
-
