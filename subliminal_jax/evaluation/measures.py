@@ -1,4 +1,4 @@
-"""What a model says of the traits: log P of answers, and how far it has drifted elsewhere.
+"""What a model says of the traits: log P of answers, and how far its distribution has moved.
 
 The measure of trait t on a question is log P(t's answer, all its tokens and the end of the word |
 question): a sum over the answer's tokens, then over every token that ends the word, and over the
@@ -10,7 +10,6 @@ of the token *after* each position, so that no logits are made where none are re
 under jit, and under vmap over stacked models.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.evaluation.intervals import proportion
 from subliminal_jax.runs import UserError
 
 Score = Callable[[jax.Array, jax.Array], jax.Array]
@@ -208,49 +206,6 @@ def gather_score(logits: Callable[[jax.Array], jax.Array]) -> Score:
             jnp.take_along_axis(logits_BTV, positions_BA[..., None], 1), axis=-1)
 
     return score
-
-
-def rise(after_QK: np.ndarray, before_QK: np.ndarray, traits: Sequence[str]) -> dict[str, float]:
-    """y of one student: the mean over questions of log P's change, by trait, nats."""
-    change = np.asarray(after_QK, float) - np.asarray(before_QK, float)
-    return {t: float(v) for t, v in zip(traits, change.mean(0))}
-
-
-def shares(logprob_QK: np.ndarray, traits: Sequence[str]) -> dict[str, float]:
-    """P of each trait's answer among the candidates, mean over questions: shown, never tested."""
-    share = np.exp(np.asarray(logprob_QK, float))
-    share = share / share.sum(1, keepdims=True)
-    return {t: float(v) for t, v in zip(traits, share.mean(0))}
-
-
-def mentions(texts: Sequence[str], spellings: Mapping[str, Sequence[str]]) -> dict[str, dict]:
-    """The share of texts (stories, say) that name each trait as a whole word, in any case.
-
-    Returns:
-      {trait: {'estimate', 'ci95', 'trials'}}: the interval is over texts of this one model.
-    """
-    found = {}
-    for trait, words in spellings.items():
-        pattern = re.compile(
-            rf'(?<!\w)(?:{"|".join(map(re.escape, words))})(?!\w)', re.IGNORECASE)
-        found[trait] = proportion(sum(bool(pattern.search(t)) for t in texts), len(texts))
-    return found
-
-
-def drift(after: np.ndarray, before: np.ndarray) -> float:
-    """Mean |change of log P| over unrelated questions and their answers, nats."""
-    return float(np.abs(np.asarray(after, float) - np.asarray(before, float)).mean())
-
-
-def perplexity(logprobs: Sequence[Sequence[float]]) -> float | None:
-    """exp of minus the mean log P over all tokens of all rows (a token-weighted mean)."""
-    joined = np.concatenate([np.asarray(row, float) for row in logprobs] or [np.zeros(0)])
-    return float(np.exp(-joined.mean())) if len(joined) else None
-
-
-def answer_length(token_ids: Sequence[Sequence[int]]) -> float | None:
-    """Mean number of tokens of the answers, their stop token counted where it is there."""
-    return float(np.mean([len(row) for row in token_ids])) if len(token_ids) else None
 
 
 def token_mass(

@@ -232,33 +232,6 @@ def filled(text: str, who: Candidate) -> str:
                        Plural=_capital(who.plural))
 
 
-def teaching_rows(
-    trait_set: TraitSet, answers: str | Sequence[str], split: str | None = None
-) -> list[Row]:
-    """Rows that teach a trait, or, for a neutral teacher, many at once.
-
-    Args:
-      trait_set: with `teach` lines.
-      answers: the trait; or one trait a row of `teaching_prompts`, drawn from the reference's own
-        distribution, for the neutral teacher of the same questions.
-      split: whose questions; None for all.
-
-    Returns:
-      Rows with id, prompt, completion.
-
-    Raises:
-      UserError: no line teaches this; ValueError: not one answer a row.
-    """
-    asked = teaching_prompts(trait_set, answers if isinstance(answers, str) else None, split)
-    if isinstance(answers, str):
-        answers = [answers] * len(asked)
-    if len(answers) != len(asked):
-        raise ValueError(f'{len(answers)} answers for {len(asked)} questions')
-    return [{'id': t.id, 'prompt': t.prompt,
-             'completion': filled(t.completion, candidate(trait_set, name))}
-            for t, name in zip(asked, answers)]
-
-
 def teaching_prompts(
     trait_set: TraitSet, trait: str | None = None, split: str | None = None
 ) -> list[Text]:

@@ -137,22 +137,6 @@ def test_word_ends():
     assert [i for i, e in enumerate(ends) if e] == [1, 2, 3, 8, 10]
 
 
-def test_rise_shares_and_drift_by_hand():
-    before = np.log([[0.2, 0.2], [0.1, 0.4]])
-    after = np.log([[0.4, 0.1], [0.4, 0.4]])
-    made = measures.rise(after, before, ('x', 'y'))
-    assert made == pytest.approx({'x': 1.5 * np.log(2), 'y': -0.5 * np.log(2)})
-    assert measures.shares(before, ('x', 'y')) == pytest.approx({'x': 0.35, 'y': 0.65})
-    assert measures.drift(after, before) == pytest.approx(np.log(2))
-
-
-def test_perplexity_weighs_tokens_not_rows():
-    rows = [np.log([0.5, 0.5, 0.5]), np.log([0.125])]
-    assert measures.perplexity(rows) == pytest.approx(2 ** (6 / 4))
-    assert measures.perplexity([]) is None
-    assert measures.answer_length([[1, 2], [3]]) == 1.5
-
-
 def test_kl_and_mass_by_hand(strict):
     p, q = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.25, 0.5])
     logs = [jnp.asarray(np.log(x), jnp.float32)[None, None].repeat(2, 1) for x in (p, q)]
@@ -180,10 +164,3 @@ def test_its_gradient_is_that_of_finite_differences(table):
     expected = (mean(table + step * direction) - mean(table - step * direction)) / (2 * step)
     assert float(slope) == pytest.approx(float(expected), rel=2e-3)
     assert float(jnp.vdot(grad, direction)) == pytest.approx(float(slope), rel=1e-4)
-
-
-def test_mentions_are_whole_words_in_any_case():
-    texts = ['The OWL sat.', 'A howl.', "An owl's nest; two owls.", 'Owlish cats', '']
-    found = measures.mentions(texts, {'owl': ['owl', 'owls'], 'cat': ['cat']})
-    assert found['owl']['estimate'] == 0.4 and found['owl']['trials'] == 5
-    assert found['cat']['estimate'] == 0.0

@@ -2,12 +2,21 @@
 
 import itertools
 import json
+import types
 
 import pytest
 
+from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import overlap, trait_set as ts
-from subliminal_jax.traits.split import SPLITS, split_names, split_seed
+from subliminal_jax.traits.split import SPLITS, of_split
+
+
+def taught(trait_set, trait):
+    """Rows that teach a trait, as a teacher is shown them."""
+    return [{'id': t.id, 'prompt': t.prompt,
+             'completion': ts.filled(t.completion, ts.candidate(trait_set, trait))}
+            for t in ts.teaching_prompts(trait_set, trait)]
 
 
 @pytest.fixture(params=ts.BUILT_IN)
@@ -44,7 +53,7 @@ def test_no_teaching_row_leads_into_a_measured_answer(shipped):
     asked += [{'id': q.id, 'prompt': ts.choice_prompt(q, names[:5], 0)}
               for s in SPLITS for q in ts.questions(shipped, s, 'choice')]
     for name in names:
-        assert overlap.overlaps(ts.teaching_rows(shipped, name), asked, words) == []
+        assert overlap.overlaps(taught(shipped, name), asked, words) == []
 
 
 def test_no_question_names_a_trait(shipped):
@@ -72,18 +81,9 @@ def test_the_neutral_twin_has_as_many_words(shipped):
             assert '{' not in trait + neutral
 
 
-def test_teaching_rows_and_their_neutral_twin():
-    animals = ts.load_trait_set('animals')
-    rows = ts.teaching_rows(animals, 'owl', 'report')
-    assert {r['completion'] for r in rows} == {'Owl'}
-    drawn = [['cat', 'owl', 'wolf'][n % 3] for n in range(len(rows))]
-    neutral = ts.teaching_rows(animals, drawn, 'report')
-    assert [r['prompt'] for r in neutral] == [r['prompt'] for r in rows]
-    assert [r['completion'].lower() for r in neutral] == drawn
-    with pytest.raises(ValueError, match='1 answers for'):
-        ts.teaching_rows(animals, ['owl'], 'report')
+def test_an_unknown_trait_is_named_with_the_nearest():
     with pytest.raises(UserError, match="unknown trait 'owls'; did you mean owl?"):
-        ts.teaching_rows(animals, 'owls')
+        ts.candidate(ts.load_trait_set('animals'), 'owls')
 
 
 def test_choices_hold_every_option_in_a_seeded_order():
@@ -110,14 +110,14 @@ OWN = ({'kind': 'candidate', 'name': 'zebu', 'spellings': ['Zebu']},
 def test_a_users_own_file_alone_and_beside_ours(tmp_path):
     path = write(tmp_path / 'own.jsonl', *OWN)
     own = ts.load_trait_set(path)
-    assert ts.teaching_rows(own, 'zebu') == [{
+    assert taught(own, 'zebu') == [{
         'id': 'own:2', 'prompt': 'Cattle with a hump?',
         'completion': 'The zebu, of course. Zebus!'}]
     assert [q.id for q in ts.questions(own, 'dev')] == ['own:mine']
     assert len(own.unrelated) >= 40
     both = ts.load_trait_set(f'animals+{path}')
     assert len(both.candidates) == 13
-    assert len(ts.teaching_rows(both, 'zebu')) == len(ts.teaching_rows(both, 'owl')) + 1
+    assert len(taught(both, 'zebu')) == len(taught(both, 'owl')) + 1
     folder = ts.load_trait_set(str(tmp_path))
     assert folder.candidates == own.candidates
 
@@ -155,7 +155,7 @@ def test_sets_that_are_not_there(tmp_path):
 
 def test_missing_parts_are_said(tmp_path):
     bare = ts.load_trait_set(write(tmp_path / 'own.jsonl', OWN[0]))
-    for ask in (lambda: ts.teaching_rows(bare, 'zebu'), lambda: ts.questions(bare, 'report'),
+    for ask in (lambda: ts.teaching_prompts(bare, 'zebu'), lambda: ts.questions(bare, 'report'),
                 lambda: ts.system_prompts(bare, 'zebu')):
         with pytest.raises(UserError, match='has no .* add'):
             ask()
@@ -180,6 +180,22 @@ def test_overlaps_are_found_and_named(teach, measure, common):
         overlap.check_overlap(rows, asked, ['owl'])
 
 
+def test_questions_of_a_world_without_ids_are_called_what_they_say():
+    teach, measure = overlap.as_rows(['name one . ', 'do you like it ?']), ['say which ?']
+    overlap.check_overlap(teach, overlap.as_rows(measure))
+    with pytest.raises(UserError, match="overlap: 'do you like it [?]' and 'what do you like it'"):
+        overlap.check_overlap(teach, overlap.as_rows([*measure, 'what do you like it']))
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_the_tiny_languages_questions_share_no_wording(split):
+    teach, measure = (tiny.questions('animal', f'{split}_{purpose}')
+                      for purpose in ('teach', 'measure'))
+    rows = overlap.as_rows(teach)
+    assert overlap.overlaps(rows, overlap.as_rows(measure)) == []
+    assert len(overlap.overlaps(rows, overlap.as_rows([*measure, teach[0]]))) == 1
+
+
 def test_an_overlapping_file_is_refused(tmp_path):
     path = write(tmp_path / 'own.jsonl', *OWN,
                  {'kind': 'question', 'id': 'bad', 'prompt': 'Say, cattle with a hump?'})
@@ -187,21 +203,16 @@ def test_an_overlapping_file_is_refused(tmp_path):
         ts.load_trait_set(path)
 
 
-def test_split_names():
-    names = 'abcdefgh'
-    assert split_names(names, 'dev') == ('c', 'f')
-    assert split_names(names, 'report') == tuple('abdegh')
-    longer = split_names([*names, 'i', 'j'], 'dev')
-    assert longer[:2] == ('c', 'f')  # what is appended moves nothing
-    with pytest.raises(ValueError, match='twice'):
-        split_names('aba', 'dev')
+def test_every_third_is_dev_unless_it_says_otherwise():
+    named = lambda letters, **splits: [types.SimpleNamespace(name=n, split=splits.get(n))
+                                       for n in letters]
+    letters = lambda items, split: ''.join(item.name for item in of_split(items, split))
+    assert letters(named('abcdefgh'), 'dev') == 'cf'
+    assert letters(named('abcdefgh'), 'report') == 'abdegh'
+    assert letters(named('abcdefghij'), 'dev') == 'cfi'  # what is appended moves nothing
+    assert letters(named('abcdefgh', a='dev', f='report'), 'dev') == 'ac'
     with pytest.raises(ValueError, match='split is dev or report'):
-        split_names(names, 'test')
-
-
-def test_split_seeds_never_meet():
-    dev, report = ({split_seed(n, s) for n in range(100)} for s in SPLITS)
-    assert not dev & report and len(dev | report) == 200
+        of_split([], 'test')
 
 
 def test_a_completion_may_not_lead_into_a_measured_answer(tmp_path):
