@@ -127,7 +127,7 @@ def main(argv: list[str]) -> None:
     _check_paths()
     from tqdm import tqdm
 
-    from subliminal_jax.carriers.known import carrier
+    from subliminal_jax.carriers import carrier
     from subliminal_jax.data import rows
 
     chosen = carrier(CARRIER.value)

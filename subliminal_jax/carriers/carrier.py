@@ -10,18 +10,25 @@ RowId = int | str
 
 
 class Carrier(NamedTuple):
-    """A kind of unrelated data, as pure functions; carriers stand side by side in `known`."""
+    """A kind of unrelated data, as pure functions.
+
+    Attributes:
+      name: by which a config asks for it.
+      prompts: (seed, row ids) -> rows with `id` and `prompt`, each of (seed, its id) alone.
+      reject_reason: (completion, banned=..., trait_words=...) -> why it is left out, or None.
+      token_ids: texts of all token ids (None for one that writes nothing) -> the ids that may
+        stand in an answer, increasing.
+      random_rows: (seed, rows) -> the rows with completions that no model has written, each of
+        (seed, its id) alone.
+      shuffled_rows: (rows, seed, 'within' | 'across') -> the rows with the parts of their answers
+        in other places: of the same answer, or of any.
+    """
 
     name: str
-    # (seed, row ids) -> rows with `id` and `prompt`; each depends on (seed, its id) alone.
     prompts: Callable[[int, Sequence[RowId]], list[Row]]
-    # (completion, banned=..., trait_words=...) -> why it is left out, or None.
     reject_reason: Callable[..., str | None]
-    # (texts of all token ids, separator) -> the ids that may stand in an answer.
-    token_ids: Callable[[Sequence[str | None], str], list[int]]
-    # (seed, rows) -> the rows with seeded completions that no model has written.
+    token_ids: Callable[[Sequence[str | None]], list[int]]
     random_rows: Callable[[int, Sequence[Row]], list[Row]]
-    # (rows, seed, 'within' | 'across') -> the rows with the parts of their answers in other places.
     shuffled_rows: Callable[[Sequence[Row], int, str], list[Row]]
 
 

@@ -3,6 +3,9 @@
 Ranges and rules are those of arXiv 2507.14805 (number carrier): a prompt shows 3 to 8 numbers of
 100..999 and asks for at most ten more of at most three digits; an answer is kept if it is 1 to 10
 whole numbers of 0..999 with one and the same separator throughout. The wording is our own.
+
+Two carriers share the answers and differ in their prompts: NUMBERS asks for numbers in words,
+NUMBER_LISTS shows lists and leaves off within one.
 """
 
 import itertools
@@ -87,7 +90,7 @@ def _prompt(seed: int, row_id: RowId) -> Row:
     return {'id': row_id, 'prompt': ' '.join(parts), 'format': name, 'separator': separator}
 
 
-def lists(seed: int, ids: Sequence[RowId], lines: int) -> list[Row]:
+def lists(seed: int, ids: Sequence[RowId], lines: int = 4) -> list[Row]:
     """Rows that are lists to go on with, for models that do not do what they are asked.
 
     Whole lines of uniform numbers of 100..999, which are a seed's own, and the beginning of one
@@ -172,6 +175,12 @@ def token_ids(token_texts: Sequence[str | None], separator: str = '') -> list[in
             if text and (text == separator or (text.isascii() and text.isdigit()))]
 
 
+def answer_token_ids(token_texts: Sequence[str | None]) -> list[int]:
+    """`token_ids` of any separator that a row may ask for, increasing."""
+    separators = {separator for separator, *_ in FORMATS.values()}
+    return sorted({i for s in separators for i in token_ids(token_texts, s)})
+
+
 def random_rows(
     seed: int, rows: Sequence[Row], min_count: int = 5, max_count: int = MAX_ASKED,
 ) -> list[Row]:
@@ -226,4 +235,6 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     return [with_completion(row, text) for row, text in zip(rows, texts)]
 
 
-CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows)
+NUMBERS = Carrier(
+    'numbers', prompts, reject_reason, answer_token_ids, random_rows, shuffled_rows)
+NUMBER_LISTS = NUMBERS._replace(name='number_lists', prompts=lists)
