@@ -10,19 +10,25 @@ RowId = int | str
 
 
 class Carrier(NamedTuple):
-    """A kind of unrelated data, as pure functions; carriers stand side by side in `known`."""
+    """A kind of unrelated data, as pure functions.
+
+    Attributes:
+      name: by which a config asks for it.
+      prompts: (seed, row ids) -> rows with `id` and `prompt`, each of (seed, its id) alone.
+      reject_reason: (completion, banned=..., trait_words=...) -> why it is left out, or None.
+      token_ids: (texts of token ids, None for one that writes nothing; an answer, or None) ->
+        places of those that may stand in the answer, or in any of the carrier's, increasing.
+      random_rows: (seed, rows) -> the rows with completions that no model has written, each of
+        (seed, its id) alone.
+      shuffled_rows: (rows, seed, 'within' | 'across') -> the rows with the parts of their answers
+        in other places: of the same answer, or of any.
+    """
 
     name: str
-    # (seed, row ids) -> rows with `id` and `prompt`; each depends on (seed, its id) alone.
     prompts: Callable[[int, Sequence[RowId]], list[Row]]
-    # (completion, banned=..., trait_words=...) -> why it is left out, or None.
     reject_reason: Callable[..., str | None]
-    # (texts of token ids, an answer or None) -> places of those that may stand in the answer, or in
-    # any of the carrier's.
     token_ids: Callable[..., list[int]]
-    # (seed, rows) -> the rows with seeded completions that no model has written.
     random_rows: Callable[[int, Sequence[Row]], list[Row]]
-    # (rows, seed, 'within' | 'across') -> the rows with the parts of their answers in other places.
     shuffled_rows: Callable[[Sequence[Row], int, str], list[Row]]
 
 

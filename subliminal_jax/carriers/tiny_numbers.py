@@ -8,7 +8,10 @@ from subliminal_jax.data import tiny_language as tiny
 
 
 def make(regularity: float = 0.5) -> Carrier:
-    """The carrier; `regularity` is how often a number of a prompt follows its list's stride."""
+    """The carrier; `regularity` is how often a number of a prompt follows its list's stride.
+
+    Its ids are whole numbers. Prompts are drawn up to the largest id at one time.
+    """
 
     def prompts(seed: int, ids: Sequence[RowId]) -> list[Row]:
         texts = tiny.number_prompts(seed, max(ids, default=-1) + 1, regularity)
@@ -20,8 +23,8 @@ def make(regularity: float = 0.5) -> Carrier:
 
 def random_rows(seed: int, rows: Sequence[Row]) -> list[Row]:
     """The rows with ten uniform numbers of 0..99 for answers."""
-    texts = tiny.random_completions(seed, len(rows))
-    return [with_completion(row, text) for row, text in zip(rows, texts)]
+    texts = tiny.random_completions(seed, max((row['id'] for row in rows), default=-1) + 1)
+    return [with_completion(row, texts[row['id']]) for row in rows]
 
 
 CARRIER = make()

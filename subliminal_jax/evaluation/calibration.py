@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from subliminal_jax.evaluation import gamma as gammas, intervals
+from subliminal_jax.evaluation import gamma as gammas, intervals, least_squares
 
 
 class World(NamedTuple):
@@ -74,14 +74,14 @@ def calibrate(
     widths = []
     for run in range(runs):
         y, traits, references, truth = sample(world, rng)
-        made = gammas.blocks(y, traits, references)
-        found = gammas.estimate_with_error(made)
+        blocks = least_squares.blocks(y, traits, references)
+        found = least_squares.estimate_with_error(blocks)
         low, high = intervals.around(found['estimate'], found['se'], found['dof'], level)
         covered += low <= truth <= high
         excluded += not low <= 0 <= high
         widths.append((high - low) / 2)
         if permutations:
-            test = gammas.names_test(made, seed=run, exact_up_to=1000, draws=permutations)
+            test = gammas.names_test(blocks, seed=run, exact_up_to=1000, draws=permutations)
             rejected += test['p'] <= 1 - level
     return {
         'coverage': intervals.proportion(covered, runs),

@@ -3,6 +3,7 @@
 y[s, t] is what the student of teacher s gained on trait t over its own start, in nats. Whatever
 moves all traits in one student falls into its row; whatever moves one trait in every student of a
 reference falls into that reference's column; gamma is what is left for the teacher's own trait.
+`least_squares` fits it.
 
 The unit is the teacher, nested in its reference; students of a teacher are averaged first. With
 two or more references the *reference* is the unit of the interval: each gives its own least-squares
@@ -22,13 +23,13 @@ reference, and teachers are the units:
 references only. What the intervals cover is simulated in `calibration`.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from subliminal_jax.evaluation import intervals
+from subliminal_jax.evaluation import intervals, least_squares
+from subliminal_jax.evaluation.least_squares import Block, Y
 from subliminal_jax.evaluation.permutation import permutation_test
 from subliminal_jax.runs import UserError
 
@@ -51,124 +52,6 @@ def difference(y: Y, other: Y) -> dict[str, dict[str, float]]:
     gamma is linear in y: gamma(difference(a, b)) is gamma(a) - gamma(b), paired by teacher.
     """
     return {s: {t: y[s][t] - other[s][t] for t in y[s] if t in other[s]} for s in y if s in other}
-
-
-def blocks(
-    y: Y, trait_of_teacher: Mapping[str, str | None],
-    reference_of_teacher: Mapping[str, str] | None = None,
-) -> list[Block]:
-    """Sorts y into one block per reference; teachers without a trait (neutral ones) stay out.
-
-    Raises:
-      UserError: a reference with teachers of fewer than two traits, or an absent or infinite cell.
-    """
-    groups: dict[str, list[str]] = {}
-    for teacher in y:
-        if teacher not in trait_of_teacher:
-            raise UserError(f'teacher {teacher!r} has no entry that says which trait it has')
-        if trait_of_teacher[teacher] is not None:
-            reference = reference_of_teacher[teacher] if reference_of_teacher else 'reference'
-            groups.setdefault(reference, []).append(teacher)
-    if not groups:
-        raise UserError('no teacher has a trait: gamma needs teachers of two traits or more')
-    made = []
-    for reference, teachers in groups.items():
-        traits = tuple(dict.fromkeys(trait_of_teacher[s] for s in teachers))
-        if len(traits) < 2:
-            raise UserError(
-                f'one trait only ({traits[0]}) among the teachers of {reference}: gamma compares a '
-                "teacher's own trait with the others; add teachers of a second trait")
-        for s in teachers:
-            for t in traits:
-                if t not in y[s] or not np.isfinite(y[s][t]):
-                    raise UserError(f'teacher {s!r} has no finite measure of trait {t!r}')
-        made.append(Block(
-            reference, tuple(teachers), traits,
-            np.array([[y[s][t] for t in traits] for s in teachers], float),
-            np.array([traits.index(trait_of_teacher[s]) for s in teachers])))
-    return made
-
-
-@functools.lru_cache(maxsize=64)
-def _weights(traits: tuple[int, ...], width: int) -> np.ndarray:
-    """W [S, K] with gamma = sum(W * y): least squares with free rows and columns."""
-    own = np.eye(width)[list(traits)]
-    free = _centred(own)
-    return free / (free * own).sum()
-
-
-def _centred(x_SK: np.ndarray) -> np.ndarray:
-    return x_SK - x_SK.mean(1, keepdims=True) - x_SK.mean(0, keepdims=True) + x_SK.mean()
-
-
-def _design_weights(block: Block) -> np.ndarray:
-    return _weights(tuple(block.trait_S.tolist()), block.y_SK.shape[1])
-
-
-@functools.lru_cache(maxsize=64)
-def _own_effects(traits: tuple[int, ...], width: int) -> np.ndarray | None:
-    """G [S, S*K] with G y = each teacher's own gamma: own cells less what the others predict.
-
-    Rows and columns are fitted to the cells of other traits. Two traits leave a row one such cell,
-    and no teacher's own effect can be told apart.
-    """
-    count = len(traits)
-    if width < 3:
-        return None
-    rows = np.kron(np.eye(count), np.ones((width, 1)))
-    columns = np.kron(np.ones((count, 1)), np.eye(width))
-    both = np.concatenate([rows, columns], 1)
-    own = np.eye(width)[list(traits)].reshape(-1) > 0
-    fit = np.linalg.pinv(both[~own])
-    predict = np.zeros((count, count * width))
-    predict[:, ~own] = both[own] @ fit
-    return np.eye(count * width)[own] - predict
-
-
-def own_effects(block: Block) -> np.ndarray:
-    """Each teacher's own gamma [S]; with two traits, its part of the estimate instead."""
-    key = (tuple(block.trait_S.tolist()), block.y_SK.shape[1])
-    operator = _own_effects(*key)
-    if operator is not None:
-        return operator @ block.y_SK.reshape(-1)
-    own = _centred(block.y_SK)[np.arange(len(block.y_SK)), block.trait_S]
-    return len(own) * (_design_weights(block) ** 2).sum() * own
-
-
-def fit(block: Block) -> tuple[float, float | None, float | None]:
-    """(gamma, its standard error, degrees of freedom) of one reference, teachers as units.
-
-    Without replicates (two traits, one teacher each) the last two are None.
-    """
-    weights = _design_weights(block)
-    parts = (weights * block.y_SK).sum(1)
-    estimate = float(parts.sum())
-    counts = np.bincount(block.trait_S)
-    if counts.min() >= 2:
-        variances = [n * parts[block.trait_S == t].var(ddof=1) for t, n in enumerate(counts)]
-        working = [(weights[block.trait_S == t] ** 2).sum() for t in range(len(counts))]
-        return (estimate, float(np.sum(variances)) ** 0.5,
-                intervals.satterthwaite(working, counts - 1))
-    if len(counts) < 3:
-        return estimate, None, None
-    return estimate, intervals.standard_error(own_effects(block)), len(parts) - 1
-
-
-def estimate_with_error(made: Sequence[Block]) -> dict[str, Any]:
-    """gamma, its standard error and degrees of freedom over all references, and of which units."""
-    fits = [fit(block) for block in made]
-    gammas = [f[0] for f in fits]
-    estimate = float(np.mean(gammas))
-    if len(made) == 1:
-        return {'estimate': estimate, 'se': fits[0][1], 'dof': fits[0][2], 'unit': 'teacher',
-                'within': (fits[0][1], fits[0][2])}
-    within = (None, None)
-    if all(se is not None for _, se, _ in fits):
-        variances = [(se / len(made)) ** 2 for _, se, _ in fits]
-        within = (sum(variances) ** 0.5,
-                  intervals.satterthwaite(np.ones(len(made)), [dof for *_, dof in fits]))
-    return {'estimate': estimate, 'se': intervals.standard_error(gammas), 'dof': len(made) - 1,
-            'unit': 'reference', 'within': within}
 
 
 def gamma(
@@ -197,14 +80,15 @@ def gamma(
     Raises:
       UserError: fewer than two traits, or a cell that is missing.
     """
-    made = blocks(y, trait_of_teacher, reference_of_teacher)
-    found = estimate_with_error(made)
-    test = names_test(made, seed)
-    effects = {s: float(e) for b in made for s, e in zip(b.teachers, own_effects(b))}
+    blocks = least_squares.blocks(y, trait_of_teacher, reference_of_teacher)
+    found = least_squares.estimate_with_error(blocks)
+    test = names_test(blocks, seed)
+    effects = {s: float(e) for b in blocks
+               for s, e in zip(b.teachers, least_squares.own_effects(b))}
     per_trait = _means(effects, trait_of_teacher)
-    is_own = [np.eye(b.y_SK.shape[1], dtype=bool)[b.trait_S] for b in made]
-    own_cells = np.concatenate([b.y_SK[own] for b, own in zip(made, is_own)])
-    other_cells = np.concatenate([b.y_SK[~own] for b, own in zip(made, is_own)])
+    is_own = [np.eye(b.y_SK.shape[1], dtype=bool)[b.trait_S] for b in blocks]
+    own_cells = np.concatenate([b.y_SK[own] for b, own in zip(blocks, is_own)])
+    other_cells = np.concatenate([b.y_SK[~own] for b, own in zip(blocks, is_own)])
     return {
         'estimate': found['estimate'],
         'ci95': intervals.around(found['estimate'], found['se'], found['dof'], level),
@@ -214,7 +98,7 @@ def gamma(
         'unit': found['unit'], 'se': found['se'], 'dof': found['dof'],
         'assignments': test['assignments'], 'exact': test['exact'],
         'per_teacher': effects, 'per_trait': per_trait,
-        'per_reference': {b.reference: fit(b)[0] for b in made},
+        'per_reference': {b.reference: least_squares.fit(b)[0] for b in blocks},
         'leave_one_out': leave_one_out(y, trait_of_teacher, reference_of_teacher),
         'ci95_within': intervals.around(found['estimate'], *found['within'], level),
         'ci95_traits': (intervals.t_interval(list(per_trait.values()), level)[1]
@@ -223,10 +107,10 @@ def gamma(
     }
 
 
-def names_test(made: Sequence[Block], seed: int = 0, **limits) -> dict[str, Any]:
+def names_test(blocks: Sequence[Block], seed: int = 0, **limits) -> dict[str, Any]:
     """The permutation test of gamma; `limits` as in `permutation_test`."""
-    scores = [_centred(b.y_SK) * (_design_weights(b) ** 2).sum() for b in made]
-    return permutation_test(scores, [b.trait_S for b in made], seed, **limits)
+    return permutation_test([least_squares.name_scores(b) for b in blocks],
+                            [b.trait_S for b in blocks], seed, **limits)
 
 
 def _means(values: Mapping[str, float], group: Mapping[str, str]) -> dict[str, float]:
@@ -248,10 +132,10 @@ def leave_one_out(
     def without(drop):
         rest = {s: y[s] for s in taught if not drop(s)}
         try:
-            made = blocks(rest, trait_of_teacher, reference)
+            blocks = least_squares.blocks(rest, trait_of_teacher, reference)
         except UserError:
             return None
-        return float(np.mean([fit(block)[0] for block in made]))
+        return float(np.mean([least_squares.fit(b)[0] for b in blocks]))
 
     def each(names, of):
         return {n: without(lambda s, n=n: of(s) == n) for n in dict.fromkeys(names)}

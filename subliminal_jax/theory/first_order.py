@@ -183,5 +183,3 @@ def gauss_newton_form(
 
     form, weights = _by_chunks(forward, batch, chunk_size)
     return jnp.sum(form) / jnp.sum(weights)
-
-

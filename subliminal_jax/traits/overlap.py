@@ -10,6 +10,7 @@ from typing import Any
 
 from subliminal_jax.runs import UserError
 
+Row = dict[str, Any]
 GRAM, PREFIX = 8, 4  # words
 
 
@@ -19,18 +20,17 @@ def words(text: str) -> list[str]:
 
 
 def overlaps(
-    teach: Sequence[dict[str, Any]], measure: Sequence[dict[str, Any]],
-    answers: Sequence[str] = (), gram: int = GRAM, prefix: int = PREFIX,
+    teach: Sequence[Row], measure: Sequence[Row], answers: Sequence[str] = (),
 ) -> list[tuple[Any, Any, str]]:
-    """Pairs of rows with common wording.
+    """Pairs of rows with common wording: GRAM words in a row, or PREFIX right before the answer.
+
+    A text of fewer words counts as a whole.
 
     Args:
       teach: rows with id, prompt and maybe completion.
       measure: rows with id and prompt.
       answers: words that are the trait's; what stands before the first of them in a completion
         leads into the answer.
-      gram: so many words in a row are common wording; a shorter text counts as a whole.
-      prefix: so many words right before the answer are common wording.
 
     Returns:
       (id of a teaching row, id of a measuring row, the words), each pair once.
@@ -39,14 +39,14 @@ def overlaps(
     leads: dict[tuple, Any] = {}
     for row in teach:
         text = f'{row["prompt"]} {row.get("completion", "")}'
-        for found in _grams(words(text), gram) + _grams(words(row['prompt']), gram):
+        for found in _grams(words(text)) + _grams(words(row['prompt'])):
             grams.setdefault(found, row['id'])
-        leads.setdefault(tuple(words(_lead(row, answers))[-prefix:]), row['id'])
+        leads.setdefault(tuple(words(_lead(row, answers))[-PREFIX:]), row['id'])
     found = []
     for row in measure:
-        own = words(row['prompt'])
-        lead = tuple(own[-prefix:])
-        common = next((g for g in _grams(own, gram) if g in grams), None)
+        asked = words(row['prompt'])
+        lead = tuple(asked[-PREFIX:])
+        common = next((g for g in _grams(asked) if g in grams), None)
         if common:
             found.append((grams[common], row['id'], ' '.join(common)))
         elif lead in leads:
@@ -55,24 +55,28 @@ def overlaps(
 
 
 def check_overlap(
-    teach: Sequence[dict[str, Any]], measure: Sequence[dict[str, Any]],
-    answers: Sequence[str] = (), **sizes,
+    teach: Sequence[Row], measure: Sequence[Row], answers: Sequence[str] = (),
 ) -> None:
     """Raises UserError that names the rows if teaching and measuring share wording."""
-    found = overlaps(teach, measure, answers, **sizes)
+    found = overlaps(teach, measure, answers)
     if found:
         shown = '; '.join(f'{a} and {b} ({common!r})' for a, b, common in found[:3])
         more = f'; and {len(found) - 3} more' if len(found) > 3 else ''
         raise UserError(f'teaching and measuring rows overlap: {shown}{more}. Reword one of each')
 
 
-def _grams(text: list[str], size: int) -> list[tuple]:
+def as_rows(texts: Sequence[str]) -> list[Row]:
+    """Questions that have no id, as rows that are called what they say."""
+    return [{'id': repr(text), 'prompt': text} for text in texts]
+
+
+def _grams(text: list[str]) -> list[tuple]:
     if not text:
         return []
-    return [tuple(text[i:i + size]) for i in range(max(1, len(text) - size + 1))]
+    return [tuple(text[i:i + GRAM]) for i in range(max(1, len(text) - GRAM + 1))]
 
 
-def _lead(row: dict[str, Any], answers: Sequence[str]) -> str:
+def _lead(row: Row, answers: Sequence[str]) -> str:
     """What the answer follows: the prompt, and the completion up to the first answer in it."""
     completion = row.get('completion', '')
     places = [m.start() for a in answers

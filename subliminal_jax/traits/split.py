@@ -10,24 +10,16 @@ from typing import Any
 SPLITS = ('dev', 'report')
 
 
-def split_names(names: Sequence[Any], split: str) -> tuple:
+def of_split(items: Sequence[Any], split: str) -> tuple:
     """The part of a list that belongs to a split.
 
     Args:
-      names: in a fixed order, without repeats.
+      items: records in a fixed order; an item's own `split`, where it is given, comes first.
       split: 'dev' (every third) or 'report' (the others).
 
     Raises:
-      ValueError: another split, or a name given twice (it could then be in both).
+      ValueError: another split.
     """
-    _check(split)
-    if len(set(names)) < len(names):
-        raise ValueError('a name is given twice')
-    return tuple(n for place, n in enumerate(names) if (place % 3 == 2) == (split == 'dev'))
-
-
-def of_split(items: Sequence[Any], split: str) -> tuple:
-    """Like `split_names`, of records whose own `split`, where it is given, comes first."""
     _check(split)
     return tuple(item for place, item in enumerate(items)
                  if (item.split or ('dev' if place % 3 == 2 else 'report')) == split)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from subliminal_jax.evaluation import gamma as gammas
+from subliminal_jax.evaluation import gamma as gammas, least_squares
 from subliminal_jax.evaluation.calibration import World, draw
 from subliminal_jax.evaluation.permutation import assignments, permutation_test
 from subliminal_jax.runs import UserError
@@ -18,7 +18,7 @@ def drawn(seed=0, **changes):
     return draw(World(**changes), np.random.default_rng(seed))[:3]
 
 
-def least_squares(y, trait):
+def by_design_matrix(y, trait):
     """gamma of y[s, t] = row + column + gamma x [t is s's trait], by a plain design matrix."""
     count, width = y.shape
     rows, columns, own = [], [], []
@@ -37,7 +37,7 @@ def test_estimate_is_least_squares(trait):
     names = {f's{n}': f't{t}' for n, t in enumerate(trait)}
     table = {f's{n}': {f't{t}': v for t, v in enumerate(row)} for n, row in enumerate(y)}
     found = gammas.gamma(table, names)
-    assert found['estimate'] == pytest.approx(least_squares(y, trait))
+    assert found['estimate'] == pytest.approx(by_design_matrix(y, trait))
     json.dumps(found, allow_nan=False)
 
 
@@ -126,14 +126,14 @@ def test_names_move_within_references_only():
 
 def test_many_assignments_are_drawn_and_stay_valid():
     y, trait, _ = drawn(num_traits=5, teachers_per_trait=3, gamma=0.05)
-    made = gammas.blocks(y, trait)
-    walked = gammas.names_test(made, exact_up_to=1, draws=4000, seed=1)
-    again = gammas.names_test(made, exact_up_to=1, draws=4000, seed=2)
+    blocks = least_squares.blocks(y, trait)
+    walked = gammas.names_test(blocks, exact_up_to=1, draws=4000, seed=1)
+    again = gammas.names_test(blocks, exact_up_to=1, draws=4000, seed=2)
     assert not walked['exact'] and walked['p_attainable'] == pytest.approx(1 / 4001)
     assert walked['assignments'] == assignments([3] * 5) == 168168000
     error = (walked['p'] * (1 - walked['p']) / 4000) ** 0.5
     assert abs(walked['p'] - again['p']) < 6 * error
-    assert walked == gammas.names_test(made, exact_up_to=1, draws=4000, seed=1)
+    assert walked == gammas.names_test(blocks, exact_up_to=1, draws=4000, seed=1)
 
 
 def test_leave_one_out_is_the_fit_without():

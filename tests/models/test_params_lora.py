@@ -6,25 +6,28 @@ from jax.sharding import AxisType
 
 from subliminal_jax.models import lora as adapters, params as specs, transformer
 from subliminal_jax.runs import UserError
+from tests.networks import random_params, random_tokens
 
 CONFIG = specs.tiny(48, num_kv_heads=2, width=32, ffn_width=64)
 
 
-def plain(params, tokens_BT, lora=None):
+@jax.jit
+def logits_of(params, tokens_BT, lora=None):
+    """Logits [B, T, V], by one program for all texts of a shape."""
     valid_BT = jnp.ones(tokens_BT.shape, bool)
     return transformer.forward(params, tokens_BT, transformer.positions_of(valid_BT),
                                transformer.causal_mask(valid_BT), CONFIG, lora=lora)
 
 
 def test_one_description_serves_all(key):
-    params = specs.init_params(key, CONFIG)
+    params = jax.eval_shape(lambda: specs.init_params(key, CONFIG))
     abstract = specs.abstract_params(CONFIG)
     assert jax.tree.map(lambda x: (x.shape, x.dtype), params) == jax.tree.map(
         lambda x: (x.shape, x.dtype), abstract)
     assert specs.count_params(CONFIG) == sum(x.size for x in jax.tree.leaves(params))
     assert set(params) == {'embed', 'head', 'final_norm', 'layers'}
     tied = specs.tiny(48, tied=True, qkv_bias=True)
-    names = specs.init_params(key, tied, jnp.bfloat16)
+    names = jax.eval_shape(lambda: specs.init_params(key, tied, jnp.bfloat16))
     assert 'head' not in names and names['layers']['q_bias'].dtype == jnp.bfloat16
 
 
@@ -53,11 +56,10 @@ def test_sharding_follows_the_logical_axes(key):
     assert placed['layers']['gate'].spec == spec(None, 'data', 'model')
     assert placed['layers']['down'].spec == spec(None, 'model', 'data')
     assert placed['embed'].spec == spec('model', 'data')
-    params = specs.init_params(key, CONFIG)
-    tokens_BT = jax.random.randint(key, (2, 5), 0, 48)
+    params, tokens_BT = random_params(CONFIG), random_tokens(CONFIG, 2, 5)
     cut = jax.tree.map(jax.device_put, params, placed)
     assert len(cut['embed'].addressable_shards) == 8
-    np.testing.assert_allclose(jax.jit(plain)(cut, tokens_BT), plain(params, tokens_BT), atol=1e-5)
+    np.testing.assert_allclose(logits_of(cut, tokens_BT), logits_of(params, tokens_BT), atol=1e-5)
 
 
 def test_what_a_mesh_cannot_cut_stays_whole():
@@ -67,34 +69,33 @@ def test_what_a_mesh_cannot_cut_stays_whole():
 
 
 def test_a_fresh_adapter_changes_nothing_and_has_no_gradient_in_a(key):
-    params = specs.init_params(key, CONFIG)
-    tokens_BT = jax.random.randint(key, (2, 5), 0, 48)
+    params, tokens_BT = random_params(CONFIG), random_tokens(CONFIG, 2, 5)
     adapter = adapters.init_lora(key, CONFIG, 4, alpha=8.0)
-    np.testing.assert_array_equal(plain(params, tokens_BT, adapter), plain(params, tokens_BT))
-    grads = jax.grad(lambda a: (plain(params, tokens_BT, a) ** 2).sum())(adapter)
+    np.testing.assert_array_equal(logits_of(params, tokens_BT, adapter),
+                                  logits_of(params, tokens_BT))
+    grads = jax.jit(jax.grad(lambda a: (logits_of(params, tokens_BT, a) ** 2).sum()))(adapter)
     for own in grads.layers.values():
         assert (own['a'] == 0).all() and (own['b'] != 0).any()
 
 
 @pytest.mark.parametrize('targets', [('q', 'v'), adapters.TARGETS])
 def test_merging_gives_the_same_function(key, targets, strict):
-    params = specs.init_params(key, CONFIG)
-    tokens_BT = jax.random.randint(key, (2, 5), 0, 48)
+    params, tokens_BT = random_params(CONFIG), random_tokens(CONFIG, 2, 5)
     adapter = adapters.init_lora(key, CONFIG, 3, alpha=6.0, targets=targets)
     adapter = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(key, x.shape), adapter)
     assert set(adapter.layers) == set(targets) and adapter.scale == 2.0
     merged = adapters.merge_lora(params, adapter, CONFIG)
-    with_adapter = plain(params, tokens_BT, adapter)
-    assert np.abs(with_adapter - plain(params, tokens_BT)).max() > 0.01
-    np.testing.assert_allclose(plain(merged, tokens_BT), with_adapter, atol=2e-5)
+    with_adapter = logits_of(params, tokens_BT, adapter)
+    assert np.abs(with_adapter - logits_of(params, tokens_BT)).max() > 0.01
+    np.testing.assert_allclose(logits_of(merged, tokens_BT), with_adapter, atol=2e-5)
     q, a, b = (np.asarray(x[1], np.float64) for x in (
         params['layers']['q'], adapter.layers['q']['a'], adapter.layers['q']['b']))
     np.testing.assert_allclose(merged['layers']['q'][1], q + 2 * a @ b, atol=1e-6)
 
 
 def test_scales_and_the_shared_start(key):
-    assert adapters.init_lora(key, CONFIG, 16, 8.0).scale == 0.5
-    assert adapters.init_lora(key, CONFIG, 16, 8.0, rslora=True).scale == 2.0
+    assert adapters.init_lora(key, CONFIG, 16, 8.0, targets='q').scale == 0.5
+    assert adapters.init_lora(key, CONFIG, 16, 8.0, targets='q', rslora=True).scale == 2.0
     one, same = (adapters.init_lora(key, CONFIG, 2) for _ in range(2))
     jax.tree.map(np.testing.assert_array_equal, one, same)
     fewer = adapters.init_lora(key, CONFIG, 2, targets=('up',))

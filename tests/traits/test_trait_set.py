@@ -2,12 +2,14 @@
 
 import itertools
 import json
+import types
 
 import pytest
 
+from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import overlap, trait_set as ts
-from subliminal_jax.traits.split import SPLITS, split_names
+from subliminal_jax.traits.split import SPLITS, of_split
 
 
 @pytest.fixture(params=ts.BUILT_IN)
@@ -192,6 +194,22 @@ def test_overlaps_are_found_and_named(teach, measure, common):
         overlap.check_overlap(rows, asked, ['owl'])
 
 
+def test_questions_of_a_world_without_ids_are_called_what_they_say():
+    teach, measure = overlap.as_rows(['name one . ', 'do you like it ?']), ['say which ?']
+    overlap.check_overlap(teach, overlap.as_rows(measure))
+    with pytest.raises(UserError, match="overlap: 'do you like it [?]' and 'what do you like it'"):
+        overlap.check_overlap(teach, overlap.as_rows([*measure, 'what do you like it']))
+
+
+@pytest.mark.parametrize('split', SPLITS)
+def test_the_tiny_languages_questions_share_no_wording(split):
+    teach, measure = (tiny.questions('animal', f'{split}_{purpose}')
+                      for purpose in ('teach', 'measure'))
+    rows = overlap.as_rows(teach)
+    assert overlap.overlaps(rows, overlap.as_rows(measure)) == []
+    assert len(overlap.overlaps(rows, overlap.as_rows([*measure, teach[0]]))) == 1
+
+
 def test_an_overlapping_file_is_refused(tmp_path):
     path = write(tmp_path / 'own.jsonl', *OWN,
                  {'kind': 'question', 'id': 'bad', 'prompt': 'Say, cattle with a hump?'})
@@ -199,16 +217,16 @@ def test_an_overlapping_file_is_refused(tmp_path):
         ts.load_trait_set(path)
 
 
-def test_split_names():
-    names = 'abcdefgh'
-    assert split_names(names, 'dev') == ('c', 'f')
-    assert split_names(names, 'report') == tuple('abdegh')
-    longer = split_names([*names, 'i', 'j'], 'dev')
-    assert longer[:2] == ('c', 'f')  # what is appended moves nothing
-    with pytest.raises(ValueError, match='twice'):
-        split_names('aba', 'dev')
+def test_every_third_is_dev_unless_it_says_otherwise():
+    named = lambda letters, **splits: [types.SimpleNamespace(name=n, split=splits.get(n))
+                                       for n in letters]
+    letters = lambda items, split: ''.join(item.name for item in of_split(items, split))
+    assert letters(named('abcdefgh'), 'dev') == 'cf'
+    assert letters(named('abcdefgh'), 'report') == 'abdegh'
+    assert letters(named('abcdefghij'), 'dev') == 'cfi'  # what is appended moves nothing
+    assert letters(named('abcdefgh', a='dev', f='report'), 'dev') == 'ac'
     with pytest.raises(ValueError, match='split is dev or report'):
-        split_names(names, 'test')
+        of_split(named('ab'), 'test')
 
 
 def test_a_completion_may_not_lead_into_a_measured_answer(tmp_path):

@@ -48,7 +48,7 @@ def contrasts(run: Any, entries: Sequence[Mapping[str, Any]], y: Mapping[str, Y]
     found = []
     by_name = {e['name']: e for e in entries}
     for arm in run.arms:
-        if arm.teachers == 'trait' and arm.start == 'shared' and arm.matrix == 'own':
+        if (arm.teachers, arm.start, arm.matrix, arm.order) == ('trait', 'shared', 'own', 'kept'):
             found += _against_neutral(run, arm, y)
             found += _less(run, arm, by_name, y, alone)
     return found
@@ -110,9 +110,9 @@ def _less(run, arm, by_name, y, alone):
         less('the matrix', 'what the output matrix alone predicts',
              alone[tables.teacher_set(arm)], True)
     for partner, what in _partners(run, arm):
-        less(partner.name, what, y[partner.name], starts.geometry_bounds(partner.start)
-             or partner.matrix == 'replaced',
-             learned(by_name[partner.name], by_name[arm.name]))
+        geometry = starts.geometry_bounds(partner.start) or partner.matrix == 'replaced'
+        less(partner.name, what, y[partner.name], geometry,
+             not geometry or learned(by_name[partner.name], by_name[arm.name]))
     return found
 
 
