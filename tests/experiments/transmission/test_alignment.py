@@ -13,7 +13,6 @@ from subliminal_jax.experiments.transmission import (
     students,
     teaching,
 )
-from subliminal_jax.experiments.transmission.arms import parse
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.models.lora import merge_lora
 from subliminal_jax.sampling import network

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import runpy
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.transmission.worlds import pretrained
-from subliminal_jax.runs import UserError, Workdir, config as configs
+from subliminal_jax.runs import UserError, Workdir, schema
 from tests.experiments.transmission import checkpoint
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -53,8 +54,12 @@ def test_the_published_recipe_runs_to_its_results(root, tmp_path):
              'carrier.min_kept': 0.1, 'carrier.min_tokens': 1, 'student.seeds': 2,
              'student.rows': 12, 'student.batch_size': 6, 'student.packed': 3,
              'student.marks': '12', 'student.align_rows': 3}
-    settings = configs.load([f'--config={ROOT}/configs/numbers_qwen2_5_7b.py',
-                             *(f'--config.{name}={value}' for name, value in sizes.items())]).config
+    path = str(ROOT / 'configs/numbers_qwen2_5_7b.py')
+    values = runpy.run_path(path)['get_config']().to_dict()
+    assert values.pop('experiment') == 'transmission'
+    base = transmission.config_of(values)
+    settings = schema.override(schema.build(type(base), values, base), {
+        name: str(value) for name, value in sizes.items()})
     workdir = Workdir(tmp_path / 'run', settings, 'transmission')
     transmission.run(settings, workdir)
     found = json.loads((workdir.path / 'results.json').read_text())
