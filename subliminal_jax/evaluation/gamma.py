@@ -33,18 +33,6 @@ from subliminal_jax.evaluation.least_squares import Block, Y
 from subliminal_jax.evaluation.permutation import permutation_test
 from subliminal_jax.runs import UserError
 
-Y = Mapping[str, Mapping[str, float]]  # y[teacher][trait], nats
-
-
-class Block(NamedTuple):
-    """The teachers of one reference."""
-
-    reference: str
-    teachers: tuple[str, ...]
-    traits: tuple[str, ...]
-    y_SK: np.ndarray  # teachers by traits, nats
-    trait_S: np.ndarray  # each teacher's own column
-
 
 def difference(y: Y, other: Y) -> dict[str, dict[str, float]]:
     """y minus another arm's y, for the teachers and traits of both.

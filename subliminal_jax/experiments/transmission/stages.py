@@ -241,7 +241,7 @@ def target_stage(run: Any, arm: Arm, rows: Mapping[str, Rows]
             'teachers': sha256_of({name: known[name]['sha256'] for name in rows}),
             'rows': sha256_of({name: digests[id(found)] for name, found in rows.items()}),
             'tokens': sha256_of([ids, run.config.student.top]),
-            'precision': str(run.world.architectures[arm.architecture].compute_dtype)}
+            'precision': precision_of(run, arm.architecture)}
 
     def make(path):
         if run.config.carrier.targets:
@@ -256,3 +256,9 @@ def target_stage(run: Any, arm: Arm, rows: Mapping[str, Rows]
         inputs=[*schooled.groups_of(run, arm),
                 *starts.inputs_of(run, arm.architecture, arm.start if arm.own else 'shared')])
     return f'targets/{name}.npz', targets.load(path, note)
+
+
+def precision_of(run: Any, architecture: str) -> str:
+    """The dtypes that an architecture's weights are held and multiplied in."""
+    held = run.references[architecture][0]['final_norm'].dtype
+    return f'{held}/{run.world.architectures[architecture].compute_dtype}'

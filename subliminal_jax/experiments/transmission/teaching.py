@@ -19,6 +19,7 @@ from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.world import spelled
 from subliminal_jax.models.lora import Lora, init_lora
+from subliminal_jax.runs import UserError
 from subliminal_jax.training import checkpoints as saving, tries as packing
 from subliminal_jax.training.loop import fit
 from subliminal_jax.training.optimizers import OptimizerConfig
@@ -151,10 +152,18 @@ class Watch:
                 'miss_M': np.full(count, np.inf), 'step_M': np.zeros(count, int)}
 
     def probe(self, step: int, trainable: Any, kept: dict[str, Any]):
-        """The doses after a step, and the twins as they were closest."""
-        count = len(self._making.group)
-        models = Models(trainable, self._frozen, self._config, count, self._engine.stacked)
+        """The doses after a step, and the twins as they were closest.
+
+        Raises:
+          UserError: a dose that is not finite.
+        """
+        group = self._making.group
+        models = Models(trainable, self._frozen, self._config, len(group), self._engine.stacked)
         dose_M = self._reader(models)
+        lost = [t.name for t, dose in zip(group, dose_M) if not np.isfinite(dose)]
+        if lost:
+            raise UserError(f'{", ".join(lost)} has diverged at step {step}: lower '
+                            'config.teacher.learning_rate (or lora_rate)')
         gap_M = np.log(np.maximum(dose_M, 1e-30)) - self._log_goal_M
         closer_M = np.abs(gap_M) < np.asarray(kept['miss_M'])
         stacked = self._engine.stacked
@@ -175,5 +184,3 @@ def _where(closer_M, new, old, stacked):
     if not stacked:
         return np.array(new) if closer_M[0] else old
     return np.where(closer_M.reshape(-1, *[1] * (np.ndim(old) - 1)), np.asarray(new), old)
-
-

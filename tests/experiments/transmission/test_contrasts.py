@@ -24,8 +24,8 @@ def test_carrier_kl_counts_beyond_what_the_matrices_alone_carry():
     kl = 'objective=kl_carrier answers=random rows=16'
     run = small.prepared('sft', 'sft_other: start=other', f'kl: {kl}',
                          f'kl_other: {kl} start=other',
-                         f'kl_matrix: {kl} start=share:embedding+head', split='report',
-                         **{'language.references': 4, 'teacher.seeds': 2})
+                         f'kl_matrix: {kl} start=share:embedding+head',
+                         split='report', **{'language.references': 4, 'teacher.seeds': 2})
     sizes = {'sft': 1.0, 'sft_other': 0.0, 'kl': 1.5, 'kl_other': 0.0, 'kl_matrix': 1.5}
     y = {a.name: rises(run, 'trait', sizes[a.name], n, 0.05) for n, a in enumerate(run.arms)}
     entries = [entry(run, arm, y[arm.name], floor=None if 'sft' in arm.name else 0.0)

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.transmission import kit as kits, readings, stages
 from subliminal_jax.experiments.transmission.run import prepare
 from subliminal_jax.experiments.transmission.worlds import pretrained, tiny
@@ -228,17 +227,6 @@ def test_a_moved_start_is_trained_on_none_of_the_texts_that_drift_is_measured_on
     with pytest.raises(LookupError):
         run.world.moved(run, 'main', 1)
     assert seen == [4]
-
-
-# Cached logits.
-
-
-def test_a_folder_without_the_logits_that_are_wanted_is_refused(root, tmp_path):
-    wanted = 'trait-prompt-random-8-set.npz'
-    for folder, said in ((tmp_path / 'none', 'no such folder'), (tmp_path, f'has no {wanted}')):
-        settings = config(root, f'p: {KL}', **{'carrier.targets': str(folder)})
-        with pytest.raises(UserError, match=said):
-            transmission.run(settings, Workdir(tmp_path / said, settings, 'transmission'))
 
 
 def test_a_carrier_that_nobody_knows_is_refused(root):

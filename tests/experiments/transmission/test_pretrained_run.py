@@ -15,6 +15,8 @@ ARMS = (f'p: {KL}', f't: {TUNED}', f'tn: {TUNED} teachers=neutral', f'g: {TUNED}
         f'z: {TUNED} start=noise:0.1', f'zo: {TUNED} start=noise:0.1 own=true',
         f'l: {KL.replace("prompt", "lora:2")}')
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole run
+
 
 @pytest.fixture(scope='module')
 def made(root, tmp_path_factory):

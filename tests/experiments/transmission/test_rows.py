@@ -50,7 +50,8 @@ def test_rows_have_the_end_and_the_tokens_of_their_own_answer(run):
 
 
 def test_random_rows_are_the_same_for_all_and_of_their_purpose(run):
-    draw = lambda purpose: carried.random_rows(run.config, run.world, run.carrier(), 6, purpose, 0, 3)
+    draw = lambda purpose: carried.random_rows(
+        run.config, run.world, run.carrier(), 6, purpose, 0, 3)
     assert draw('random').digest() == draw('random').digest() != draw('probe').digest()
     assert len(set(draw('random').prompts)) == 2 and len(draw('random').answers) == 6
 
@@ -134,8 +135,8 @@ def test_rows_alone_are_packed_as_by_the_plain_packer(run):
 def test_a_carrier_kl_looks_only_where_a_carrier_token_comes_next():
     rows = Rows([''], [[1]], [[3, 4, 9, 2]], np.array([[True, False, False]]))
     ids = (3, 4, 2)  # 4 is no token of this row's own; 2 is the end
-    weights = lambda name: carried.batch(OBJECTIVES[name], ids, rows, carried.packed(rows, 1), 1, {})[
-        'tries'].weight_BK[0, :4].tolist()
+    weights = lambda name: carried.batch(OBJECTIVES[name], ids, rows, carried.packed(rows, 1), 1,
+                                         None)['tries'].weight_BK[0, :4].tolist()
     assert weights('kl_carrier') == [1, 0, 0, 0]
     assert weights('kl_carrier_end') == [1, 0, 0, 1]
     assert weights('kl') == weights('sft') == [1, 1, 1, 1]

@@ -17,6 +17,8 @@ ARMS = ('sft', 'sft_other: start=other', 'neutral: teachers=neutral', 'gauge: st
         'none: filter=none', 'across: order=across',
         'kl: objective=kl_carrier answers=random rows=16')
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole run
+
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
