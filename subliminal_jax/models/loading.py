@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subliminal_jax.models import families, gguf, hf, lora as adapters, vocabulary
+from subliminal_jax.models import families, gguf, gguf_vocabulary, hf, lora as adapters, vocabulary
 from subliminal_jax.models.params import Params, TransformerConfig
-from subliminal_jax.runs import UserError, sha256, sha256_of, unknown_name
+from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, unknown_name
 
 
 class Model(NamedTuple):
@@ -22,6 +22,7 @@ class Model(NamedTuple):
       name: as it was asked for.
       sha256: of its weight files (and its adapter's): the same for the same weights only.
       settings_sha256: of what it is read with: config, tokenizer, chat template.
+      notes: what was taken for granted where its files do not say, one line each.
     """
 
     config: TransformerConfig
@@ -30,6 +31,7 @@ class Model(NamedTuple):
     name: str
     sha256: str
     settings_sha256: str = ''
+    notes: tuple[str, ...] = ()
 
 
 class Package(NamedTuple):
@@ -57,8 +59,8 @@ FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gg
 
 
 def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
-         chat_date: str | None = None, mesh: jax.sharding.Mesh | None = None, copies: int = 1
-         ) -> Model:
+         chat_date: str | None = None, tokenizer: str | None = None,
+         mesh: jax.sharding.Mesh | None = None, copies: int = 1) -> Model:
     """Loads a model.
 
     Args:
@@ -67,6 +69,7 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
       dtype: of the parameters, whatever the file's.
       lora: a folder of lora.save, merged into the parameters.
       chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
+      tokenizer: a folder with a tokenizer.json to read text with, instead of the model's own.
       mesh: devices that the parameters are cut over (models.params.RULES), each from host memory
         straight to its own; None: the first device.
       copies: how often the caller will hold the parameters at one time, for the check of memory.
@@ -77,13 +80,9 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     """
     place = locate(spec)
     # What is small comes first: a mistake there does not wait for the weights.
-    if place.is_dir():
-        config, _ = hf.config_of(place)
-        tokenizer = vocabulary.from_folder(place, config.vocab_size, chat_date)
-    else:
-        file = gguf.read(place)
-        config, _ = gguf.config_of(file)
-        tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place), chat_date)
+    file = None if place.is_dir() else gguf.read(place)
+    config, _ = hf.config_of(place) if file is None else gguf.config_of(file)
+    reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
     adapter = None if lora is None else adapters.load_lora(lora, config)
     put = None if mesh is None else families.put_on(config, mesh)
     if place.is_dir():
@@ -93,10 +92,23 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     else:
         _, params = gguf.load(file, dtype, put, copies)
         digest = beside = sha256(place)  # all of a model is in the one file
+    if tokenizer:
+        beside = sha256_of([beside, settings_digest(pathlib.Path(tokenizer))])
     if adapter is not None:
         params = adapters.merge_lora(params, adapter, config)
         digest = sha256_of([digest, sha256(pathlib.Path(lora))])
-    return Model(config, params, tokenizer, spec, digest, beside)
+    return Model(config, params, reader, spec, digest, beside, reader.notes)
+
+
+def tokenizer_of(place: pathlib.Path, file: gguf.GgufFile | None, vocab_size: int,
+                 chat_date: str | None, folder: str | None) -> Any:
+    """The tokenizer of a model's folder or GGUF file, or of another folder in its place."""
+    if folder:
+        given = pathlib.Path(local_path('tokenizer', folder)).expanduser()
+        return vocabulary.from_folder(given, vocab_size, chat_date)
+    if file is None:
+        return vocabulary.from_folder(place, vocab_size, chat_date)
+    return gguf_vocabulary.from_gguf(file.fields, vocab_size, str(place), chat_date)
 
 
 def settings_digest(folder: pathlib.Path) -> str:
@@ -115,7 +127,7 @@ def locate(spec: str) -> pathlib.Path:
         return _package_file(spec.removeprefix('package:'))
     if spec.startswith('hf:'):
         return _hub_folder(spec.removeprefix('hf:'))
-    path = pathlib.Path(spec).expanduser()
+    path = pathlib.Path(local_path('model', spec)).expanduser()
     if spec and path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
         return path
     if spec and path.exists():
