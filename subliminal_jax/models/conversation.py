@@ -38,8 +38,8 @@ def chat_context(tokenizer: Any, messages: Sequence[Message], allow_special: boo
                  ) -> Context:
     """A conversation up to where the assistant's answer begins.
 
-    Blanks that the template puts between its generation prompt and an answer belong to the context,
-    or lead every answer where the tokenizer joins them to it.
+    What the template puts between its generation prompt and an answer belongs to the context if it
+    ends a line; a blank leads every answer, since tokenizers join it to the word that follows.
 
     Args:
       tokenizer: see models.tokenizer.
@@ -61,10 +61,7 @@ def chat_context(tokenizer: Any, messages: Sequence[Message], allow_special: boo
                 if m['role'] != 'assistant' and m['content'].strip() not in shown]:
         raise UserError(f'{tokenizer.name}: the chat template changes or leaves out the message '
                         f'{lost[0][:60]!r}')
-    if not between:
-        return Context(text)
-    apart = _keeps_its_tokens(tokenizer, text + between)
-    return Context(text + between) if apart else Context(text, between)
+    return Context(text + between) if between.endswith('\n') else Context(text, between)
 
 
 def text_context(tokenizer: Any, text: str, lead: str = '', allow_special: bool = False) -> Context:
@@ -143,15 +140,6 @@ def spelled_controls(tokenizer: Any, row: Mapping[str, Any]) -> list[str]:
     texts = [row.get(key) for key in ('prompt', 'system', 'completion', 'text')]
     texts += [message['content'] for message in row.get('messages', ())]
     return [name for text in texts if isinstance(text, str) for name in tokenizer.spelled(text)]
-
-
-def _keeps_its_tokens(tokenizer: Any, text: str) -> bool:
-    """Whether a text has the same tokens when an answer follows it at once."""
-    try:
-        after = tokenizer.encode(text + PROBE, allow_special=True)
-    except UserError:  # words that blanks must part
-        return False
-    return _begins(after, tokenizer.encode(text, allow_special=True))
 
 
 def _begins(whole: Sequence[int], beginning: Sequence[int]) -> bool:
