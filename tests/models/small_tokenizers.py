@@ -217,3 +217,36 @@ def sentencepiece(fields: dict[str, Any], text: str) -> list[int]:
         symbols[place:place + 2] = [symbols[place] + symbols[place + 1]]
     return [n for s in symbols for n in (
         [ids[s]] if s in score else [ids[f'<0x{b:02X}>'] for b in s.encode()])]
+
+
+def write_gguf(path, config, params, fields: dict[str, Any]) -> None:
+    """A GGUF file of a Llama model with this tokenizer."""
+    import gguf
+    import numpy as np
+
+    from tests.models.test_gguf import tensors_of
+
+    writer = gguf.GGUFWriter(path, 'llama')
+    writer.add_block_count(config.num_layers)
+    writer.add_embedding_length(config.width)
+    writer.add_feed_forward_length(config.ffn_width)
+    writer.add_context_length(config.max_positions)
+    writer.add_head_count(config.num_heads)
+    writer.add_head_count_kv(config.num_kv_heads)
+    writer.add_rope_freq_base(config.rope_theta)
+    writer.add_layer_norm_rms_eps(config.norm_eps)
+    for key, value in fields.items():
+        if isinstance(value, list):
+            writer.add_array(key, value)
+        elif isinstance(value, bool):
+            writer.add_bool(key, value)
+        elif isinstance(value, int):
+            writer.add_uint32(key, value)
+        else:
+            writer.add_string(key, value)
+    for name, array in tensors_of(config, params, 'llama'):
+        writer.add_tensor(name, np.ascontiguousarray(array, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
