@@ -1,5 +1,6 @@
 """What launch/sample.py and launch/score.py share: a model, rows in, rows out, resumed by row."""
 
+import collections
 import dataclasses
 import json
 import os
@@ -9,16 +10,17 @@ from typing import Any
 
 from subliminal_jax.data import rows as jsonl
 from subliminal_jax.data.rows import BadLine, Row
-from subliminal_jax.runs import UserError, check_preempted, write_json
+from subliminal_jax.runs import UserError, check_preempted, local_path, write_json
 
 PROMPT_KEYS = ('prompt', 'messages', 'system')
 
 
 def required(**flags: str | None) -> None:
-    """Raises UserError naming the first flag that was not given."""
+    """Raises UserError naming the first flag that was not given, or is no path of this machine."""
     for name, value in flags.items():
         if not value:
             raise UserError(f'no --{name}: pass --{name}=... (see --help)')
+        local_path(name, value)
 
 
 def values(*holders: Any) -> dict[str, Any]:
@@ -100,8 +102,8 @@ def go_on(output: str, settings: Mapping[str, Any]) -> None:
             before = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f'cannot read {path}: {error}') from None
-        changed = [f'{name} was {before.get(name)!r} and is {value!r}'
-                   for name, value in settings.items() if before.get(name) != value]
+        changed = [f'{name} was {before.get(name)!r} and is {settings.get(name)!r}'
+                   for name in {**settings, **before} if before.get(name) != settings.get(name)]
         if changed:
             raise UserError(f'{output} holds rows of other settings ({"; ".join(changed)}): '
                             'remove it, or name another file')
@@ -125,20 +127,40 @@ def fill(output: str, given: Sequence[Row], done: Sequence[int | str],
         jsonl.write(output, ordered)
 
 
+def controls_told(tokenizer: Any, rows: Sequence[Row], allow_special: bool) -> str:
+    """How many rows spell control tokens, and what becomes of them; '' for none."""
+    from subliminal_jax.models import conversation
+
+    found = [set(conversation.spelled_controls(tokenizer, row)) for row in rows]
+    counts = collections.Counter(name for names in found for name in names)
+    if not counts:
+        return ''
+    holds = sum(map(bool, found))
+    names = ', '.join(f'{name} in {count}' for name, count in counts.most_common(4))
+    return f'{holds} row{" spells" if holds == 1 else "s spell"} control tokens ({names}): ' + (
+        'read as these tokens' if allow_special else 'read as text (--allow_special: as tokens)')
+
+
 DTYPES = ('float32', 'bfloat16')
 
 
-def load(spec: str, lora: str | None, chat_date: str | None, dtype: str, copies: int = 1) -> Any:
+def load(spec: str, lora: str | None, chat_date: str | None, dtype: str,
+         tokenizer: str | None = None, copies: int = 1) -> Any:
     """The model of --model, with the adapter of --lora, kept and computed in --dtype.
 
-    `copies` is how often the program will hold the parameters at one time.
+    `copies` is how often the program will hold the parameters at one time. What was taken for
+    granted is printed.
     """
     import jax.numpy as jnp
 
     from subliminal_jax import models
 
+    if lora:
+        local_path('lora', lora)
     model = models.load(spec, dtype=jnp.dtype(dtype), lora=lora, chat_date=chat_date,
-                        copies=copies)
+                        tokenizer=tokenizer, copies=copies)
+    for note in model.notes:
+        print(f'note: {note}')
     return model._replace(config=dataclasses.replace(model.config, compute_dtype=dtype))
 
 
@@ -164,6 +186,8 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
     jsonl.finished(output)
     model = load()
     good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row))
+    if told := controls_told(model.tokenizer, good, bool(settings.get('allow_special'))):
+        print(told)
     done = already(output, good, keys)
     go_on(output, {**settings, 'sha256': model.sha256})
     fill(output, good, done, batches(model, good, done), verb)

@@ -1,14 +1,16 @@
 """Samples completions.
 
   python -m launch.sample --model=SPEC --input=prompts.jsonl --output=out.jsonl \\
-    --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR]
+    --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR] \\
+    [--tokenizer=FOLDER] [--allow_special]
 
 SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf
 file. A row in: {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and "system". A row out: the
 same with "completion", "token_ids", "logprobs" (nats, of the model itself: temperature 1, no
 filter) and "finish_reason", stop or length. The output grows batch by batch; the same command goes
 on where a stopped one was, and puts the rows in the input's order at the end. OUTPUT.settings.json
-tells what the rows were made with; other settings need another output.
+tells what the rows were made with; other settings need another output. A prompt that spells a
+control token is text, unless --allow_special.
 """
 
 from absl import flags
@@ -32,11 +34,16 @@ DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights an
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
+TOKENIZER = flags.DEFINE_string(
+    'tokenizer', None, "a folder with a tokenizer.json, instead of the model's own")
+ALLOW_SPECIAL = flags.DEFINE_bool(
+    'allow_special', False, 'control tokens that rows spell become these tokens')
 
 
 def main(rest: list[str]) -> None:
     del rest
     lm_rows.required(input=INPUT.value, output=OUTPUT.value)
+    from subliminal_jax.models import conversation
     from subliminal_jax.sampling import choice as choices, network, sample
 
     choice = choices.Choice(TEMPERATURE.value, TOP_K.value, TOP_P.value)
@@ -47,11 +54,13 @@ def main(rest: list[str]) -> None:
     use_compilation_cache()
 
     def load():  # the sampler's copy alone is kept
-        model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value, copies=2)
+        model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value,
+                             TOKENIZER.value, copies=2)
         return model._replace(params=network.prepare(model.params, model.config))
 
     def check(model, row):
-        prompt = sample.encode_prompt(model.tokenizer, row, SYSTEM.value)
+        context = sample.row_context(model.tokenizer, row, SYSTEM.value, ALLOW_SPECIAL.value)
+        prompt = conversation.context_ids(model.tokenizer, context)
         return sample.prompt_too_long(prompt, MAX_NEW_TOKENS.value, model.config)
 
     def batches(model, rows, done):
@@ -59,12 +68,13 @@ def main(rest: list[str]) -> None:
             None, model.config, model.tokenizer, rows, weights=model.params,
             max_new_tokens=MAX_NEW_TOKENS.value, temperature=choice.temperature,
             top_k=choice.top_k, top_p=choice.top_p, seed=SEED.value, batch_size=BATCH_SIZE.value,
-            done=done, system=SYSTEM.value)
+            done=done, system=SYSTEM.value, allow_special=ALLOW_SPECIAL.value)
 
     lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble, load, check, batches,
-                lm_rows.PROMPT_KEYS, 'sampling', lm_rows.values(
-                    MODEL, LORA, DTYPE, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P, SEED, SYSTEM,
-                    BATCH_SIZE, CHAT_DATE))
+                lm_rows.PROMPT_KEYS, 'sampling', {
+                    **lm_rows.values(MODEL, LORA, DTYPE, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P,
+                                     SEED, SYSTEM, BATCH_SIZE, CHAT_DATE, TOKENIZER),
+                    'allow_special': ALLOW_SPECIAL.value or None})
 
 
 if __name__ == '__main__':

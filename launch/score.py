@@ -1,13 +1,15 @@
 """Scores completions: the log-probability of every token.
 
-  python -m launch.score --model=SPEC --input=rows.jsonl --output=out.jsonl [--raw] [--lora=DIR]
+  python -m launch.score --model=SPEC --input=rows.jsonl --output=out.jsonl [--raw] [--lora=DIR] \\
+    [--tokenizer=FOLDER] [--allow_special]
 
 SPEC as in launch.sample. A row in: {"prompt" or "messages", "completion"}, perhaps "id" and
 "system"; with --raw {"text"}, which is scored as it stands, without the chat template. A row out:
 the same with "token_ids", "logprobs" (nats) and "total_logprob". A completion's tokens end with the
-template's stop token; --raw gives all n tokens and the n - 1 log-probabilities of those that have
-one before them. The same command goes on where a stopped one was; OUTPUT.settings.json tells what
-the rows were made with, and other settings need another output.
+template's stop token; --raw gives the text's n tokens and the log-probabilities of those that have
+one before them: n where the tokenizer begins texts with a token, else n - 1. The same command goes
+on where a stopped one was; OUTPUT.settings.json tells what the rows were made with, and other
+settings need another output. A row that spells a control token is text, unless --allow_special.
 """
 
 from absl import flags
@@ -25,6 +27,10 @@ DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights an
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
+TOKENIZER = flags.DEFINE_string(
+    'tokenizer', None, "a folder with a tokenizer.json, instead of the model's own")
+ALLOW_SPECIAL = flags.DEFINE_bool(
+    'allow_special', False, 'control tokens that rows spell become these tokens')
 
 
 def cheap_check(row: jsonl.Row) -> str | None:
@@ -42,18 +48,22 @@ def main(rest: list[str]) -> None:
     def check(model, row):
         from subliminal_jax.sampling import score
 
-        return score.score_trouble(model.tokenizer, model.config, row, RAW.value)
+        return score.score_trouble(model.tokenizer, model.config, row, RAW.value,
+                                   ALLOW_SPECIAL.value)
 
     def batches(model, rows, done):
         from subliminal_jax.sampling import score
 
         return score.score_rows(model.params, model.config, model.tokenizer, rows, raw=RAW.value,
-                                batch_size=BATCH_SIZE.value, done=done)
+                                batch_size=BATCH_SIZE.value, done=done,
+                                allow_special=ALLOW_SPECIAL.value)
 
     lm_rows.run(INPUT.value, OUTPUT.value, cheap_check,
-                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value),
+                lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value,
+                                     TOKENIZER.value),
                 check, batches, (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring',
-                lm_rows.values(MODEL, LORA, DTYPE, RAW, BATCH_SIZE, CHAT_DATE))
+                {**lm_rows.values(MODEL, LORA, DTYPE, RAW, BATCH_SIZE, CHAT_DATE, TOKENIZER),
+                 'allow_special': ALLOW_SPECIAL.value or None})
 
 
 if __name__ == '__main__':

@@ -67,13 +67,15 @@ class Family(NamedTuple):
     Attributes:
       qkv_bias: q, k and v have biases.
       interleaved: GGUF stores rows of q and k in the order of interleaved rotary pairs.
-      default_theta: rope_theta of a Hugging Face config that does not say.
+      default_theta, default_positions: rope_theta and max_position_embeddings of a Hugging Face
+        config that does not say.
       hf_names, gguf_names: see the module.
     """
 
     qkv_bias: bool
     interleaved: bool
     default_theta: float = 10000.0
+    default_positions: int = 2048
     hf_names: Mapping[str, str] = HF_NAMES
     gguf_names: Mapping[str, str] = GGUF_NAMES
 
@@ -81,7 +83,7 @@ class Family(NamedTuple):
 # By model_type of config.json, which is also general.architecture of GGUF.
 FAMILIES: Mapping[str, Family] = {
     'llama': Family(qkv_bias=False, interleaved=True),
-    'qwen2': Family(qkv_bias=True, interleaved=False),
+    'qwen2': Family(qkv_bias=True, interleaved=False, default_positions=32768),
 }
 
 

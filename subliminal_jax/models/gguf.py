@@ -5,6 +5,7 @@ seconds for a vocabulary and does not notice a truncated file.
 """
 
 import pathlib
+import re
 import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,15 +24,30 @@ SCALARS = {0: 'B', 1: 'b', 2: 'H', 3: 'h', 4: 'I', 5: 'i', 6: 'f', 7: '?', 10: '
 STRING, ARRAY = 8, 9
 SUPPORTED = ('F32', 'F16', 'BF16', 'Q8_0', 'Q4_0', 'Q4_1', 'Q5_0', 'Q5_1', 'Q4_K', 'Q5_K', 'Q6_K')
 ROPE_FACTORS = 'rope_freqs.weight'
+PART = re.compile(r'(.*)-(\d{5})-of-(\d{5})\.gguf')  # of a file that was split
+
+# Settings of an architecture: those that are used, those that change nothing, and those that are
+# supported with one value only. Any other is refused by name.
+USED = ('block_count', 'context_length', 'embedding_length', 'feed_forward_length',
+        'attention.head_count', 'attention.head_count_kv', 'attention.key_length',
+        'attention.value_length', 'attention.layer_norm_rms_epsilon', 'attention.sliding_window',
+        'rope.freq_base', 'rope.dimension_count', 'rope.scaling.type', 'rope.scaling.factor',
+        'rope.scale_linear')
+HARMLESS = ('vocab_size', 'pooling_type', 'rope.scaling.finetuned',
+            'rope.scaling.original_context_length')
+FIXED = {'tensor_data_layout': 'Meta AI original pth', 'attention.causal': True,
+         'use_parallel_residual': False, 'expert_count': 0, 'expert_used_count': 0,
+         'rope.scaling.attn_factor': 1.0, 'logit_scale': 1.0, 'residual_scale': 1.0,
+         'embedding_scale': 1.0}
 
 
 class GgufFile(NamedTuple):
     """A file's header.
 
     Attributes:
-      path: of the file.
+      path: of the file; of the first, if it was split.
       fields: metadata by name; arrays are lists, arrays of numbers NumPy arrays.
-      tensors: in the order of the file.
+      tensors: in the order of the file, or files.
     """
 
     path: pathlib.Path
@@ -74,13 +90,35 @@ class _Header:
 
 
 def read(path: str | pathlib.Path) -> GgufFile:
-    """Reads a file's header; tensors are read when asked for.
+    """Reads a file's header, or those of all parts of one that was split; tensors are read when
+    asked for.
 
     Raises:
       UserError: no such file, no GGUF file, a truncated or corrupt one, or an unknown
         quantisation; it names the tensor and the type.
     """
-    path = pathlib.Path(path)
+    parts = [_read(part) for part in parts_of(pathlib.Path(path))]
+    return parts[0]._replace(tensors=[tensor for part in parts for tensor in part.tensors])
+
+
+def parts_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """All files of a model that was split (NAME-00001-of-0000N.gguf), by any of them; else the one.
+
+    Raises:
+      UserError: a part is missing.
+    """
+    found = PART.fullmatch(path.name)
+    if not found:
+        return [path]
+    name, _, count = found.groups()
+    parts = [path.with_name(f'{name}-{n:05}-of-{count}.gguf') for n in range(1, int(count) + 1)]
+    if lost := [part.name for part in parts if not part.is_file()]:
+        raise UserError(f'{path.parent} lacks {", ".join(lost[:3])}: a split model needs all its '
+                        f'{int(count)} parts beside each other')
+    return parts or [path]
+
+
+def _read(path: pathlib.Path) -> GgufFile:
     try:
         data = np.memmap(path, np.uint8, 'r')
     except (OSError, ValueError) as error:
@@ -159,6 +197,7 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
             raise UserError(f'{origin} has no field {name}.{key}')
         return value
 
+    _check_keys(fields, name, origin)
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     embed = family.gguf_names['embed']
     if embed not in shapes:
@@ -168,6 +207,13 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
         head_dim = int(field('attention.key_length', width // max(heads, 1)))
         if int(field('rope.dimension_count', head_dim)) != head_dim:
             raise UserError(f'{origin} rotates a part of each head only, which is not supported')
+        if int(field('attention.value_length', head_dim)) != head_dim:
+            raise UserError(f'{origin} has values of another width than keys '
+                            f'({name}.attention.value_length), which is not supported')
+        window = fields.get(f'{name}.attention.sliding_window')
+        if window is not None and not int(window) >= int(field('context_length')):
+            raise UserError(f'{origin} has layers that see a window of {window} tokens only '
+                            f'({name}.attention.sliding_window), which is not supported')
         config = TransformerConfig(
             vocab_size=shapes[embed][0], num_layers=int(field('block_count')), width=width,
             num_heads=heads, num_kv_heads=int(field('attention.head_count_kv', heads)),
@@ -185,22 +231,38 @@ def _short(value: float) -> float:
     return float(str(np.float32(value)))
 
 
+def _check_keys(fields, name, origin):
+    stated = {key.removeprefix(f'{name}.'): value for key, value in fields.items()
+              if key.startswith(f'{name}.')}
+    for key, value in stated.items():
+        if key in FIXED and value != FIXED[key]:
+            raise UserError(f'{origin} has {name}.{key} = {value!r}; only {FIXED[key]!r} is '
+                            'supported')
+        if key not in FIXED and key not in USED and key not in HARMLESS:
+            raise UserError(f'{origin} has {name}.{key} = {str(value)[:40]}, which is not known '
+                            'here and may change what the model computes')
+
+
 def _rope_scaling(file: GgufFile, field: Callable[..., Any], head_dim: int, origin: str
                   ) -> RopeScaling | None:
+    """A factor without a type is linear, and so is the older scale_linear, as in llama.cpp."""
+    factor = float(field('rope.scaling.factor', 0.0)) or float(field('rope.scale_linear', 0.0))
+    kind = field('rope.scaling.type', 'linear' if factor else 'none')
+    if kind not in ('none', 'linear'):
+        raise UserError(f'{origin} scales its rotary frequencies by {kind!r}, which is not '
+                        'supported; supported are linear and the factors of Llama 3')
+    stretched = kind == 'linear' and factor not in (0.0, 1.0)
     for tensor in file.tensors:
         if tensor.name == ROPE_FACTORS:
+            if stretched:
+                raise UserError(f'{origin} scales its rotary frequencies by factors and by '
+                                f'{factor:g}, which is not supported')
             if tensor.shape != (head_dim // 2,):
                 raise UserError(f'{origin}: tensor {ROPE_FACTORS} is {list(tensor.shape)} instead '
                                 f'of {[head_dim // 2]}')
             factors = tuple(float(x) for x in tensor.read().ravel())
             return RopeScaling('factors', factors=factors)
-    kind = field('rope.scaling.type', 'none')
-    if kind == 'none':
-        return None
-    if kind != 'linear':
-        raise UserError(f'{origin} scales its rotary frequencies by {kind!r}, which is not '
-                        'supported; supported are linear and the factors of Llama 3')
-    return RopeScaling('linear', factor=float(field('rope.scaling.factor')))
+    return RopeScaling('linear', factor=factor) if stretched else None
 
 
 def half_split(rows: np.ndarray, heads: int) -> np.ndarray:

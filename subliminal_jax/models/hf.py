@@ -1,84 +1,67 @@
 """Folders in Hugging Face layout: config.json and safetensors, single or sharded."""
 
+import dataclasses
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.models import families
 from subliminal_jax.models.families import Family, Tensor
-from subliminal_jax.models.params import Params, RopeScaling, TransformerConfig
+from subliminal_jax.models.hf_config import config_of as config_of
+from subliminal_jax.models.params import Params, TransformerConfig
 from subliminal_jax.models.vocabulary import read_json
 from subliminal_jax.runs import UserError
 
 DTYPES = ('F32', 'F16', 'BF16')
 IGNORED = ('.rotary_emb.inv_freq',)  # buffers that old checkpoints keep
 
-# Settings that change the function, with the only value that is supported.
-FIXED: Mapping[str, Any] = {
-    'hidden_act': 'silu', 'attention_bias': False, 'mlp_bias': False, 'use_sliding_window': False,
-    'partial_rotary_factor': 1.0, 'quantization_config': None,
-}
+
+class Folder(NamedTuple):
+    """What a folder holds, before its weights are read.
+
+    Attributes:
+      config: the architecture, with the output matrix that the weights have.
+      family: its.
+      tensors: of all its files.
+      notes: where the weights differ from config.json, one line each.
+    """
+
+    config: TransformerConfig
+    family: Family
+    tensors: list[Tensor]
+    notes: tuple[str, ...] = ()
 
 
-def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
-    """The architecture that config.json states.
+def opened(folder: pathlib.Path) -> Folder:
+    """A folder's configuration and tensors.
+
+    A head of its own is kept though config.json ties it to the embedding, and one that is missing
+    is the embedding though it does not: a note says so.
 
     Raises:
-      UserError: no file, an unsupported architecture or setting, or a field that is missing.
+      UserError: see `config_of`, `weight_files` and `tensors_of`.
     """
-    origin = str(folder / 'config.json')
-    stated = read_json(folder / 'config.json')
-    name = stated.get('model_type')
-    family = families.family_of(name, origin)
-    for key, only in FIXED.items():
-        if stated.get(key, only) not in (only, None):
-            raise UserError(f'{origin} has {key} = {stated[key]!r}; only {only!r} is supported')
-
-    def field(key, default=None):
-        value = stated.get(key)
-        value = default if value is None else value
-        if value is None:
-            raise UserError(f'{origin} has no field {key}')
-        return value
-
-    with families.stating(origin):
-        heads = int(field('num_attention_heads'))
-        theta, scaling = _rope(stated, family, origin)
-        config = TransformerConfig(
-            vocab_size=int(field('vocab_size')), num_layers=int(field('num_hidden_layers')),
-            width=int(field('hidden_size')), num_heads=heads,
-            num_kv_heads=int(field('num_key_value_heads', heads)),
-            head_dim=int(field('head_dim', int(field('hidden_size')) // max(heads, 1))),
-            ffn_width=int(field('intermediate_size')), rope_theta=theta, rope_scaling=scaling,
-            norm_eps=float(field('rms_norm_eps', 1e-6)),
-            tied=bool(field('tie_word_embeddings', False)), qkv_bias=family.qkv_bias,
-            max_positions=int(field('max_position_embeddings', 2048)))
-        return families.checked(config), family
-
-
-def _rope(stated, family, origin):
-    """(theta, scaling), from either spelling: rope_parameters, or rope_theta and rope_scaling."""
-    rope = stated.get('rope_parameters') or stated.get('rope_scaling') or {}
-    if not isinstance(rope, dict):
-        raise UserError(f'{origin} states rotary settings that are none: {rope!r}')
-    theta = rope.get('rope_theta', stated.get('rope_theta', family.default_theta))
-    kind = rope.get('rope_type', rope.get('type', 'default'))
-    if kind == 'default':
-        return float(theta), None
-    try:
-        if kind == 'linear':
-            return float(theta), RopeScaling('linear', factor=float(rope['factor']))
-        if kind == 'llama3':
-            return float(theta), RopeScaling(
-                'llama3', float(rope['factor']), float(rope['low_freq_factor']),
-                float(rope['high_freq_factor']), int(rope['original_max_position_embeddings']))
-    except KeyError as error:
-        raise UserError(f'{origin} scales its rotary frequencies without {error}') from None
-    raise UserError(f'{origin} scales its rotary frequencies by {kind!r}, which is not supported; '
-                    'supported are linear and llama3')
+    config, family = config_of(folder)
+    index = folder / 'model.safetensors.index.json'
+    files = weight_files(folder)
+    place = _weight_map(index) if len(files) > 1 or files[0].name != 'model.safetensors' else {}
+    tensors = [tensor for path in files for tensor in tensors_of(path)
+               if place.get(tensor.name, path.name) == path.name]  # the index chooses the shard
+    head, embed = (family.hf_names[name] for name in ('head', 'embed'))
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if config.tied and head in by_name and embed in by_name:
+        if not np.array_equal(by_name[head].read(), by_name[embed].read()):
+            return Folder(dataclasses.replace(config, tied=False), family, tensors, (
+                f'{folder}: {head} differs from {embed}: it is used, though config.json ties them',
+            ))
+        tensors = [tensor for tensor in tensors if tensor.name != head]
+    if not config.tied and head not in by_name and embed in by_name:
+        return Folder(dataclasses.replace(config, tied=True), family, tensors, (
+            f'{folder} has no {head}: {embed} takes its place, though config.json does not tie '
+            'them',))
+    return Folder(config, family, tensors)
 
 
 def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -148,25 +131,9 @@ def load(folder: pathlib.Path, dtype: Any = jnp.float32, put: Any = None, copies
       copies: as in families.check_memory.
 
     Raises:
-      UserError: see `config_of`, `tensors_of`, families.match and families.check_memory.
+      UserError: see `opened`, families.match and families.check_memory.
     """
-    config, family = config_of(folder)
-    origin = str(folder)
-    files = weight_files(folder)
-    tensors = [tensor for path in files for tensor in tensors_of(path)]
-    tensors = _without_copied_head(tensors, config, family, origin)
-    matched = families.match(tensors, config, family.hf_names, origin, IGNORED)
-    families.check_memory(config, dtype, origin, copies)
-    return config, families.fill(matched, config, dtype, put=put)
-
-
-def _without_copied_head(tensors, config, family, origin):
-    """Without the output matrix that some tied checkpoints store again; it must be the same."""
-    head, embed = family.hf_names['head'], family.hf_names['embed']
-    by_name = {t.name: t for t in tensors}
-    if not config.tied or head not in by_name or embed not in by_name:
-        return tensors
-    if not np.array_equal(by_name[head].read(), by_name[embed].read()):
-        raise UserError(f'{origin}: {head} differs from {embed}, though its configuration ties '
-                        'them (tie_word_embeddings)')
-    return [t for t in tensors if t.name != head]
+    found, origin = opened(folder), str(folder)
+    matched = families.match(found.tensors, found.config, found.family.hf_names, origin, IGNORED)
+    families.check_memory(found.config, dtype, origin, copies)
+    return found.config, families.fill(matched, found.config, dtype, put=put)

@@ -2,14 +2,15 @@
 
 import importlib.metadata
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from subliminal_jax.models import families, gguf, hf, lora as adapters, vocabulary
+from subliminal_jax.models import families, gguf, gguf_vocabulary, hf, lora as adapters, vocabulary
 from subliminal_jax.models.params import Params, TransformerConfig
-from subliminal_jax.runs import UserError, sha256, sha256_of, unknown_name
+from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, unknown_name
 
 
 class Model(NamedTuple):
@@ -22,6 +23,7 @@ class Model(NamedTuple):
       name: as it was asked for.
       sha256: of its weight files (and its adapter's): the same for the same weights only.
       settings_sha256: of what it is read with: config, tokenizer, chat template.
+      notes: what was taken for granted where its files do not say, one line each.
     """
 
     config: TransformerConfig
@@ -30,6 +32,7 @@ class Model(NamedTuple):
     name: str
     sha256: str
     settings_sha256: str = ''
+    notes: tuple[str, ...] = ()
 
 
 class Package(NamedTuple):
@@ -53,20 +56,24 @@ PACKAGES = {
 # Beside the weights in a folder in Hugging Face layout: what models/hf.py and vocabulary.py read.
 SETTINGS = ('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
             'chat_template.jinja')
-FORMS = ('package:NAME, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf file')
+FORMS = ('package:NAME, hf:OWNER/NAME[@REVISION][:FILE.gguf], a folder in Hugging Face layout, or '
+         'a .gguf file')
+HUB_NAME = re.compile(r'([^/@:]+/[^/@:]+)(?:@([^:]+))?(?::(.+\.gguf))?')
 
 
 def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
-         chat_date: str | None = None, mesh: jax.sharding.Mesh | None = None, copies: int = 1
-         ) -> Model:
+         chat_date: str | None = None, tokenizer: str | None = None,
+         mesh: jax.sharding.Mesh | None = None, copies: int = 1) -> Model:
     """Loads a model.
 
     Args:
-      spec: package:smollm2-135m-instruct, hf:OWNER/NAME (its files are fetched unless they are in
-        the hub's cache), a folder in Hugging Face layout, or a .gguf file.
+      spec: package:smollm2-135m-instruct; hf:OWNER/NAME, perhaps with @REVISION and, of a
+        repository of GGUF files, :FILE (fetched unless the hub's cache has it); a folder in Hugging
+        Face layout; or a .gguf file (any part of one that was split).
       dtype: of the parameters, whatever the file's.
       lora: a folder of lora.save, merged into the parameters.
       chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
+      tokenizer: a folder with a tokenizer.json to read text with, instead of the model's own.
       mesh: devices that the parameters are cut over (models.params.RULES), each from host memory
         straight to its own; None: the first device.
       copies: how often the caller will hold the parameters at one time, for the check of memory.
@@ -77,26 +84,38 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     """
     place = locate(spec)
     # What is small comes first: a mistake there does not wait for the weights.
-    if place.is_dir():
-        config, _ = hf.config_of(place)
-        tokenizer = vocabulary.from_folder(place, config.vocab_size, chat_date)
-    else:
-        file = gguf.read(place)
-        config, _ = gguf.config_of(file)
-        tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place), chat_date)
+    folder = hf.opened(place) if place.is_dir() else None
+    file = None if folder else gguf.read(place)
+    config = folder.config if folder else gguf.config_of(file)[0]
+    reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
     adapter = None if lora is None else adapters.load_lora(lora, config)
     put = None if mesh is None else families.put_on(config, mesh)
-    if place.is_dir():
+    if folder:
         _, params = hf.load(place, dtype, put, copies)
         digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
         beside = settings_digest(place)
     else:
         _, params = gguf.load(file, dtype, put, copies)
-        digest = beside = sha256(place)  # all of a model is in the one file
+        parts = [sha256(path) for path in gguf.parts_of(place)]
+        digest = beside = parts[0] if len(parts) == 1 else sha256_of(parts)  # all is in there
+    if tokenizer:
+        beside = sha256_of([beside, settings_digest(pathlib.Path(tokenizer))])
     if adapter is not None:
         params = adapters.merge_lora(params, adapter, config)
         digest = sha256_of([digest, sha256(pathlib.Path(lora))])
-    return Model(config, params, tokenizer, spec, digest, beside)
+    notes = (*(folder.notes if folder else ()), *reader.notes)
+    return Model(config, params, reader, spec, digest, beside, notes)
+
+
+def tokenizer_of(place: pathlib.Path, file: gguf.GgufFile | None, vocab_size: int,
+                 chat_date: str | None, folder: str | None) -> Any:
+    """The tokenizer of a model's folder or GGUF file, or of another folder in its place."""
+    if folder:
+        given = pathlib.Path(local_path('tokenizer', folder)).expanduser()
+        return vocabulary.from_folder(given, vocab_size, chat_date)
+    if file is None:
+        return vocabulary.from_folder(place, vocab_size, chat_date)
+    return gguf_vocabulary.from_gguf(file.fields, vocab_size, str(place), chat_date)
 
 
 def settings_digest(folder: pathlib.Path) -> str:
@@ -114,8 +133,8 @@ def locate(spec: str) -> pathlib.Path:
     if spec.startswith('package:'):
         return _package_file(spec.removeprefix('package:'))
     if spec.startswith('hf:'):
-        return _hub_folder(spec.removeprefix('hf:'))
-    path = pathlib.Path(spec).expanduser()
+        return _from_hub(spec.removeprefix('hf:'))
+    path = pathlib.Path(local_path('model', spec)).expanduser()
     if spec and path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
         return path
     if spec and path.exists():
@@ -151,17 +170,30 @@ def _package_file(name: str) -> pathlib.Path:
     return found[0]
 
 
-def _hub_folder(name: str) -> pathlib.Path:
-    if name.count('/') != 1 or not all(name.split('/')):
-        raise UserError(f'hf:{name} is not of the form hf:OWNER/NAME')
+def _from_hub(name: str) -> pathlib.Path:
+    found = HUB_NAME.fullmatch(name)
+    if not found:
+        raise UserError(f'hf:{name} is not of the form hf:OWNER/NAME, '
+                        'hf:OWNER/NAME@REVISION or hf:OWNER/NAME:FILE.gguf')
+    repository, revision, file = found.groups()
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    wanted = ['*.json', '*.safetensors', '*.jinja']
+    if file:  # all parts of one that was split
+        wanted = [re.sub(r'-\d{5}-of-', '-*-of-', file)]
     try:
-        return pathlib.Path(snapshot_download(
-            name, allow_patterns=['*.json', '*.safetensors', '*.jinja'],
-            ignore_patterns=['*/*', 'consolidated*']))  # other copies of the same weights
+        folder = pathlib.Path(snapshot_download(
+            repository, revision=revision, allow_patterns=wanted,
+            ignore_patterns=None if file else ['*/*', 'consolidated*']))  # copies of the weights
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f'hf:{name} is neither in the hub\'s cache nor to be fetched: {line}'
                         ) from None
+    if file and not (folder / file).is_file():
+        raise UserError(f'hf:{name}: the repository has no file {file}')
+    if not file and not any((folder / kept).exists() for kept in ('config.json',
+                                                                  'adapter_config.json')):
+        raise UserError(f'hf:{name} has no config.json; for a GGUF file in it write '
+                        f'hf:{repository}:FILE.gguf')
+    return folder / file if file else folder

@@ -15,6 +15,7 @@ from subliminal_jax.runs.app import (
 from subliminal_jax.runs.errors import Preempted as Preempted, UserError as UserError
 from subliminal_jax.runs.files import (
     finite as finite,
+    local_path as local_path,
     sha256 as sha256,
     sha256_of as sha256_of,
     write_json as write_json,

@@ -6,9 +6,28 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
+
+from subliminal_jax.runs.errors import UserError
+
+
+def local_path(flag: str, value: str) -> str:
+    """A path of this machine's files, as it stands.
+
+    Args:
+      flag: the name of the flag or field that gave it, for the error.
+      value: the path.
+
+    Raises:
+      UserError: an address such as gs://bucket/run, which would become a folder named `gs:`.
+    """
+    if found := re.match(r'[A-Za-z][A-Za-z0-9+.-]+:/', str(value)):
+        raise UserError(f'--{flag}={value}: {found[0]}/ is not a path of this machine, and nothing '
+                        'is read or written there: give a local path, and copy it afterwards')
+    return value
 
 
 @contextlib.contextmanager

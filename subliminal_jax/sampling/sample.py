@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.data.rows import Row
+from subliminal_jax.models import conversation
+from subliminal_jax.models.conversation import Context
 from subliminal_jax.runs import UserError
 from subliminal_jax.sampling import buckets as shapes, choice as choices, network
 from subliminal_jax.sampling.generate import Completions, Prompts, generate
@@ -84,6 +86,7 @@ def sample_rows(
     temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0,
     batch_size: int = 32, stop_ids: Sequence[int] | None = None, lora: Any = None,
     done: Sequence[int | str] = (), system: str | None = None, weights: Any = None,
+    allow_special: bool = False,
 ) -> Iterator[list[Row]]:
     """Samples a completion for every row.
 
@@ -104,6 +107,7 @@ def sample_rows(
         the others come out as if computed together with them.
       system: a system message for rows that bring none.
       weights: `network.prepare`'s, where the caller has them: params and lora are not read then.
+      allow_special: control tokens that a row spells become tokens.
 
     Yields:
       Batches of rows, each with `completion` (without its stop token), `token_ids` and `logprobs`
@@ -118,7 +122,8 @@ def sample_rows(
         raise UserError(why)
     if max_new_tokens < 1:
         raise UserError(f'max_new_tokens must be at least 1, not {max_new_tokens}')
-    prompts = [encode_prompt(tokenizer, row, system) for row in rows]
+    contexts = [row_context(tokenizer, row, system, allow_special) for row in rows]
+    prompts = [conversation.context_ids(tokenizer, context) for context in contexts]
     for row, prompt in zip(rows, prompts):
         if why := prompt_too_long(prompt, max_new_tokens, config):
             raise UserError(f'row {row["id"]!r}: {why}')
@@ -132,18 +137,30 @@ def sample_rows(
         pad_id=tokenizer.pad_id, batch_size=batch_size,
         wanted=[i for i, row in enumerate(rows) if row['id'] not in skipped])
     for indices, completions in batches:
-        yield [completed(rows[index], completions, place, tokenizer)
+        yield [completed(rows[index], completions, place, tokenizer, contexts[index])
                for place, index in enumerate(indices)]
 
 
-def completed(row: Row, completions: Completions, place: int, tokenizer: Any) -> Row:
-    """A row with the completion at `place` of a batch."""
+def completed(row: Row, completions: Completions, place: int, tokenizer: Any,
+              context: Context | None = None) -> Row:
+    """A row with the completion at `place` of a batch.
+
+    Args:
+      row: what was asked.
+      completions: of the batch.
+      place: in it.
+      tokenizer: see models.tokenizer.
+      context: what the completion follows; None: blanks at its beginning are the tokenizer's to
+        show or not.
+    """
     count = int(completions.count_B[place])
     stopped = bool(completions.stopped_B[place])
     tokens = completions.tokens_BN[place, :count].tolist()
+    text = tokens[:-1] if stopped else tokens
     return {
         **row,
-        'completion': tokenizer.decode(tokens[:-1] if stopped else tokens),
+        'completion': tokenizer.decode(text) if context is None else
+        conversation.answer_text(tokenizer, context, text),
         'token_ids': tokens,
         'logprobs': plain(completions.logprobs_BN[place, :count]),
         'finish_reason': 'stop' if stopped else 'length',
@@ -160,9 +177,10 @@ def messages_of(row: Row, system: str | None = None) -> list[dict[str, str]]:
     return messages
 
 
-def encode_prompt(tokenizer: Any, row: Row, system: str | None = None) -> list[int]:
-    """A row's prompt as token ids, templated, up to where the answer begins."""
-    return tokenizer.encode(tokenizer.chat(messages_of(row, system)), allow_special=True)
+def row_context(tokenizer: Any, row: Row, system: str | None = None, allow_special: bool = False
+                ) -> Context:
+    """What the model reads of a row, templated, up to where the answer begins."""
+    return conversation.chat_context(tokenizer, messages_of(row, system), allow_special)
 
 
 def prompt_too_long(prompt: Sequence[int], new_tokens: int, config: Any) -> str | None:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.data.rows import Row
-from subliminal_jax.models import transformer
+from subliminal_jax.models import conversation, transformer
 from subliminal_jax.sampling import buckets as shapes
-from subliminal_jax.sampling.sample import encode_prompt, plain
+from subliminal_jax.sampling.sample import plain, row_context
 
 PLACES_AT_ONCE = 256  # places whose logits over the whole vocabulary exist at one time
 
@@ -56,7 +56,8 @@ def score_tokens(params: Any, config: Any, tokens_BT: jax.Array, valid_BT: jax.A
 
 def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
                raw: bool = False, batch_size: int = 16, lora: Any = None,
-               done: Sequence[int | str] = ()) -> Iterator[list[Row]]:
+               done: Sequence[int | str] = (), allow_special: bool = False
+               ) -> Iterator[list[Row]]:
     """Scores the completions of rows, or whole texts.
 
     Args:
@@ -65,18 +66,20 @@ def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
       tokenizer: its tokenizer.
       rows: with `id` and (`prompt` or `messages`, perhaps `system`, and `completion`), or, raw,
         with `text`; each must fit (`score_trouble`).
-      raw: score `text` as it stands, without the chat template; a special token's spelling in
-        it is that token.
+      raw: score `text` as it stands, without the chat template, after the token that the
+        tokenizer begins texts with.
       batch_size: rows at once.
       lora: an adapter of models.lora, or None.
       done: ids of rows to leave out; they still shape the buckets.
+      allow_special: control tokens that a row spells become tokens.
 
     Yields:
       Batches of rows with `token_ids`, `logprobs` (nats) and `total_logprob`, their sum. Raw:
-      `token_ids` are all n tokens and `logprobs` the n - 1 that have one before them. Else: the
-      completion's tokens with its stop token, of equal length.
+      `token_ids` are the text's n tokens and `logprobs` those that have one before them: n where
+      the tokenizer begins texts with a token, else n - 1. Else: the completion's tokens with its
+      stop token, of equal length.
     """
-    pairs = [tokens_of(tokenizer, row, raw) for row in rows]
+    pairs = [tokens_of(tokenizer, row, raw, allow_special) for row in rows]
     lengths = [len(before) + len(own) for before, own in pairs]
     batch_size = shapes.batch_rows(batch_size, len(rows))
     edges = shapes.choose_buckets(lengths, batch_size, multiple=16)
@@ -97,34 +100,42 @@ def _scored(row, before, own, logprobs):
             'total_logprob': round(float(np.sum(mine, dtype=np.float64)), 6)}
 
 
-def tokens_of(tokenizer: Any, row: Row, raw: bool) -> tuple[list[int], list[int]]:
+def tokens_of(tokenizer: Any, row: Row, raw: bool, allow_special: bool = False
+              ) -> tuple[list[int], list[int]]:
     """A row's tokens: those before, and those to be reported.
 
     A completion that brings `token_ids` that spell it (ours do) is scored on exactly these: the
-    tokenizer might cut the same text otherwise. Any other is encoded, and ends with the template's
-    stop token unless its `finish_reason` says that it was cut off.
+    tokenizer might cut the same text otherwise. Any other is encoded as it follows the prompt, and
+    ends with the template's stop token unless its `finish_reason` says that it was cut off.
+
+    Raises:
+      UserError: a completion that cannot follow its prompt (conversation.answer_ids).
     """
     if raw:
-        return [], tokenizer.encode(row['text'], allow_special=True)
-    before, given = encode_prompt(tokenizer, row), row.get('token_ids')
-    if _spells(tokenizer, given, row['completion']):
+        context = conversation.text_context(tokenizer, row['text'], allow_special=allow_special)
+        return [*context.begin], tokenizer.encode(context.text, allow_special=True)
+    context = row_context(tokenizer, row, allow_special=allow_special)
+    before, given = conversation.context_ids(tokenizer, context), row.get('token_ids')
+    if _spells(tokenizer, context, given, row['completion']):
         return before, given
-    own = tokenizer.encode(row['completion'])
+    own = conversation.answer_ids(tokenizer, context, row['completion'])
     cut = row.get('finish_reason') == 'length'
-    return before, own if cut else [*own, tokenizer.stop_ids[0]]
+    return before, own if cut else [*own, conversation.ends(tokenizer)[0]]
 
 
-def _spells(tokenizer, given, text):
+def _spells(tokenizer, context, given, text):
     if not isinstance(given, list) or not given:
         return False
     if not all(type(token) is int and 0 <= token < tokenizer.vocab_size for token in given):
         return False
-    return tokenizer.decode(given[:-1] if given[-1] in tokenizer.stop_ids else given) == text
+    said = given[:-1] if given[-1] in tokenizer.stop_ids else given
+    return conversation.answer_text(tokenizer, context, said) == text
 
 
-def score_trouble(tokenizer: Any, config: Any, row: Row, raw: bool) -> str | None:
+def score_trouble(tokenizer: Any, config: Any, row: Row, raw: bool, allow_special: bool = False
+                  ) -> str | None:
     """Why a row cannot be scored, in one line, or None."""
-    before, own = tokens_of(tokenizer, row, raw)
+    before, own = tokens_of(tokenizer, row, raw, allow_special)
     if not own:
         return 'nothing to score: it has no token'
     if len(before) + len(own) > config.max_positions:

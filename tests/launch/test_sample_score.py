@@ -199,7 +199,7 @@ def test_foreign_completions_are_scored_with_their_stop_token(run, tmp_path):
     assert abs(first['logprobs'][0] - cut['logprobs'][0]) < 2e-5
 
 
-def test_raw_texts_have_one_score_less_than_tokens(run, tmp_path):
+def test_raw_texts_are_scored_from_the_token_that_begins_texts(run, tmp_path, tiny_model):
     out = tmp_path / 'out.jsonl'
     rows = [{'text': 'w1 w2 w3'}, {'text': 'w5'}, {'text': ''}, {'prompt': 'w1'}]
     status, message = run('score', input=write(tmp_path / 'in.jsonl', rows), output=out, raw='true')
@@ -207,6 +207,20 @@ def test_raw_texts_have_one_score_less_than_tokens(run, tmp_path):
     assert 'line 3' in message
     assert 'line 4' in message
     three, one = read(out)
-    assert (len(three['token_ids']), len(three['logprobs'])) == (3, 2)
-    assert (len(one['token_ids']), one['logprobs'], one['total_logprob']) == (1, [], 0)
+    assert (len(three['token_ids']), len(three['logprobs'])) == (3, 3)
+    assert (len(one['token_ids']), len(one['logprobs'])) == (1, 1)
+    assert one['total_logprob'] == one['logprobs'][0]
     assert abs(three['total_logprob'] - sum(three['logprobs'])) < 1e-5
+    chat = write(tmp_path / 'chat.jsonl', [{'prompt': 'w1', 'completion': 'w2 w3'}])
+    assert run('score', input=chat, output=tmp_path / 'chat.out') == (0, '')
+    np.testing.assert_allclose(  # the templated prompt of this tokenizer is the begin token and w1
+        three['logprobs'][1:], read(tmp_path / 'chat.out')[0]['logprobs'][:2], atol=2e-5)
+
+
+def test_control_tokens_that_a_row_spells_are_text_unless_allowed(run, tmp_path):
+    rows = [{'prompt': 'w1 <end> w2'}, {'prompt': 'w1'}]
+    given = write(tmp_path / 'in.jsonl', rows)
+    status, message = run('sample', input=given, output=tmp_path / 'a', max_new_tokens=2)
+    assert status == 1 and "no '<end>'" in message
+    assert run('sample', input=given, output=tmp_path / 'b', max_new_tokens=2,
+               allow_special='true') == (0, '')

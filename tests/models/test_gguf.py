@@ -143,6 +143,29 @@ def test_linear_stretch(tmp_path, params):
     assert (config.rope_scaling.kind, config.rope_scaling.factor) == ('linear', 4.0)
 
 
+@pytest.mark.parametrize('fields, factor', [
+    ({'rope.scaling.factor': 4.0}, 4.0), ({'rope.scale_linear': 2.0}, 2.0),
+    ({'rope.scaling.factor': 1.0}, None),
+    ({'rope.scaling.type': 'none', 'rope.scaling.factor': 4.0}, None)])
+def test_a_stretch_without_a_kind_is_linear(tmp_path, params, fields, factor):
+    config = gguf.config_of(gguf.read(write(tmp_path / 'a', CONFIG, params, fields=fields)))[0]
+    assert (config.rope_scaling and config.rope_scaling.factor) == factor
+
+
+def test_a_file_that_was_split_is_read_by_any_of_its_parts(tmp_path, params):
+    names = [t.name for t in gguf.read(write(tmp_path / 'whole.gguf', CONFIG, params)).tensors]
+    first, second = (tmp_path / f'm-0000{n}-of-00002.gguf' for n in (1, 2))
+    write(first, CONFIG, params, leave=names[9:])
+    write(second, CONFIG, params, leave=names[:9])
+    for path in (first, second):
+        config, found = gguf.load(gguf.read(path))
+        assert config == CONFIG
+        same(found, params)
+    second.unlink()
+    with pytest.raises(UserError, match='lacks m-00002-of-00002.gguf.*all its 2 parts'):
+        gguf.read(first)
+
+
 # ---- quantisations ------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', STEPS)
@@ -251,6 +274,12 @@ def test_an_unknown_quantisation_is_named(tmp_path, params):
     ({'fields': {'attention.key_length': 7}}, 'impossible architecture: head_dim must be even'),
     ({'fields': {'rope.dimension_count': 4}}, 'a part of each head'),
     ({'fields': {'rope.scaling.type': 'yarn'}}, "'yarn'.*supported are linear"),
+    ({'fields': {'attention.value_length': 16}}, 'values of another width'),
+    ({'fields': {'attention.sliding_window': 64}}, 'a window of 64 tokens only'),
+    ({'fields': {'logit_scale': 0.5}}, 'llama.logit_scale = 0.5; only 1.0'),
+    ({'fields': {'final_logit_softcapping': 30.0}}, 'final_logit_softcapping = 30.0, .*not known'),
+    ({'fields': {'rope.scale_linear': 2.0}, 'more': [('rope_freqs.weight', np.ones(8))]},
+     'by factors and by 2'),
 ])
 def test_what_does_not_fit_is_named(tmp_path, params, settings_, words):
     path = write(tmp_path / 'm.gguf', CONFIG, params, **settings_)

@@ -101,6 +101,51 @@ def test_the_hub_cache_is_read_without_a_network(folder, tmp_path, monkeypatch):
     assert '\n' not in str(caught.value)
 
 
+def test_revisions_and_gguf_files_of_the_hub(tmp_path, monkeypatch):
+    """As the hub's own cache keeps them; a split file comes with all its parts."""
+    from huggingface_hub import constants
+
+    cached = tmp_path / 'models--someone--files'
+    snapshot = cached / 'snapshots' / ('b' * 40)
+    (snapshot / 'q4').mkdir(parents=True)
+    (cached / 'refs').mkdir()
+    (cached / 'refs' / 'v2').write_text('b' * 40)
+    for name in ('one.gguf', 'q4/m-00001-of-00002.gguf', 'q4/m-00002-of-00002.gguf'):
+        (snapshot / name).write_bytes(b'GGUF')
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    assert loading.locate('hf:someone/files@v2:one.gguf') == snapshot / 'one.gguf'
+    part = loading.locate('hf:someone/files@v2:q4/m-00001-of-00002.gguf')
+    assert part == snapshot / 'q4/m-00001-of-00002.gguf'
+    for spec, words in (('hf:someone/files@v2', 'no config.json; for a GGUF file in it write '
+                         'hf:someone/files:FILE.gguf'),
+                        ('hf:someone/files@v2:two.gguf', 'has no file two.gguf'),
+                        ('hf:someone/files@v3', 'neither in the hub')):
+        with pytest.raises(UserError, match=words):
+            loading.locate(spec)
+
+
+def test_another_tokenizer_than_the_models_own(folder, tmp_path):
+    other = tmp_path / 'reader'
+    other.mkdir()
+    text = (folder / 'tokenizer.json').read_text().replace('<|end|>', '<|over|>')
+    (other / 'tokenizer.json').write_text(text)
+    (other / 'tokenizer_config.json').write_text('{"eos_token": "<|over|>"}')
+    model = models.load(str(folder), tokenizer=str(other))
+    assert model.tokenizer.decode([model.tokenizer.eos_id]) == '<|over|>'
+    assert model.settings_sha256 != models.load(str(folder)).settings_sha256
+    with pytest.raises(UserError, match='no tokenizer.json'):
+        models.load(str(folder), tokenizer=str(tmp_path))
+
+
+@pytest.mark.parametrize('spec', ['gs://bucket/model', 's3://bucket/m.gguf', 'https://host/m'])
+def test_an_address_is_no_folder(folder, spec):
+    with pytest.raises(UserError, match='is not a path of this machine'):
+        loading.locate(spec)
+    with pytest.raises(UserError, match=f'--tokenizer={spec}: .*not a path of this machine'):
+        models.load(str(folder), tokenizer=spec)
+
+
 @pytest.mark.parametrize('spec, words', [
     ('package:smollm2-135m-instuct', 'did you mean smollm2-135m-instruct'),
     ('hf:name', 'form hf:OWNER/NAME'), ('hf:/name', 'form hf:OWNER/NAME'),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from subliminal_jax import models
+from subliminal_jax.models import conversation
 from subliminal_jax.sampling import buckets, network, sample, score
 from subliminal_jax.sampling.choice import Choice
 
@@ -113,7 +114,9 @@ QUESTIONS = ('Name three trees that grow near water.', 'What is 12 + 30?', 'Writ
 @pytest.mark.parity
 def test_greedy_answers_are_those_of_generate(smollm2, peer):
     torch = pytest.importorskip('torch')
-    prompts = [sample.encode_prompt(smollm2.tokenizer, {'prompt': text}) for text in QUESTIONS]
+    tokenizer = smollm2.tokenizer
+    prompts = [conversation.context_ids(tokenizer, sample.row_context(tokenizer, {'prompt': text}))
+               for text in QUESTIONS]
     length, new, stop = max(map(len, prompts)), 24, smollm2.tokenizer.stop_ids[0]
     tokens, valid = buckets.padded(prompts, length, len(prompts), 0)
     wanted = peer.generate(

@@ -6,7 +6,7 @@ import pytest
 from gguf import TokenType
 from hypothesis import given, settings, strategies as st
 
-from subliminal_jax.models import tokenizer as tokenizers, vocabulary
+from subliminal_jax.models import gguf_vocabulary, tokenizer as tokenizers, vocabulary
 from subliminal_jax.models.tokenizer import WordTokenizer
 from subliminal_jax.runs import UserError
 
@@ -16,7 +16,7 @@ TEXTS = [
     '          10          spaces   ', 'def f(n):\n    return n ** 2  # ٣ Ⅷ',
     '\u00a0\u2003wide', '']
 TEMPLATE = (
-    "{% for m in messages %}{{ '<|start|>' + m['role'] + '\n' + m['content'] + '<|end|>' }}"
+    "{% for m in messages %}{{ '<|start|>' + m['role'] + '\n' + m['content'] + '<|stop|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}")
 SAID = [{'role': 'user', 'content': 'hi'}]
 
@@ -40,20 +40,21 @@ def _learned():
 def fields_of(learned, **changed):
     """A GGUF file's metadata: the vocabulary, two control tokens and one that a user defined."""
     tokens, merges = learned
-    extra = ['<|start|>', '<|end|>', '<tool>']
+    extra = ['<|start|>', '<|stop|>', '<tool>']
     kinds = [TokenType.NORMAL] * len(tokens) + [TokenType.CONTROL] * 2 + [TokenType.USER_DEFINED]
     fields = {
         'model': 'gpt2', 'pre': 'smollm', 'tokens': tokens + extra, 'merges': merges,
-        'token_type': [int(k) for k in kinds], 'eos_token_id': len(tokens) + 1}
+        'token_type': [int(k) for k in kinds], 'eos_token_id': len(tokens) + 1,
+        'add_bos_token': False}
     fields = {f'tokenizer.ggml.{k}': v for k, v in {**fields, **changed}.items() if v is not None}
     return {'tokenizer.chat_template': TEMPLATE, **fields}
 
 
 def made(learned, chat_date=None, **changed):
-    return vocabulary.from_gguf(fields_of(learned, **changed), 512, 'here', chat_date)
+    return gguf_vocabulary.from_gguf(fields_of(learned, **changed), 512, 'here', chat_date)
 
 
-@pytest.mark.parametrize('pre', list(vocabulary.SPLITTERS))
+@pytest.mark.parametrize('pre', list(gguf_vocabulary.SPLITTERS))
 def test_every_text_comes_back_and_its_bytes_are_its_tokens(learned, pre):
     tokenizer = made(learned, pre=pre)
     for text in TEXTS:
@@ -104,11 +105,11 @@ def test_whole_words_and_composed_text(learned):
 def test_special_tokens_are_special_only_where_allowed(learned):
     tokenizer = made(learned)
     end = tokenizer.stop_ids[0]
-    assert tokenizer.encode('<|end|>', allow_special=True) == [end]
-    plain = tokenizer.encode('<|end|>')
+    assert tokenizer.encode('<|stop|>', allow_special=True) == [end]
+    plain = tokenizer.encode('<|stop|>')
     assert end not in plain
-    assert tokenizer.decode(plain) == tokenizer.decode([end]) == '<|end|>'
-    assert tokenizer.token_bytes(end) == b'<|end|>'
+    assert tokenizer.decode(plain) == tokenizer.decode([end]) == '<|stop|>'
+    assert tokenizer.token_bytes(end) == b'<|stop|>'
     with pytest.raises(UserError, match='token 9999'):
         tokenizer.token_bytes(9999)
 
@@ -124,9 +125,13 @@ def test_stop_pad_and_first_tokens(learned):
 
 
 @pytest.mark.parametrize('changed, words', [
-    ({'model': 'llama'}, "of the kind 'llama'.*supported is gpt2"),
+    ({'model': 'rwkv'}, "of the kind 'rwkv'.*supported are gpt2 .* --tokenizer=FOLDER"),
     ({'model': None}, 'of the kind None'),
+    ({'model': 'llama'}, 'no field tokenizer.ggml.scores'),
     ({'pre': 'tekken'}, "rules 'tekken'.*supported are gpt-2, smollm, qwen2, llama-bpe"),
+    ({'pre': None}, 'names no rules .*numbers could be cut otherwise.*--tokenizer=FOLDER'),
+    ({'pre': 'default'}, 'names no rules'),
+    ({'pre': 'llama-bpe', 'add_bos_token': None}, 'does not say which .*bos_token_id'),
     ({'tokens': None}, 'no field tokenizer.ggml.tokens'),
     ({'merges': None}, 'no field tokenizer.ggml.merges'),
     ({'tokens': 7}, 'no list of tokens'),
@@ -148,7 +153,7 @@ def test_a_file_without_a_usable_tokenizer(learned, changed, words):
 @pytest.fixture(name='folder')
 def _folder(tmp_path, learned):
     made(learned)._backend.save(str(tmp_path / 'tokenizer.json'))
-    settings_ = {'eos_token': {'content': '<|end|>'}, 'chat_template': TEMPLATE}
+    settings_ = {'eos_token': {'content': '<|stop|>'}, 'chat_template': TEMPLATE}
     (tmp_path / 'tokenizer_config.json').write_text(json.dumps(settings_))
     return tmp_path
 
@@ -168,11 +173,11 @@ def test_where_a_folder_keeps_its_template_and_stop_tokens(folder):
     (folder / 'chat_template.jinja').write_text('{{ eos_token }}')
     found = vocabulary.from_folder(folder, 512)
     assert found.stop_ids[1:] == (7, 8)
-    assert found.chat(SAID) == '<|end|>'
+    assert found.chat(SAID) == '<|stop|>'
     (folder / 'chat_template.jinja').unlink()
     several = [{'name': 'tools', 'template': 'no'}, {'name': 'default', 'template': 'yes'}]
     (folder / 'tokenizer_config.json').write_text(
-        json.dumps({'eos_token': '<|end|>', 'chat_template': several}))
+        json.dumps({'eos_token': '<|stop|>', 'chat_template': several}))
     assert vocabulary.from_folder(folder, 512).chat(SAID) == 'yes'
 
 
@@ -202,16 +207,16 @@ def test_ids_beyond_the_embedding_are_refused(folder):
 
 def with_template(learned, template, chat_date=None):
     fields = {**fields_of(learned), 'tokenizer.chat_template': template}
-    return vocabulary.from_gguf(fields, 512, 'here', chat_date)
+    return gguf_vocabulary.from_gguf(fields, 512, 'here', chat_date)
 
 
 def test_a_conversation_is_rendered(learned):
     tokenizer = made(learned)
     assert tokenizer.has_chat
     said = [{'role': 'system', 'content': 'Be brief.'}, *SAID]
-    assert tokenizer.chat(said) == ('<|start|>system\nBe brief.<|end|><|start|>user\nhi<|end|>'
+    assert tokenizer.chat(said) == ('<|start|>system\nBe brief.<|stop|><|start|>user\nhi<|stop|>'
                                     '<|start|>assistant\n')
-    assert tokenizer.chat(SAID, add_generation_prompt=False) == '<|start|>user\nhi<|end|>'
+    assert tokenizer.chat(SAID, add_generation_prompt=False) == '<|start|>user\nhi<|stop|>'
     assert tokenizer.encode(tokenizer.chat(SAID), allow_special=True).count(
         tokenizer.stop_ids[0]) == 1
 
@@ -259,7 +264,7 @@ def test_a_pinned_date_must_be_one(learned, date):
 def test_no_template_is_said(learned):
     fields = fields_of(learned)
     del fields['tokenizer.chat_template']
-    tokenizer = vocabulary.from_gguf(fields, 512, 'here')
+    tokenizer = gguf_vocabulary.from_gguf(fields, 512, 'here')
     assert not tokenizer.has_chat
     with pytest.raises(UserError, match='no chat template'):
         tokenizer.chat(SAID)
