@@ -241,6 +241,14 @@ def rows_table(results, run, name):
         [f'`{name}`', *(interval(p) for p in curve)]]
 
 
+def before_table(results, run):
+    """Every arm beside what it was in the pipeline that this run's was made of."""
+    known = entry(results, 'before_joining', f'before/{run}')
+    rows = [[f'`{arm["name"]}`', interval(known[arm['name']]), interval(arm['effect'])]
+            for arm in results(run)['arms'] if arm['name'] in known]
+    return ['arm', 'before', 'now'], rows
+
+
 def curves_table(results, run):
     """The run's declared curves, a line each."""
     rows = []
@@ -345,5 +353,5 @@ def _labelled(named, found, style, of):
 
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
           'contexts': contexts_table, 'traits': traits_table, 'rows': rows_table,
-          'curves': curves_table, 'mnist': mnist_table, 'sweep': sweep_table,
+          'curves': curves_table, 'before': before_table, 'mnist': mnist_table, 'sweep': sweep_table,
           'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}

@@ -54,6 +54,10 @@ class Workdir:
             except (OSError, ValueError):
                 raise UserError(f'{place} is damaged: use another --workdir, or delete this '
                                 'one') from None
+            if other := _other_version(old, config, schema.names(type(self.config))):
+                raise UserError(
+                    f'{self.path} was made by another version of the project ({other}): use '
+                    'another --workdir, or go on with the version that made it')
             name = _first_difference(old, config)
             if name:
                 raise UserError(
@@ -205,6 +209,35 @@ def _locked(path: pathlib.Path):
         raise UserError(f'{path} is in use by a run that is alive; wait for it, or use another '
                         '--workdir') from None
     return handle
+
+
+def _other_version(old: Any, new: dict[str, Any], known: Sequence[str]) -> str | None:
+    """What of a folder's config this version does not know, or lacks; None if it is this one's.
+
+    Args:
+      old, new: the folder's config and this run's, as plain values.
+      known: dotted names of the fields that this version has.
+    """
+    if not isinstance(old, dict):
+        return 'its config.json holds no config'
+    if old.get('experiment') != new['experiment']:
+        return f'its experiment is {old.get("experiment")}, and {new["experiment"]} is asked for'
+    there, here = _leaves(old, known), {'experiment', *known}
+    for name in sorted(there ^ here):
+        return f'config.{name} is known {"there" if name in there else "here"} alone'
+    return None
+
+
+def _leaves(tree: dict[str, Any], known: Sequence[str], prefix: str = '') -> set[str]:
+    """Dotted names of a config's fields; a dictionary that `known` has no fields of is a value."""
+    found: set[str] = set()
+    for name, value in tree.items():
+        full = f'{prefix}{name}'
+        if isinstance(value, dict) and any(field.startswith(f'{full}.') for field in known):
+            found |= _leaves(value, known, f'{full}.')
+        else:
+            found.add(full)
+    return found
 
 
 def _first_difference(old: Any, new: Any, prefix: str = '') -> str | None:

@@ -198,3 +198,19 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
         aside.mkdir()
         (aside / 'y').write_text('2')
     assert os.listdir(tmp_path / 'folder') == ['y']
+
+
+@pytest.mark.parametrize('old, said', [
+    ({'experiment': 'transmission_weights', 'seed': 0, 'rate': 0.5},
+     'its experiment is transmission_weights, and test is asked for'),
+    ({'experiment': 'test', 'seed': 0}, 'config.rate is known here alone'),
+    ({'experiment': 'test', 'seed': 0, 'rate': 0.5, 'world': {'steps': 3}},
+     'config.world is known there alone'),
+    ([], 'holds no config'), (None, 'holds no config'),
+])
+def test_a_folder_of_another_version_is_refused_by_name(tmp_path, old, said):
+    (tmp_path / 'config.json').write_text(json.dumps(old))
+    with pytest.raises(UserError, match='made by another version') as error:
+        opened(tmp_path)
+    assert said in str(error.value) and 'use another --workdir' in str(error.value)
+    assert json.loads((tmp_path / 'config.json').read_text()) == old  # nothing is lost
