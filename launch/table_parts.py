@@ -353,5 +353,6 @@ def _labelled(named, found, style, of):
 
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
           'contexts': contexts_table, 'traits': traits_table, 'rows': rows_table,
-          'curves': curves_table, 'before': before_table, 'mnist': mnist_table, 'sweep': sweep_table,
+          'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
+          'sweep': sweep_table,
           'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}

@@ -63,16 +63,15 @@ def fit(
       frozen: what the loss holds.
       batch_at: step's number -> batch, pure in it (and in a seed).
       num_steps: how many steps at most.
-      probe: (steps taken, trainable tree, what was kept before) -> (a row of JSON values and
-        arrays, what to keep: a tree of the same shapes, no part of the trainable tree, which the
-        next step uses up).
+      probe: (steps taken, trainable tree, what was kept) -> (a row, what to keep: a tree of the
+        same shapes, no part of the trainable one, which the next step uses up).
       at: after how many steps it is called; 0 is before the first.
       key: folded with the step's number.
       kept: what the first probe is given.
       stop: (rows so far) -> whether to take no further step; asked after every probe.
       checkpoints: where to resume from and save to; None: neither.
       save_every: seconds between checkpoints; 0: one after every step.
-      log: called with every row, `step` and its metrics or probes, as keyword arguments.
+      log: called with every row as keyword arguments.
       description: of the progress bar and in errors.
       models: names of the models whose metrics are stacked, for errors.
 

@@ -1,8 +1,9 @@
-"""Losses of a decoder on packed rows, in the project's signature `loss_fn(trainable, frozen, batch,
-key) -> (loss_sum, aux)`: a float32 *sum* over weighted predictions, and `aux['weight']`, the sum of
-their weights.
+"""Every loss, in the one signature `loss_fn(trainable, frozen, batch, key) -> (loss_sum, aux)`: a
+float32 *sum* over weighted predictions, and `aux['weight']`, the sum of their weights.
 
-What is trained, by the trees' kinds (`resolve`):
+`make_kl_loss` is of classifiers: labels and a teacher's softened outputs are both distributions
+over some of the logits, so one loss serves teachers and students alike. All others are of a decoder
+on packed rows. What of it is trained, by the trees' kinds (`resolve`):
   all parameters   trainable: params                frozen: {'base': {}}
   some of them     trainable: a few top entries     frozen: {'base': params}
   an adapter       trainable: models.lora.Lora      frozen: {'base': params}
@@ -16,7 +17,7 @@ bfloat16 rounding is larger than the KLs that matter here.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -27,6 +28,8 @@ from subliminal_jax.models.lora import Lora
 from subliminal_jax.training import tries as packing
 from subliminal_jax.training.step import LossFn
 from subliminal_jax.training.tries import Tries
+
+OUT = -1e30  # stands for minus infinity without making NaN of 0 * inf
 
 
 def resolve(trainable: Any, frozen: Mapping[str, Any]) -> tuple[Any, Lora | None]:
@@ -109,6 +112,53 @@ def kl_top(config: Any, token_ids: Sequence[int]) -> LossFn:
         weight_BU = batch['tries'].weight_BU
         log_p = _where_weighed(batch['target_BUC'], weight_BU)
         return _weighted(_kl(log_p.astype(log_q.dtype), log_q), weight_BU)
+
+    return loss_fn
+
+
+def soft_targets(
+    logits: jax.Array, mask: jax.Array, temperature: float = 1.0, axis: int = -1
+) -> jax.Array:
+    """softmax(logits / temperature) over the logits in the mask, zero elsewhere.
+
+    Args:
+      logits: any shape with the classes along `axis`.
+      mask: bool, broadcast against the logits.
+      temperature: of the softmax.
+      axis: of the classes.
+    """
+    return jax.nn.softmax(jnp.where(mask, logits / temperature, OUT), axis=axis)
+
+
+def make_kl_loss(
+    apply_stack: Callable[[Any, jax.Array], jax.Array], temperature: float = 1.0, axis: int = -1
+):
+    """KL(targets || softmax(student)) over chosen logits, for S students of the same inputs.
+
+    The published recipe matches a teacher's softmax over the chosen logits only (arXiv 2507.14805,
+    MNIST section). With one-hot targets it is the cross-entropy.
+
+    Args:
+      apply_stack: (params, x [B, P]) -> logits [S, B, C], or [S, C, B] where axis is 1.
+      temperature: divides the student's logits; the targets carry their own.
+      axis: of the classes: -1, or 1 for features first.
+
+    Returns:
+      A loss of the project's signature. `frozen['mask']` is bool [S, C]; `batch` has `x` [B, P],
+      `targets` (distributions over the mask, shaped as the logits) and `weight` [B].
+      `aux['losses']` [S] holds each student's own sum.
+    """
+
+    def loss_fn(params, frozen, batch, key):
+        del key
+        mask = jnp.expand_dims(frozen['mask'], 2 if axis == 1 else 1)
+        logits = jnp.where(mask, apply_stack(params, batch['x']) / temperature, OUT)
+        log_q = jnp.where(mask, jax.nn.log_softmax(logits, axis=axis), 0)
+        p = batch['targets']
+        log_p = jnp.log(jnp.where(p > 0, p, 1))
+        kl_SB = jnp.sum(p * (log_p - log_q), axis=axis)
+        losses_S = kl_SB @ batch['weight']
+        return losses_S.sum(), {'losses': losses_S, 'weight': batch['weight'].sum()}
 
     return loss_fn
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from subliminal_jax.models import mlp
-from subliminal_jax.training.logits import make_kl_loss, soft_targets
+from subliminal_jax.training.losses import make_kl_loss, soft_targets
 from subliminal_jax.training.step import init_state, make_step
 
 RNG = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from subliminal_jax.experiments.digits import (
 )
 from subliminal_jax.experiments.mnist.arms import ARMS, Recipe
 from subliminal_jax.models import mlp
-from subliminal_jax.training.logits import make_kl_loss, soft_targets
+from subliminal_jax.training.losses import make_kl_loss, soft_targets
 from subliminal_jax.training.step import TrainState, init_state, make_step
 
 # What each fold of a model's key is for; never renumber: every published figure rests on them.

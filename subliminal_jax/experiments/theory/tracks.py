@@ -25,7 +25,7 @@ from subliminal_jax.experiments.digits import (
 )
 from subliminal_jax.models import mlp
 from subliminal_jax.theory import trees
-from subliminal_jax.training.logits import make_kl_loss, soft_targets
+from subliminal_jax.training.losses import make_kl_loss, soft_targets
 from subliminal_jax.training.step import TrainState, init_state, make_step
 
 STUDENTS = ('shared', 'independent', 'placebo')

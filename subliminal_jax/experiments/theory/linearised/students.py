@@ -14,7 +14,7 @@ from subliminal_jax.experiments.theory.linearised.config import Config
 from subliminal_jax.models import mlp
 from subliminal_jax.runs import UserError, check_preempted
 from subliminal_jax.theory import trees
-from subliminal_jax.training.logits import make_kl_loss, soft_targets
+from subliminal_jax.training.losses import make_kl_loss, soft_targets
 from subliminal_jax.training.step import init_state, make_step
 
 # What each fold of a model's key is for; never renumber: every figure rests on them.
