@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from launch.experiments import EXPERIMENTS
-from subliminal_jax.runs import UserError, config as configs, spec
+from subliminal_jax.runs import UserError, config as configs, spec, to_dict
 from subliminal_jax.runs.experiment import Experiment
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -16,8 +16,9 @@ FILES = sorted(p for p in (ROOT / 'configs').glob('*.py') if p.name != '__init__
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_every_config_file_names_an_experiment_and_fits_it(path):
     loaded = configs.load([f'--config={path}'], EXPERIMENTS)
-    assert isinstance(loaded.experiment, Experiment) and isinstance(
-        loaded.config, loaded.experiment.config)
+    make = loaded.experiment.config
+    base = make() if isinstance(make, type) else make(to_dict(loaded.config))
+    assert isinstance(loaded.experiment, Experiment) and type(loaded.config) is type(base)
 
 
 @dataclasses.dataclass(frozen=True)

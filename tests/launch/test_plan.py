@@ -1,6 +1,7 @@
 """launch.plan: designs for an effect, and what no design can see."""
 
 import json
+import pathlib
 
 import pytest
 from absl import flags as absl_flags
@@ -10,10 +11,11 @@ from subliminal_jax.evaluation import gamma as gammas
 from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
 from subliminal_jax.experiments.transmission.worlds import WORLDS
 from subliminal_jax.models import transformer
-from subliminal_jax.runs import UserError, config as configs, schema
+from subliminal_jax.runs import UserError, schema
 from tests.launch import programs
 
 Config = WORLDS['pretrained'].Config
+ROOT = pathlib.Path(__file__).parents[2]
 KL = 'objective=kl_carrier answers=random trainable=lora:8'
 
 
@@ -143,20 +145,19 @@ def test_accelerators_are_calculated_without_weights(monkeypatch):
 
 
 @pytest.mark.parametrize('config, what', [
-    (WORLDS['tiny'].Config(), 'the world tiny'), (object(), 'the experiment mnist')])
-def test_what_has_no_designs_says_so(monkeypatch, config, what):
+    ('numbers_tiny_demo', 'the world tiny'), ('mnist', 'the experiment mnist')])
+def test_what_has_no_designs_says_so(config, what):
     program = programs.fresh('launch.plan')
-    monkeypatch.setattr(configs, 'load', lambda arguments: configs.Loaded('mnist', None, config))
-    with pytest.raises(UserError, match=f'{what} has no designs'):
-        program.main([])
+    absl_flags.FLAGS.mark_as_parsed()
+    with flagsaver.flagsaver(mde=0.6, rate=1.0), pytest.raises(
+            UserError, match=f'{what} has no designs'):
+        program.main([f'--config={ROOT}/configs/{config}.py'])
 
 
 def test_a_config_with_a_world_of_designs_gets_one(monkeypatch, capsys):
     program = programs.fresh('launch.plan')
-    monkeypatch.setattr(configs, 'load', lambda arguments: configs.Loaded(
-        'transmission', None, schema.override(Config(), {'world': 'pretrained'})))
     monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
     absl_flags.FLAGS.mark_as_parsed()
     with flagsaver.flagsaver(mde=0.6, spread=0.5, rate=1.0):
-        program.main([])
+        program.main([f'--config={ROOT}/configs/numbers_smollm2_full.py'])
     assert 'to see gamma >= 0.6 nats' in capsys.readouterr().out
