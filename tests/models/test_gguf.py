@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from functools import partial
 
 import gguf as peer
 import jax
@@ -11,8 +12,9 @@ from gguf import GGMLQuantizationType as Kind, quants
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from subliminal_jax.models import families, gguf, hf, transformer
-from subliminal_jax.models.params import init_params, tiny
+from subliminal_jax.models.params import tiny
 from subliminal_jax.runs import UserError
+from tests.networks import random_params
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 CONFIG = tiny(40, width=32, num_layers=2, num_kv_heads=2, ffn_width=64, norm_eps=1e-3,
@@ -86,7 +88,7 @@ def tensors_of(config, params, arch):
 
 @pytest.fixture(scope='module', name='params')
 def _params():
-    return jax.tree.map(np.asarray, init_params(jax.random.key(1), CONFIG))
+    return jax.tree.map(np.asarray, random_params(CONFIG, seed=1))
 
 
 @pytest.fixture(scope='module', name='file')
@@ -111,9 +113,9 @@ def test_rows_of_q_and_k_are_put_back_in_order():
 
 
 @pytest.mark.parametrize('tied', [True, False])
-def test_qwen2_has_biases_and_its_rows_in_order(tmp_path, key, tied):
+def test_qwen2_has_biases_and_its_rows_in_order(tmp_path, tied):
     config = dataclasses.replace(CONFIG, qkv_bias=True, tied=tied)
-    params = jax.tree.map(lambda x: np.asarray(x) + 0.5, init_params(key, config))
+    params = jax.tree.map(lambda x: np.asarray(x) + 0.5, random_params(config))
     found_config, found = gguf.load(gguf.read(write(tmp_path / 'q.gguf', config, params, 'qwen2')))
     assert found_config == config
     same(found, params)
@@ -132,8 +134,8 @@ def test_the_rotary_factors_of_llama_3_give_the_same_logits(tmp_path):
     same(found, params)
     tokens = np.random.default_rng(5).integers(0, 96, (3, 20))[:1]  # the first row has no padding
     valid = np.ones((1, 20), bool)
-    logits = transformer.forward(found, tokens, transformer.positions_of(valid),
-                                 transformer.causal_mask(valid), found_config)
+    logits = jax.jit(partial(transformer.forward, config=found_config))(
+        found, tokens, transformer.positions_of(valid), transformer.causal_mask(valid))
     np.testing.assert_allclose(logits, expected['logits'][:1], atol=1e-4)
 
 

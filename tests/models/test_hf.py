@@ -12,8 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from subliminal_jax.models import families, hf
-from subliminal_jax.models.params import init_params, tiny
+from subliminal_jax.models.params import tiny
 from subliminal_jax.runs import UserError
+from tests.networks import random_params
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 CONFIG = tiny(40, width=32, num_layers=2, num_kv_heads=2, ffn_width=48, norm_eps=1e-3,
@@ -66,7 +67,7 @@ def write(folder, config, arrays, shards=1, **changed):
 
 @pytest.fixture(scope='module', name='params')
 def _params():
-    return jax.tree.map(np.asarray, init_params(jax.random.key(1), CONFIG))
+    return jax.tree.map(np.asarray, random_params(CONFIG, seed=1))
 
 
 @pytest.fixture(name='arrays')

@@ -6,6 +6,7 @@ Golden results (tests/golden/make_golden.py) serve where PyTorch is absent; the 
 
 import importlib.util
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +48,7 @@ def compare(folder, expected, config=None):
     given = (tokens_BT, positions_BT, mask_BTS, config)
     valid = np.asarray(valid_BT)
     with jax.numpy_dtype_promotion('strict'), jax.numpy_rank_promotion('raise'):
-        streams = transformer.layer_outputs(params, *given)
-        normed, _ = transformer.hidden(params, *given)
-        logits = transformer.forward(params, *given)
+        streams, normed, logits = outputs(params, *given)
     for layer, wanted in enumerate([*expected['streams'][:-1], None]):
         if wanted is None:  # transformers' last one has passed the final norm
             found, wanted, name = normed, expected['streams'][-1], 'the final norm'
@@ -60,7 +59,7 @@ def compare(folder, expected, config=None):
     np.testing.assert_allclose(logits[valid], expected['logits'][valid], atol=1e-4)
     assert np.abs(expected['logits'][valid]).max() > 1  # not all alike
     assert kl(expected['logits'][valid], logits[valid]).max() <= 1e-6
-    grads = jax.grad(mean_loss)(params, *given, valid_BT)
+    grads = gradients(params, *given, valid_BT)
     worst = gradient_errors(grads, expected, config)
     assert max(worst.values()) <= 1e-3, worst
 
@@ -70,6 +69,17 @@ def mean_loss(params, tokens_BT, positions_BT, mask_BTS, config, valid_BT):
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), tokens_BT[:, 1:, None], -1)[..., 0]
     weight = valid_BT[:, :-1].astype(jnp.float32)
     return -(chosen * weight).sum() / weight.sum()
+
+
+gradients = jax.jit(jax.grad(mean_loss), static_argnames='config')
+
+
+@partial(jax.jit, static_argnames='config')
+def outputs(params, tokens_BT, positions_BT, mask_BTS, config):
+    """(streams after the embedding and each layer, after the final norm, logits)."""
+    given = (params, tokens_BT, positions_BT, mask_BTS, config)
+    return (transformer.layer_outputs(*given), transformer.hidden(*given)[0],
+            transformer.forward(*given))
 
 
 def gradient_errors(grads, expected, config):

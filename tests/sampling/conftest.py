@@ -1,22 +1,29 @@
-"""Small random models for the sampler's tests."""
+"""Small random models for the sampler's tests, made once; programs are shared through them."""
+
+from functools import partial
 
 import jax
 import pytest
 
-from subliminal_jax.models.params import init_params, tiny
+from subliminal_jax.models.params import tiny
+from subliminal_jax.sampling import network
+from tests.networks import random_params
 
 CONFIGS = {
     'grouped heads, biases, tied': tiny(211, num_kv_heads=2, tied=True, qkv_bias=True),
-    'untied': tiny(97, width=48, num_heads=3, num_layers=3, rope_theta=500.0, norm_eps=1e-3),
+    'untied': tiny(97, width=48, num_heads=3, rope_theta=500.0, norm_eps=1e-3),
 }
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(params=CONFIGS, scope='session')
 def model(request):
     """(params, config), with biases and norm scales that are not trivial."""
     config = CONFIGS[request.param]
-    params = init_params(jax.random.key(5), config)
-    noise = lambda path, x: (
-        x + 0.3 * jax.random.normal(jax.random.key(len(str(path))), x.shape)
-        if any(word in str(path) for word in ('norm', 'bias')) else x)
-    return jax.tree.map_with_path(noise, params), config
+    return random_params(config, seed=5, noise=0.3), config
+
+
+@pytest.fixture(scope='session')
+def weights(model):
+    """The model's parameters in the sampler's layout."""
+    params, config = model
+    return jax.jit(partial(network.prepare, config=config))(params)

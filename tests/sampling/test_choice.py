@@ -54,7 +54,7 @@ def test_frequencies_follow_the_distribution(key, vocabulary, choice):
 def test_kept_tokens_on_many_rows(key):
     logits = 3 * jax.random.normal(key, (501, 40))
     for choice in (Choice(top_k=17), Choice(top_p=0.9), Choice(0.7, 50, 0.5), Choice(1, 501, 1)):
-        mass = np.asarray(choices.kept_mass(logits, choice))
+        mass = np.asarray(jax.jit(choices.kept_mass, static_argnums=1)(logits, choice))
         for row in range(logits.shape[1]):
             wanted = expected(logits[:, row], choice)
             np.testing.assert_allclose(mass[:, row] / mass[:, row].sum(), wanted, atol=1e-6)
@@ -78,14 +78,16 @@ def test_no_token_without_mass_is_drawn_at_either_end(vocabulary):
     mass = rng.exponential(size=(vocabulary, 200)).astype(np.float32)
     mass[rng.random(mass.shape) < 0.9] = 0
     mass[rng.integers(vocabulary), :] += 1e-6
+    invert = jax.jit(choices.invert)
     for uniform in (0.0, 0.5, float(np.nextafter(np.float32(1), np.float32(0)))):
-        tokens = np.asarray(choices.invert(jnp.asarray(mass), jnp.full(200, uniform)))
+        tokens = np.asarray(invert(mass, np.full(200, uniform, np.float32)))
         assert (mass[tokens, np.arange(200)] > 0).all()
 
 
 def test_inversion_is_the_quantile(strict):
     mass = jnp.array([[0.25], [0.0], [0.5], [0.25]])
-    drawn = [int(choices.invert(mass, jnp.array([u], jnp.float32))[0])
+    invert = jax.jit(choices.invert)
+    drawn = [int(invert(mass, jnp.array([u], jnp.float32))[0])
              for u in (0.0, 0.24, 0.25, 0.74, 0.75, 0.99)]
     assert drawn == [0, 0, 2, 2, 3, 3]
 

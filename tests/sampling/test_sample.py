@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special, stats
 
 from subliminal_jax.models import transformer
 from subliminal_jax.models.lora import init_lora, merge_lora
-from subliminal_jax.models.params import init_params, tiny
+from subliminal_jax.models.params import tiny
 from subliminal_jax.sampling import choice as choices, network, sample, score
 from subliminal_jax.sampling.choice import Choice
+from tests.networks import random_params
 
 NEW = 9
 LONGEST = 40
@@ -48,7 +50,7 @@ def forward(params, config, tokens):
 def logits_of(params, config, tokens):
     """The model's own logits at every place of one text, alone: [T, V]."""
     later = [0] * (LONGEST - len(tokens))
-    return forward(params, config, jnp.array([tokens + later]))[: len(tokens)]
+    return np.asarray(forward(params, config, np.array([tokens + later])))[: len(tokens)]
 
 
 def scores_of(params, config, texts, lora=None):
@@ -58,55 +60,54 @@ def scores_of(params, config, texts, lora=None):
 
 
 @pytest.mark.parametrize('share', [False, True])
-def test_decoding_with_the_cache_is_the_full_forward_pass(model, share):
+def test_decoding_with_the_cache_is_the_full_forward_pass(model, weights, share):
     params, config = model
     prompts = prompts_of(config)
     for row, (tokens, logprobs, _) in collect(
-            network.prepare(params, config), config, prompts, share_prefix=share,
+            weights, config, prompts, share_prefix=share,
             buckets=[16 if share else 24]).items():
         text = prompts[row] + tokens
-        wanted = jax.nn.log_softmax(logits_of(params, config, text))[len(prompts[row]) - 1 : -1]
+        logp = special.log_softmax(logits_of(params, config, text), axis=-1)
+        wanted = logp[len(prompts[row]) - 1 : -1]
         np.testing.assert_allclose(logprobs, wanted[np.arange(NEW), tokens], atol=2e-5)
 
 
 @pytest.mark.parametrize('choice', [Choice(0.7, 50, 0.6), Choice(0)])
-def test_reported_logprobs_are_those_of_scoring_the_text_again(model, choice):
+def test_reported_logprobs_are_those_of_scoring_the_text_again(model, weights, choice):
     params, config = model
     prompts = prompts_of(config)
-    found = collect(network.prepare(params, config), config, prompts, choice=choice)
+    found = collect(weights, config, prompts, choice=choice)
     again = scores_of(params, config, [p + found[row][0] for row, p in enumerate(prompts)])
     for row, prompt in enumerate(prompts):
         own = again[row, len(prompt) - 1 : len(prompt) - 1 + NEW]
         np.testing.assert_allclose(found[row][1], own, atol=2e-5)
 
 
-def test_greedy_is_the_argmax_of_every_place(model):
+def test_greedy_is_the_argmax_of_every_place(model, weights):
     params, config = model
     prompts = prompts_of(config)
-    for row, (tokens, _, _) in collect(
-            network.prepare(params, config), config, prompts, choice=Choice(0)).items():
+    for row, (tokens, _, _) in collect(weights, config, prompts, choice=Choice(0)).items():
         logits = logits_of(params, config, prompts[row] + tokens)[len(prompts[row]) - 1 : -1]
-        assert tokens == jnp.argmax(logits, axis=-1).tolist()
+        assert tokens == np.argmax(logits, axis=-1).tolist()
 
 
 def test_left_and_right_padding_give_the_same_scores(model):
     params, config = model
     prompts = prompts_of(config)
     for left in (False, True):
-        tokens, valid = sample.shapes.padded(prompts, 32, len(prompts), 3, left)
+        tokens, valid = sample.shapes.padded(prompts, LONGEST, len(prompts), 3, left)
         logprobs = np.asarray(score.score_tokens(params, config, tokens, valid))
         for row, prompt in enumerate(prompts):
             follows = valid[row][1:] & valid[row][:-1]
-            logp = jax.nn.log_softmax(logits_of(params, config, prompt))
+            logp = special.log_softmax(logits_of(params, config, prompt), axis=-1)
             wanted = logp[np.arange(len(prompt) - 1), prompt[1:]]
             np.testing.assert_allclose(logprobs[row][follows], wanted, atol=2e-5)
             assert (logprobs[row][~follows] == 0).all()
 
 
-def test_a_prompt_padded_further_gives_the_same_tokens(model):
-    params, config = model
+def test_a_prompt_padded_further_gives_the_same_tokens(model, weights):
+    _, config = model
     prompts = prompts_of(config)
-    weights = network.prepare(params, config)
     near, far = (collect(weights, config, prompts, share_prefix=False, buckets=[length])
                  for length in (24, 40))
     for row, (tokens, logprobs, _) in near.items():
@@ -114,9 +115,9 @@ def test_a_prompt_padded_further_gives_the_same_tokens(model):
         np.testing.assert_allclose(logprobs, far[row][1], atol=2e-5)
 
 
-def test_a_row_does_not_depend_on_its_batch_or_place(model):
-    params, config = model
-    prompts, weights = prompts_of(config), network.prepare(params, config)
+def test_a_row_does_not_depend_on_its_batch_or_place(model, weights):
+    _, config = model
+    prompts = prompts_of(config)
     wanted = collect(weights, config, prompts)
     order = np.random.default_rng(1).permutation(len(prompts)).tolist()
     for _ in range(2):  # another order, then another order of half of them
@@ -133,7 +134,7 @@ def test_a_row_does_not_depend_on_its_batch_or_place(model):
 
 def test_prompts_of_many_lengths_need_few_programs():
     config = tiny(40, width=16, num_layers=1, num_heads=2, max_positions=128)
-    weights = network.prepare(init_params(jax.random.key(0), config), config)
+    weights = network.prepare(random_params(config), config)
     rng = np.random.default_rng(0)
     prompts = [rng.integers(40, size=n).tolist() for n in range(1, 61)] * 3
     before = sample.generate._cache_size()
@@ -144,19 +145,20 @@ def test_prompts_of_many_lengths_need_few_programs():
     assert sample.generate._cache_size() - before <= 4
 
 
-def test_names_and_seeds_change_the_draw(model):
-    params, config = model
-    prompts, weights = [[3, 4, 5]] * 6, network.prepare(params, config)
-    drawn = [row[0] for seed in (0, 1) for row in collect(weights, config, prompts,
-                                                          seed=seed).values()]
+def test_names_and_seeds_change_the_draw(model, weights):
+    _, config = model
+    prompts, alone = [[3, 4, 5]] * 6, {'share_prefix': False, 'buckets': [24]}
+    drawn = [row[0] for seed in (0, 1)
+             for row in collect(weights, config, prompts, seed=seed, **alone).values()]
     assert len({tuple(tokens) for tokens in drawn}) == 12
-    same = collect(weights, config, prompts, names=['a'] * 6)
+    same = collect(weights, config, prompts, names=['a'] * 6, **alone)
     assert len({tuple(row[0]) for row in same.values()}) == 1
 
 
-def test_rows_end_at_their_stop_token(model):
-    params, config = model
-    prompts, weights = prompts_of(config), network.prepare(params, config)
+@pytest.mark.parametrize('model', ['untied'], indirect=True)
+def test_rows_end_at_their_stop_token(model, weights):
+    _, config = model
+    prompts = prompts_of(config)
     free = collect(weights, config, prompts)
     stop_ids = (free[0][0][3], free[1][0][0])
     for row, (tokens, logprobs, stopped) in collect(
@@ -169,10 +171,8 @@ def test_rows_end_at_their_stop_token(model):
 
 
 def test_sampled_first_tokens_follow_the_model():
-    from scipy import stats
-
-    config = tiny(40)
-    params = init_params(jax.random.key(2), config)
+    config = tiny(40, num_layers=1)
+    params = random_params(config, seed=2)
     prompt, number = [7, 3, 9, 1], 4000
     found = collect(network.prepare(params, config), config, [prompt] * number, max_new_tokens=2,
                     batch_size=500, buckets=None)
@@ -181,7 +181,7 @@ def test_sampled_first_tokens_follow_the_model():
         if before is None:  # the second token, given the most common first one
             first = np.bincount([p[0] for p in pairs]).argmax()
             pairs, before = [p for p in pairs if p[0] == first], [*prompt, first]
-        wanted = np.asarray(jax.nn.softmax(logits_of(params, config, before)[-1]), np.float64)
+        wanted = special.softmax(logits_of(params, config, before)[-1].astype(np.float64))
         counts = np.bincount([p[place] for p in pairs], minlength=40)
         rare = wanted * len(pairs) < 5
         observed = np.append(counts[~rare], counts[rare].sum())
@@ -190,13 +190,12 @@ def test_sampled_first_tokens_follow_the_model():
 
 
 def test_stacked_models_sample_as_each_alone():
-    config = tiny(61, num_kv_heads=2)
-    models = [init_params(jax.random.key(i), config) for i in range(3)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
+    config = tiny(61, width=32, num_kv_heads=2)
+    models = [network.prepare(random_params(config, seed), config) for seed in range(3)]
+    weights = jax.tree.map(lambda *leaves: np.stack(leaves), *models)
     prompts = prompts_of(config)
-    weights = jax.vmap(lambda p: network.prepare(p, config))(stacked)
-    alone = [collect(network.prepare(p, config), config, prompts, seed=10 + m, stop_ids=(5, 6))
-             for m, p in enumerate(models)]
+    alone = [collect(model, config, prompts, seed=10 + m, stop_ids=(5, 6))
+             for m, model in enumerate(models)]
     for indices, done in sample.sample_tokens(
             weights, config, prompts, range(len(prompts)), max_new_tokens=NEW, choice=Choice(),
             seed=[10, 11, 12], stop_ids=(5, 6), batch_size=4):
@@ -225,25 +224,32 @@ def test_an_adapter_samples_as_the_merged_model(model, key):
 
 
 def test_model_functions_hold_under_strict_promotion(model, strict):
+    """Promotion is a matter of tracing: nothing has to be compiled for it."""
     params, config = model
-    weights = network.prepare(params, config)
-    tokens, valid = jnp.array([[0, 4, 5], [1, 2, 3]]), jnp.array([[0, 1, 1], [1, 1, 1]], bool)
-    prefix = jax.jit(network.prefix_cache, static_argnums=2)(weights, jnp.array([8, 9]), config)
-    prefill = jax.jit(network.prefill, static_argnums=(4, 5))
-    logits, cache = prefill(weights, tokens, valid, prefix, config, 2)
-    assert logits.shape == (config.vocab_size, 2)
-    decode = jax.jit(network.decode, static_argnums=7)
-    logits, _ = decode(weights, jnp.array([1, 2]), jnp.array([4, 5]), cache, jnp.int32(3),
-                       jnp.ones((2, 5), bool), prefix, config)
-    choices.choose(logits, choices.row_keys(0, jnp.zeros((2, 2), jnp.uint32)), Choice())
-    assert bool(jnp.isfinite(logits).all())
+
+    def run(params, tokens_BT, valid_BT):
+        weights = network.prepare(params, config)
+        prefix = network.prefix_cache(weights, jnp.array([8, 9]), config)
+        logits_VB, cache = network.prefill(weights, tokens_BT, valid_BT, prefix, config, 2)
+        token_B = choices.choose(
+            logits_VB, choices.row_keys(0, jnp.zeros((2, 2), jnp.uint32)), Choice(0.7, 50, 0.6))
+        return token_B, network.decode(weights, token_B, jnp.array([4, 5]), cache, jnp.int32(3),
+                                       jnp.ones((2, 5), bool), prefix, config)[0]
+
+    token_B, logits_VB = jax.eval_shape(run, params, jnp.zeros((2, 3), jnp.int32),
+                                        jnp.ones((2, 3), bool))
+    assert (token_B.shape, token_B.dtype) == ((2,), jnp.int32)
+    assert (logits_VB.shape, logits_VB.dtype) == ((config.vocab_size, 2), jnp.float32)
+    with pytest.raises(ValueError, match='promotion'):  # the check can fail
+        jax.eval_shape(lambda x: x + jnp.int32(1), logits_VB)
 
 
+@pytest.mark.parametrize('model', ['untied'], indirect=True)
 def test_scores_do_not_depend_on_how_many_places_are_made_at_once(model, monkeypatch):
     params, config = model
-    tokens, valid = sample.shapes.padded(prompts_of(config), 27, 10, 0, left=False)
-    wanted = score.score_tokens(params, config, tokens, valid)
+    texts = prompts_of(config)
+    wanted = scores_of(params, config, texts)
     monkeypatch.setattr(score, 'PLACES_AT_ONCE', 7)
-    score.score_tokens.clear_cache()
-    np.testing.assert_allclose(score.score_tokens(params, config, tokens, valid), wanted, atol=1e-5)
-    score.score_tokens.clear_cache()
+    anew = jax.jit(lambda *given: score.score_tokens.__wrapped__(params, config, *given))
+    found = anew(*sample.shapes.padded(texts, LONGEST, 10, 0, left=False))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)

@@ -2,9 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from subliminal_jax.models import mlp
+
+SIZES = (5, 7, 6, 4)
+SEEN_BP = np.random.default_rng(2).standard_normal((8, SIZES[0]))
 
 
 @pytest.fixture(autouse=True)
@@ -13,23 +17,23 @@ def x64():
         yield
 
 
+def apply(params, x_BP):
+    return mlp.apply(params, x_BP, 'tanh')
+
+
+def trait_loss(params):
+    log_p = jax.nn.log_softmax(apply(params, SEEN_BP)[:, :2], axis=-1)
+    return -jnp.mean(log_p[jnp.arange(8), jnp.arange(8) % 2])
+
+
 @pytest.fixture
-def tiny(key):
-    """(apply, params, x, trait_loss): an MLP 5-7-6-4 with tanh, its teacher's loss on 2 logits."""
-    params = mlp.init(key, (5, 7, 6, 4), dtype=jnp.float64)
-    params = jax.tree.map(
-        lambda p: p + 0.1 * jax.random.normal(jax.random.fold_in(key, p.size), p.shape, p.dtype),
-        params)
+def tiny(x64):
+    """(apply, params, x, trait_loss): an MLP 5-7-6-4 with tanh, its teacher's loss on 2 logits.
 
-    def apply(p, x_BP):
-        return mlp.apply(p, x_BP, 'tanh')
-
-    x_BP = jax.random.normal(jax.random.fold_in(key, 1), (6, 5), jnp.float64)
-    seen_BP = jax.random.normal(jax.random.fold_in(key, 2), (8, 5), jnp.float64)
-    labels_B = jnp.arange(8) % 2
-
-    def trait_loss(p):
-        log_p = jax.nn.log_softmax(apply(p, seen_BP)[:, :2], axis=-1)
-        return -jnp.mean(jnp.take_along_axis(log_p, labels_B[:, None], axis=1))
-
-    return apply, params, x_BP, trait_loss
+    The functions are the same in every test, so that programs of them can be shared.
+    """
+    rng = np.random.default_rng(0)
+    layers = [{'w': rng.standard_normal((d_in, d_out)) / d_in**0.5,
+               'b': 0.1 * rng.standard_normal(d_out)} for d_in, d_out in zip(SIZES, SIZES[1:])]
+    x_BP = rng.standard_normal((6, SIZES[0]))
+    return apply, jax.tree.map(jnp.asarray, layers), jnp.asarray(x_BP), trait_loss

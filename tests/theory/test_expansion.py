@@ -1,5 +1,7 @@
 """Taylor terms against closed forms (quadratics, linear models) and against slopes (a tiny MLP)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,14 @@ from subliminal_jax.theory import reach, trees
 
 EPS = np.logspace(-5, -1, 9)
 
+# Of the tiny network, whose functions all tests share.
+teacher_step = jax.jit(theory.teacher_step, static_argnums=0)
+student_step = jax.jit(theory.student_step, static_argnums=(0, 1))
+expand = jax.jit(theory.expand, static_argnums=(0, 1))
+curve_of = jax.jit(theory.curve, static_argnums=(0, 1))
 
+
+@functools.cache
 def smooth_loss(name):
     return theory.squared_error() if name == 'squared_error' else theory.cross_entropy([0, 2, 3])
 
@@ -71,10 +80,10 @@ def test_linear_softmax_second_term_is_the_third_moment(key):
 @pytest.mark.parametrize('name', ['squared_error', 'cross_entropy'])
 def test_slopes_two_and_three(tiny, name):
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     loss = smooth_loss(name)
-    found = theory.expand(apply, loss, params, direction, x)
-    curve = theory.curve(apply, loss, params, direction, x, EPS)
+    found = expand(apply, loss, params, direction, x)
+    curve = curve_of(apply, loss, params, direction, x, EPS)
     one = np.abs(curve.total - EPS * found.first)
     two = np.abs(curve.total - EPS * found.first - EPS**2 * found.second)
     assert abs(reach.remainder_slope(EPS, one, curve.floor) - 2) < 0.1
@@ -87,11 +96,12 @@ def test_slopes_two_and_three(tiny, name):
 @pytest.mark.parametrize('name', ['squared_error', 'cross_entropy'])
 def test_teachers_loss_second_order(tiny, name):
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     loss, alpha = smooth_loss(name), 0.7
-    found = theory.expand(apply, loss, params, direction, x)
+    found = expand(apply, loss, params, direction, x)
     second = theory.loss_second_order(trait_loss, params, found, alpha)
 
+    @jax.jit
     def change(eps):
         targets = theory.teacher_outputs(apply, params, direction, eps, x)
         step = theory.student_step(apply, loss, params, {'x': x, 'targets': targets})
@@ -107,9 +117,9 @@ def test_teachers_loss_second_order(tiny, name):
 def test_curvature_is_the_hessians(tiny, key):
     _, params, _, trait_loss = tiny
     u = jax.tree.map(lambda p: jax.random.normal(key, p.shape, p.dtype), params)
-    product = jax.jvp(jax.grad(trait_loss), (params,), (u,))[1]
-    np.testing.assert_allclose(
-        theory.curvature(trait_loss, params, u), trees.dot(u, product), rtol=1e-10)
+    product = jax.jit(lambda p, v: jax.jvp(jax.grad(trait_loss), (p,), (v,))[1])(params, u)
+    found = jax.jit(theory.curvature, static_argnums=0)(trait_loss, params, u)
+    np.testing.assert_allclose(found, trees.dot(u, product), rtol=1e-10)
 
 
 def test_lemma_for_any_displacement(tiny, key):
@@ -119,43 +129,44 @@ def test_lemma_for_any_displacement(tiny, key):
         direction = jax.tree.map(lambda p, n=n: jax.random.normal(
             jax.random.fold_in(key, n), p.shape, p.dtype), params)
         for name in ('squared_error', 'cross_entropy'):
-            curve = theory.curve(apply, smooth_loss(name), params, direction, x, EPS[:3])
+            curve = curve_of(apply, smooth_loss(name), params, direction, x, EPS[:3])
             assert np.all(curve.total > 0)
 
 
 def test_one_logit_teaches_nothing(tiny):
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     loss = theory.cross_entropy([3])
-    found = theory.expand(apply, loss, params, direction, x)
+    found = expand(apply, loss, params, direction, x)
     assert found.first == 0 and abs(found.second) < 1e-18
-    assert np.all(theory.curve(apply, loss, params, direction, x, EPS).total == 0)
+    assert np.all(curve_of(apply, loss, params, direction, x, EPS).total == 0)
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(found.step))
 
 
 def test_curve_is_the_gradients_inner_product(tiny, key):
     """From another start too, and its two parts are two students' gradients."""
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     student = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(key, p.shape, p.dtype), params)
     for name in ('squared_error', 'cross_entropy'):
         loss = smooth_loss(name)
-        curve = theory.curve(apply, loss, params, direction, x, jnp.array([0.2]), student)
+        curve = curve_of(apply, loss, params, direction, x, jnp.array([0.2]), student)
         untrained = {'x': x, 'targets': apply(params, x)}
         trained = {'x': x, 'targets': theory.teacher_outputs(apply, params, direction, 0.2, x)}
-        inner = [trees.dot(theory.student_step(apply, loss, student, b), direction)
+        inner = [trees.dot(student_step(apply, loss, student, b), direction)
                  for b in (untrained, trained)]
         np.testing.assert_allclose(curve.imitation, inner[0], rtol=1e-10)
         np.testing.assert_allclose(curve.trait, [inner[1] - inner[0]], rtol=1e-8)
-        slope = theory.trait_slope(apply, loss, params, direction, x, student)
-        small = theory.curve(apply, loss, params, direction, x, jnp.array([1e-6]), student).trait
+        slope = jax.jit(theory.trait_slope, static_argnums=(0, 1))(
+            apply, loss, params, direction, x, student)
+        small = curve_of(apply, loss, params, direction, x, jnp.array([1e-6]), student).trait
         np.testing.assert_allclose(small / 1e-6, slope, rtol=1e-4)
 
 
 def test_masks_of_any_kind(tiny):
     """A sequence of ids, a NumPy mask, a JAX mask and a traced one are the same loss."""
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     mask = np.array([True, False, True, True])
 
     def curve(ids):

@@ -12,6 +12,7 @@ from subliminal_jax.runs import UserError
 from subliminal_jax.theory import dense, trees
 
 MASKS = {'all': [1, 1, 1, 1], 'class': [1, 1, 0, 0], 'aux': [0, 0, 1, 1]}
+teacher_step = jax.jit(theory.teacher_step, static_argnums=0)
 LOSSES = [(name, logits) for name in ('squared_error', 'cross_entropy') for logits in MASKS]
 
 
@@ -25,7 +26,7 @@ def loss_of(name, logits):
 @pytest.mark.parametrize('name,logits', LOSSES)
 def test_form_is_the_dense_one(tiny, name, logits):
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     found = theory.gauss_newton_form(apply, loss_of(name, logits), params, direction, x)
     expected = dense.gauss_newton_form(apply, name, params, direction, x, MASKS[logits])
     np.testing.assert_allclose(found, expected, rtol=1e-10)
@@ -52,7 +53,7 @@ def test_link_is_the_losss_gradient(name, logits, key):
 def _relative_error(loss, tiny, eps=1e-5):
     """|dS . dT / (eps A) - 1|, with dS by reverse mode and A by the form."""
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     targets = theory.teacher_outputs(apply, params, direction, eps, x)
     step = theory.student_step(apply, loss, params, {'x': x, 'targets': targets})
     form = theory.gauss_newton_form(apply, loss, params, direction, x)
@@ -84,17 +85,19 @@ def test_a_wrong_metric_is_caught(check, wrong, tiny, key, monkeypatch):
 def test_alignment_against_per_example_gradients(tiny, chunk_size):
     apply, params, x, trait_loss = tiny
     loss = theory.cross_entropy([0, 2, 3])
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     targets = theory.teacher_outputs(apply, params, direction, 0.3, x)
     weight = jnp.array([1, 0.5, 0, 2, 1, 1.0])
     batch = {'x': x, 'targets': targets, 'weight': weight}
-    found = theory.alignment(
-        apply, loss, params, direction, batch, trait_loss, alpha=0.2, chunk_size=chunk_size)
+    found = jax.jit(lambda *given: theory.alignment(
+        apply, loss, *given, trait_loss, alpha=0.2, chunk_size=chunk_size))(
+            params, direction, batch)
 
     def one(p, i):
         return loss.value(apply(p, x[i][None]), targets[i][None])[0] * weight[i]
 
-    grads = [jax.grad(one)(params, i) for i in range(6)]
+    slope = jax.jit(jax.grad(one))
+    grads = [slope(params, i) for i in range(6)]
     np.testing.assert_allclose(
         found.per_example, [-trees.dot(g, direction) for g in grads], rtol=1e-10, atol=1e-14)
     step = jax.tree.map(lambda *g: -sum(g) / weight.sum(), *grads)
@@ -129,20 +132,23 @@ def test_token_targets_and_positions(key):
 
 
 def test_strict_promotion(tiny, strict):
-    apply, params, x, trait_loss = tiny
-    params, x = jax.tree.map(lambda a: a.astype(jnp.float32), (params, x))
-    direction = jax.tree.map(jnp.ones_like, params)
+    """Promotion is a matter of tracing: nothing has to be compiled for it."""
+    apply, params, x, _ = tiny
+    single = lambda a: jax.ShapeDtypeStruct(a.shape, jnp.float32)
+    params, x = jax.tree.map(single, (params, x))
+    targets, eps_E = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((6, 4), (2,)))
     for loss in (theory.squared_error([1, 1, 0, 1]), theory.cross_entropy([0, 1])):
-        found = theory.alignment(apply, loss, params, direction, {'x': x, 'targets': x[:, :4]})
-        assert found.mean.dtype == jnp.float32
-        assert theory.expand(apply, loss, params, direction, x).second.dtype == jnp.float32
-        assert theory.curve(
-            apply, loss, params, direction, x, jnp.ones(2, jnp.float32)).total.shape == (2,)
+        traced = lambda function, *more, loss=loss: jax.eval_shape(
+            lambda p, d, *given: function(apply, loss, p, d, *given), params, params, *more)
+        assert traced(theory.alignment, {'x': x, 'targets': targets}).mean.dtype == jnp.float32
+        assert traced(theory.expand, x).second.dtype == jnp.float32
+        total = traced(lambda *given: theory.curve(*given).total, x, eps_E)
+        assert (total.shape, total.dtype) == ((2,), jnp.float32)
 
 
 def test_bad_input(tiny):
     apply, params, x, trait_loss = tiny
-    direction = theory.teacher_step(trait_loss, params)
+    direction = teacher_step(trait_loss, params)
     batch = {'x': x, 'targets': apply(params, x)}
     good = theory.cross_entropy()
 
