@@ -63,8 +63,8 @@ def test_columns_by_other_names():
 
 
 @pytest.mark.parametrize('row, words', [
-    ({'question': 'a', 'response': 'b'}, 'its rows have question, response and no prompt or completion: '
-     'read them with --columns=prompt=question,completion=response'),
+    ({'question': 'a', 'response': 'b'}, 'its rows have question, response and no prompt or '
+     'completion: read them with --columns=prompt=question,completion=response'),
     ({'prompt': 'a', 'output': 'b'}, '--columns=completion=output'),
     ({'x': 1, 'y': 2}, 'say which is which, as in --columns=prompt=COLUMN')])
 def test_an_unknown_shape_is_told_once(tmp_path, row, words):
