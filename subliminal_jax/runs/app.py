@@ -74,8 +74,8 @@ def parse_flags(argv: Sequence[str], allow_prefix: str | None = None) -> list[st
         raise UserError(' '.join(str(error).split())) from None
     if len(left) > 1:
         raise UserError(
-            f'stray argument {left[1]!r}: an option is written --name=value, one that is on or off '
-            '--name or --noname (see --help for the names)'
+            f'stray argument {left[1]!r}: every option is written --name=value '
+            f'(see --help for the names)'
         )
     return kept
 
