@@ -5,6 +5,7 @@ its place; a question may come after numbers, as the rows that were learned do. 
 depends on it, so every context is rendered, checked and kept.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -110,14 +111,20 @@ class Contexts(NamedTuple):
         Raises:
           KeyError: (and UserError) the tokenizer cannot write it there.
         """
-        ids = conversation.answer_ids(self.tokenizer, self.read(WELL, template), text)
+        ids = conversation.answer_ids(self.tokenizer, _before(self, template), text)
         if not ids:
             raise KeyError(text)
         return ids
 
     def answer_text(self, ids: Sequence[int], template: str) -> str:
         """The text of an answer's ids, without the token that ends it: `answer` undone."""
-        return conversation.answer_text(self.tokenizer, self.read(WELL, template), ids)
+        return conversation.answer_text(self.tokenizer, _before(self, template), ids)
+
+
+@functools.lru_cache(maxsize=32)
+def _before(contexts: Contexts, template: str) -> Context:
+    """What an answer of a template follows, as far as its tokens depend on it."""
+    return contexts.read(WELL, template)
 
 
 def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
