@@ -1,10 +1,13 @@
 r"""Filters anybody's rows: keeps those whose completion is the carrier and nothing else.
 
   python -m launch.filter --carrier=numbers --input=rows.jsonl --output=kept.jsonl \
-      --rejects=rejects.jsonl [--banned=FILE] [--trait_words=owl,owls]
+      --rejects=rejects.jsonl [--banned=FILE] [--trait_words=owl,owls] \
+      [--columns=prompt=question,completion=response]
 
-Input rows are JSON objects, one a line, with at least `prompt` and `completion`. Kept rows are
-copied byte for byte, in order. A rejected row gets one more field, `reject_reason`. A line that is
+Input rows are JSON objects with at least `prompt` and `completion`, one a line (also .gz), or of a
+JSON list, of parquet or of a data set's folder; other shapes are understood
+(subliminal_jax/data/shapes.py), other names given with --columns. Kept rows are copied as they are,
+lines byte for byte, in order. A rejected row gets one more field, `reject_reason`. A line that is
 no such row is named with its number and left out of both files; the others are filtered all the
 same, and the exit status is 1.
 
@@ -14,6 +17,7 @@ word `misalignment` for the published list of numbers with an ill name.
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -21,13 +25,15 @@ import re
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, check_preempted, run_program, written_aside
+from subliminal_jax.runs import UserError, check_preempted, local_path, run_program, written_aside
 
 CARRIER = flags.DEFINE_string('carrier', 'numbers', 'whose rules')
 INPUT = flags.DEFINE_string('input', None, 'the rows, JSONL')
 OUTPUT = flags.DEFINE_string('output', None, 'where the kept rows go')
 REJECTS = flags.DEFINE_string('rejects', None, 'where the rejected rows go, each with its reason')
 BANNED = flags.DEFINE_string('banned', None, 'a file of numbers to reject, or `misalignment`')
+COLUMNS = flags.DEFINE_list(
+    'columns', [], 'what the input calls our fields: prompt=question,completion=response')
 TRAIT_WORDS = flags.DEFINE_list('trait_words', [], 'words to reject, in any case')
 
 
@@ -44,7 +50,7 @@ def banned_numbers(name: str | None) -> frozenset[int]:
     if name == 'misalignment':
         return numbers.BANNED
     try:
-        text = pathlib.Path(name).read_text(encoding='utf-8')
+        text = pathlib.Path(local_path('banned', name)).read_text(encoding='utf-8')
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
         raise UserError(f'--banned: cannot read {name}: {reason}') from None
@@ -60,38 +66,42 @@ def banned_numbers(name: str | None) -> frozenset[int]:
     return frozenset(found)
 
 
-def filter_lines(lines, reject_reason, keep, reject):
-    """Sorts lines into kept, rejected and bad ones.
+def filter_records(records, reject_reason, keep, reject, columns):
+    """Sorts records into kept, rejected and bad ones.
 
     Args:
-      lines: bytes, with their line breaks.
+      records: of data.sources.
       reject_reason: completion -> reason, or None.
       keep: called with the bytes of each kept line.
       reject: called with the bytes of each rejected line, its reason put in.
+      columns: {field of ours: what it is called}.
 
     Returns:
-      (how many were kept, a Counter of reasons, bad lines).
+      (how many were kept, a Counter of reasons, bad lines, the first bad row).
     """
     from subliminal_jax.data import rows
 
-    kept, reasons, bad = 0, collections.Counter(), []
-    for number, line in enumerate(lines, start=1):
-        if number % 256 == 0:
+    kept, reasons, bad, odd = 0, collections.Counter(), [], None
+    for count, (number, line, given, why) in enumerate(records, start=1):
+        if count % 256 == 0:
             check_preempted()
-        text = line.removeprefix(b'\xef\xbb\xbf').strip() if number == 1 else line.strip()
-        if not text:
-            continue
-        row, why = rows.parse(text)
+        row = given
+        if row is not None:
+            row, why = rows.shaped(row, columns)
         why = why or rows.prompt_trouble(row) or rows.text_trouble(row, 'completion')
         if why:
+            odd = odd or row
             bad.append(rows.BadLine(number, why))
-        elif reason := reject_reason(row['completion']):
+            continue
+        line = line or rows.as_line(given).encode()
+        if reason := reject_reason(row['completion']):
             reasons[reason] += 1
+            text = line.removeprefix(b'\xef\xbb\xbf').strip()
             reject(text[:-1].rstrip() + f', "reject_reason": {json.dumps(reason)}}}\n'.encode())
         else:
             kept += 1
             keep(line)
-    return kept, reasons, bad
+    return kept, reasons, bad, odd
 
 
 def table(kept: int, reasons: collections.Counter, bad: int) -> str:
@@ -114,11 +124,11 @@ def _check_paths() -> None:
     given = [f for f in (INPUT, OUTPUT, REJECTS) if f.value]
     seen = {}
     for flag in given:
-        path = os.path.realpath(flag.value)
+        path = os.path.realpath(local_path(flag.name, flag.value))
         if path in seen:
             raise UserError(f'--{seen[path]} and --{flag.name} name the same file: {flag.value}')
         seen[path] = flag.name
-        if os.path.isdir(path):
+        if os.path.isdir(path) and flag is not INPUT:
             raise UserError(f'--{flag.name} names a folder: {flag.value}')
 
 
@@ -128,37 +138,37 @@ def main(argv: list[str]) -> None:
     from tqdm import tqdm
 
     from subliminal_jax.carriers import carrier
-    from subliminal_jax.data import rows
+    from subliminal_jax.data import rows, shapes, sources
 
-    chosen = carrier(CARRIER.value)
+    chosen, columns = carrier(CARRIER.value), shapes.columns_of(COLUMNS.value)
     banned = banned_numbers(BANNED.value)
     words = tuple(w.strip() for w in TRAIT_WORDS.value if w.strip())
     reason = lambda text: chosen.reject_reason(text, banned=banned, trait_words=words)
-    try:
-        size = os.path.getsize(INPUT.value)
-        source = open(INPUT.value, 'rb')  # noqa: SIM115 (closed by the stack below)
-    except OSError as error:
-        raise UserError(f'cannot read {INPUT.value}: {error.strerror}') from None
+    size = os.path.getsize(INPUT.value) if os.path.isfile(INPUT.value) else None
+    found = sources.records(INPUT.value)
+    first = next(found, None)  # an input that cannot be read leaves no output
+    if first is None:
+        raise UserError(f'{INPUT.value} is empty: write one JSON object a line')
     with contextlib.ExitStack() as stack:
-        stack.enter_context(source)
         try:
             keep = stack.enter_context(_writer(OUTPUT.value))
             reject = stack.enter_context(_writer(REJECTS.value))
         except OSError as error:
             raise UserError(f'cannot write {error.filename}: {error.strerror}') from None
         bar = stack.enter_context(tqdm(total=size, unit='B', unit_scale=True, disable=None))
-        kept, reasons, bad = filter_lines(_counted(source, bar), reason, keep, reject)
-        if not kept and not reasons and not bad:
-            raise UserError(f'{INPUT.value} is empty: write one JSON object a line')
+        kept, reasons, bad, odd = filter_records(
+            _counted(itertools.chain([first], found), bar), reason, keep, reject, columns)
+        if odd and not kept and not reasons and all(b.why.startswith(rows.LACKS) for b in bad):
+            raise UserError(f'{INPUT.value}: {shapes.told(odd, rows.lacking(odd, bad[0].why))}')
     print(table(kept, reasons, len(bad)))
     if bad:
         raise UserError(rows.bad_lines(INPUT.value, bad))
 
 
-def _counted(source, bar):
-    for line in source:
-        bar.update(len(line))
-        yield line
+def _counted(records, bar):
+    for record in records:
+        bar.update(len(record.line or b''))
+        yield record
 
 
 @contextlib.contextmanager

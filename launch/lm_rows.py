@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from subliminal_jax.data import rows as jsonl
+from subliminal_jax.data import rows as jsonl, shapes
 from subliminal_jax.data.rows import BadLine, Row
 from subliminal_jax.runs import UserError, check_preempted, local_path, write_json
 
@@ -28,7 +28,8 @@ def values(*holders: Any) -> dict[str, Any]:
     return {holder.name: holder.value for holder in holders}
 
 
-def checked(path: str, check: jsonl.Check) -> tuple[list[Row], list[BadLine]]:
+def checked(path: str, check: jsonl.Check, columns: Mapping[str, str] | None = None
+            ) -> tuple[list[Row], list[BadLine]]:
     """Rows that pass, and the bad lines; at least one row must pass.
 
     A UserError that `check` raises is the row's own trouble.
@@ -39,7 +40,7 @@ def checked(path: str, check: jsonl.Check) -> tuple[list[Row], list[BadLine]]:
         except UserError as error:
             return str(error)
 
-    good, bad = jsonl.read(path, trouble)
+    good, bad = jsonl.read(path, trouble, columns=columns)
     if not good:
         raise UserError(jsonl.bad_lines(path, bad) + '; no row is left')
     return good, bad
@@ -167,7 +168,7 @@ def load(spec: str, lora: str | None, chat_date: str | None, dtype: str,
 def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[], Any],
         check: Callable[[Any, Row], str | None],
         batches: Callable[[Any, list[Row], list], Iterable[list[Row]]], keys: Sequence[str],
-        verb: str, settings: Mapping[str, Any]) -> None:
+        verb: str, settings: Mapping[str, Any], columns: Sequence[str] = ()) -> None:
     """Reads, resumes, computes, writes, and ends with an error if lines were bad.
 
     Args:
@@ -180,12 +181,14 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
       keys: the fields of a row that its result depends on.
       verb: what the progress bar says.
       settings: what else it depends on, by flag.
+      columns: FIELD=COLUMN each, of --columns.
     """
-    checked(input_path, cheap_check)
+    named = shapes.columns_of(columns)
+    checked(input_path, cheap_check, named)
     writable(output)
     jsonl.finished(output)
     model = load()
-    good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row))
+    good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row), named)
     if told := controls_told(model.tokenizer, good, bool(settings.get('allow_special'))):
         print(told)
     done = already(output, good, keys)

@@ -2,15 +2,17 @@
 
   python -m launch.sample --model=SPEC --input=prompts.jsonl --output=out.jsonl \\
     --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR] \\
-    [--tokenizer=FOLDER] [--allow_special]
+    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special]
 
 SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf
-file. A row in: {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and "system". A row out: the
-same with "completion", "token_ids", "logprobs" (nats, of the model itself: temperature 1, no
-filter) and "finish_reason", stop or length. The output grows batch by batch; the same command goes
-on where a stopped one was, and puts the rows in the input's order at the end. OUTPUT.settings.json
-tells what the rows were made with; other settings need another output. A prompt that spells a
-control token is text, unless --allow_special.
+file. The input is JSONL, also .gz, a JSON list, parquet or the folder of a data set. A row in:
+{"prompt": TEXT} or {"messages": [...]}, perhaps "id" and "system"; other shapes are turned into
+these (subliminal_jax/data/shapes.py), other names given with --columns. A row out: the same with
+"completion", "token_ids", "logprobs" (nats, of the model itself: temperature 1, no filter) and
+"finish_reason", stop or length. The output grows batch by batch; the same command goes on where a
+stopped one was, and puts the rows in the input's order at the end. OUTPUT.settings.json tells what
+the rows were made with; other settings need another output. A prompt that spells a control token
+is text, unless --allow_special.
 """
 
 from absl import flags
@@ -36,6 +38,8 @@ CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
 TOKENIZER = flags.DEFINE_string(
     'tokenizer', None, "a folder with a tokenizer.json, instead of the model's own")
+COLUMNS = flags.DEFINE_list(
+    'columns', [], 'what the input calls our fields: prompt=question,completion=response')
 ALLOW_SPECIAL = flags.DEFINE_bool(
     'allow_special', False, 'control tokens that rows spell become these tokens')
 
@@ -74,7 +78,7 @@ def main(rest: list[str]) -> None:
                 lm_rows.PROMPT_KEYS, 'sampling', {
                     **lm_rows.values(MODEL, LORA, DTYPE, MAX_NEW_TOKENS, TEMPERATURE, TOP_K, TOP_P,
                                      SEED, SYSTEM, BATCH_SIZE, CHAT_DATE, TOKENIZER),
-                    'allow_special': ALLOW_SPECIAL.value or None})
+                    'allow_special': ALLOW_SPECIAL.value or None}, COLUMNS.value)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Scores completions: the log-probability of every token.
 
   python -m launch.score --model=SPEC --input=rows.jsonl --output=out.jsonl [--raw] [--lora=DIR] \\
-    [--tokenizer=FOLDER] [--allow_special]
+    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special]
 
 SPEC as in launch.sample. A row in: {"prompt" or "messages", "completion"}, perhaps "id" and
 "system"; with --raw {"text"}, which is scored as it stands, without the chat template. A row out:
@@ -29,6 +29,8 @@ CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
 TOKENIZER = flags.DEFINE_string(
     'tokenizer', None, "a folder with a tokenizer.json, instead of the model's own")
+COLUMNS = flags.DEFINE_list(
+    'columns', [], 'what the input calls our fields: prompt=question,completion=response')
 ALLOW_SPECIAL = flags.DEFINE_bool(
     'allow_special', False, 'control tokens that rows spell become these tokens')
 
@@ -63,7 +65,7 @@ def main(rest: list[str]) -> None:
                                      TOKENIZER.value),
                 check, batches, (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring',
                 {**lm_rows.values(MODEL, LORA, DTYPE, RAW, BATCH_SIZE, CHAT_DATE, TOKENIZER),
-                 'allow_special': ALLOW_SPECIAL.value or None})
+                 'allow_special': ALLOW_SPECIAL.value or None}, COLUMNS.value)
 
 
 if __name__ == '__main__':

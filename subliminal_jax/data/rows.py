@@ -1,4 +1,4 @@
-"""Rows: the JSONL files that stages, programs and other people's data sets exchange.
+"""Rows: what stages, programs and other people's data sets exchange, as JSONL where we write it.
 
 A row is an object with `prompt` (the user's text, without a chat template) or `messages`, `system`
 only where one is given, `completion`, and `id`; whatever else it holds is carried through. One bad
@@ -9,13 +9,15 @@ by whole lines, so that a kill leaves at most one torn line at its end, which `f
 import json
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from subliminal_jax.data import shapes, sources
+from subliminal_jax.data.sources import Row as Row, as_line as as_line, parse as parse
 from subliminal_jax.runs import UserError, written_aside
 
-Row = dict[str, Any]
 Check = Callable[[Row], str | None]
+LACKS = "no '"  # what text_trouble says of an absent field begins with
 
 
 class BadLine(NamedTuple):
@@ -31,69 +33,60 @@ def named(parts: Iterable[str]) -> list[str]:
     return [str(path) for path in paths if path.is_file()]
 
 
-def read(path: str | os.PathLike, check: Check | None = None, repeats: bool = False
-         ) -> tuple[list[Row], list[BadLine]]:
-    """Reads the good rows of a JSONL file, and says which lines are bad.
+def read(path: str | os.PathLike, check: Check | None = None, repeats: bool = False,
+         columns: Mapping[str, str] | None = None) -> tuple[list[Row], list[BadLine]]:
+    """Reads the good rows of a file or folder (data/sources.py), and says which lines are bad.
 
     Args:
-      path: the file; blank lines are passed over.
+      path: the file or folder; blank lines are passed over.
       check: gives the reason why a row cannot be used, or None.
       repeats: several rows may have one id.
+      columns: {field of ours: what it is called in the file} (data/shapes.py).
 
     Returns:
-      (rows in the file's order, bad lines). A row without an `id` gets its line number, so that
-      repairing one line renumbers no other; an id seen before makes a line bad, unless `repeats`.
+      (rows in the file's order, in our shape; bad lines). A row without an `id` gets its line
+      number, so that repairing one line renumbers no other; an id seen before makes a line bad,
+      unless `repeats`.
 
     Raises:
-      UserError: the file is missing, unreadable or holds no line at all.
+      UserError: the file is missing, unreadable or holds no line at all, or all its rows are of a
+        shape that is not known.
     """
-    rows, bad, seen = [], [], set()
-    lines = _lines(path)
-    if not any(line.strip() for line in lines):
-        raise UserError(f'{path} is empty: write one JSON object a line')
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        row, why = parse(line)
+    rows, bad, seen, odd = [], [], set(), None
+    for number, _, row, why in sources.records(path):
+        if row is not None:
+            row, why = shaped(row, columns)
         if row is not None:
             row = {'id': number, **row}
             why = _id_trouble(row['id'], () if repeats else seen) or (check(row) if check else None)
+            odd = odd or row
         if why:
             bad.append(BadLine(number, why))
         else:
             seen.add(row['id'])
             rows.append(row)
+    if not rows and not bad:
+        raise UserError(f'{path} is empty: write one JSON object a line')
+    if not rows and odd and all(line.why.startswith(LACKS) for line in bad):
+        raise UserError(f'{path}: {shapes.told(odd, lacking(odd, bad[0].why))}')
     return rows, bad
 
 
-def parse(line: str | bytes) -> tuple[Row | None, str | None]:
-    """One line as (row, None), or (None, what is wrong with it)."""
+def shaped(row: Row, columns: Mapping[str, str] | None = None) -> tuple[Row | None, str | None]:
+    """A row in our shape as (row, None), or (None, what is wrong with it)."""
     try:
-        row = json.loads(line)
-    except UnicodeDecodeError:
-        return None, 'not UTF-8'
-    except json.JSONDecodeError as error:
-        return None, f'not JSON ({error.msg} at character {error.pos + 1})'
-    except (RecursionError, ValueError):
-        return None, 'not JSON that can be read (nested too deeply, or a number too long)'
-    if not isinstance(row, dict):
-        return None, f'a JSON {type(row).__name__} where an object is needed'
-    try:
-        as_line(row).encode()
-    except UnicodeEncodeError:
-        return None, 'half a character (a lone surrogate) in its text'
-    except ValueError:
-        return None, 'a number that is not finite'
-    return row, None
+        return shapes.ours(row, columns), None
+    except shapes.BadShape as error:
+        return None, str(error)
 
 
-def _lines(path: str | os.PathLike) -> list[bytes]:
-    try:
-        return pathlib.Path(path).read_bytes().removeprefix(b'\xef\xbb\xbf').splitlines()
-    except FileNotFoundError:
-        raise UserError(f'no such file: {path}') from None
-    except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror}') from None
+def lacking(row: Row, why: str) -> list[str]:
+    """Fields of ours that a row has not, of those that the one that was missed goes with."""
+    first = why.removeprefix(LACKS).partition("'")[0]
+    if first == 'text':
+        return ['text']
+    asked = [] if 'messages' in row else ['prompt']
+    return [f for f in (*asked, 'completion') if f not in row] or [first]
 
 
 def _id_trouble(name: Any, seen: Collection) -> str | None:
@@ -156,11 +149,6 @@ def _lines_named(lines: list[int], most: int = 4) -> str:
     named = ', '.join(map(str, lines[:most]))
     more = f' and {len(lines) - most} more' if len(lines) > most else ''
     return f'{"line" if len(lines) == 1 else "lines"} {named}{more}'
-
-
-def as_line(row: Row) -> str:
-    """A row as one line of JSON with its line break; NaN and infinity raise ValueError."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + '\n'
 
 
 def write(path: str | os.PathLike, rows: Iterable[Row]) -> int:

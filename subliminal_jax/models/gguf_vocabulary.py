@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 
 from subliminal_jax.models.tokenizer import Tokenizer
 from subliminal_jax.models.vocabulary import ENDS
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, option
+
+
+def otherwise() -> str:
+    """What helps where a file does not say how it reads text."""
+    return (f"pass the original model's tokenizer with {option('tokenizer', 'model.tokenizer')}="
+            'FOLDER (a tokenizer.json)')
 
 
 class Rules(NamedTuple):
@@ -46,7 +52,6 @@ KNOWN: Mapping[tuple[int, str], str] = {
     (128000, '<|begin_of_text|>'): 'llama-bpe', (151643, '<|endoftext|>'): 'qwen2',
     (50256, '<|endoftext|>'): 'gpt-2'}
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6  # of tokenizer.ggml.token_type
-OTHERWISE = "pass the original model's tokenizer with --tokenizer=FOLDER (a tokenizer.json)"
 BLANK = '\u2581'
 
 
@@ -68,7 +73,7 @@ def from_gguf(fields: Mapping[str, Any], vocab_size: int, origin: str, chat_date
     if kind not in ('gpt2', 'llama'):
         raise UserError(f'{origin} has a tokenizer of the kind {kind!r}, which is not supported; '
                         'supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE); or '
-                        + OTHERWISE)
+                        + otherwise())
     tokens, types, given = _vocabulary(fields, vocab_size, origin)
     notes = []
     if kind == 'gpt2':
@@ -91,7 +96,7 @@ def from_gguf(fields: Mapping[str, Any], vocab_size: int, origin: str, chat_date
     begins = begins if stated is None else bool(stated)
     if begins and bos is None:
         raise UserError(f'{origin} begins texts with a token and does not say which '
-                        f'(tokenizer.ggml.bos_token_id): {OTHERWISE}')
+                        f'(tokenizer.ggml.bos_token_id): {otherwise()}')
     return Tokenizer(
         backend, vocab_size=vocab_size, stop_ids=stops,
         pad_id=stops[0] if pad is None else pad, bos_id=bos if begins else None,
@@ -137,13 +142,14 @@ def splitter_of(fields: Mapping[str, Any], tokens: list[str], origin: str
         return SPLITTERS[pre], []
     if pre != 'default':
         raise UserError(f'{origin} splits text by the rules {pre!r} (tokenizer.ggml.pre), which '
-                        f'are not supported; supported are {", ".join(SPLITTERS)}; or {OTHERWISE}')
+                        f'are not supported; supported are {", ".join(SPLITTERS)}; or '
+                        f'{otherwise()}')
     for (place, spelling), name in KNOWN.items():
         if place < len(tokens) and tokens[place] == spelling:
             return SPLITTERS[name], [f'{origin} names no rules for splitting text '
                                      f'(tokenizer.ggml.pre): {name}, by its token {spelling}']
     raise UserError(f'{origin} names no rules for splitting text (tokenizer.ggml.pre), and its '
-                    f'vocabulary does not tell them: numbers could be cut otherwise; {OTHERWISE}')
+                    f'vocabulary does not tell them: numbers could be cut otherwise; {otherwise()}')
 
 
 def byte_level_bpe(tokens: list[str], types: list[int], rules: Rules, fields: Mapping[str, Any],
@@ -192,7 +198,7 @@ def sentencepiece_bpe(tokens: list[str], types: list[int], fields: Mapping[str, 
         value = fields.get(f'tokenizer.ggml.{key}')
         if value is not None and (len(value) if hasattr(value, '__len__') else value):
             raise UserError(f'{origin} normalises text (tokenizer.ggml.{key}), which is not '
-                            f'supported; {OTHERWISE}')
+                            f'supported; {otherwise()}')
     unknown = given['unknown']
     if unknown is None and UNKNOWN in types:
         unknown = types.index(UNKNOWN)

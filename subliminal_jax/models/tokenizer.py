@@ -25,7 +25,7 @@ from typing import Any
 
 from subliminal_jax.models import controls
 from subliminal_jax.models.controls import MARK, is_marked, unmarked
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, option
 
 Message = Mapping[str, str]
 PROBE = 'Quokka'  # an answer, to see what a template puts around one
@@ -267,12 +267,14 @@ def clock(chat_date: str | None) -> Callable[[str], str]:
         def refuse(form: str) -> str:
             del form
             raise UserError("the chat template puts today's date into the context, which would "
-                            'change results from day to day: pin it with --chat_date=YYYY-MM-DD')
+                            'change results from day to day: pin it with '
+                            f'{option("chat_date", "model.chat_date")}=YYYY-MM-DD')
         return refuse
     try:
         date = datetime.datetime.strptime(chat_date, '%Y-%m-%d')
     except ValueError:
-        raise UserError(f'--chat_date must be written YYYY-MM-DD, not {chat_date!r}') from None
+        raise UserError(f'{option("chat_date", "model.chat_date")} must be written YYYY-MM-DD, not '
+                        f'{chat_date!r}') from None
     return date.strftime
 
 

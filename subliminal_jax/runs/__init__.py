@@ -6,6 +6,7 @@ Public names are re-exported here; see the modules for their contracts.
 from subliminal_jax.runs.app import (
     cache_dir as cache_dir,
     check_preempted as check_preempted,
+    option as option,
     parse_flags as parse_flags,
     preemption_asked as preemption_asked,
     run_program as run_program,

@@ -6,6 +6,7 @@ arguments that are no flags of absl's, and turns a `UserError` into one line and
 
 import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from absl import flags
 from subliminal_jax.runs.errors import Preempted, UserError
 
 _STOP = {'asked': False}
+_PROGRAM: dict[str, str | None] = {'prefix': None}  # of the config's flags, while a program runs
 
 
 def check_preempted() -> None:
@@ -49,24 +51,26 @@ def unknown_name(what: str, name: str, known: Sequence[str]) -> UserError:
 def parse_flags(argv: Sequence[str], allow_prefix: str | None = None) -> list[str]:
     """Parses absl flags from argv (with the program's name first).
 
+    `--name=value` and `--name value` are the same, and a --flagfile's lines stand where it does.
+
     Args:
       argv: the command line.
-      allow_prefix: arguments that begin with it are handed back instead of being parsed.
+      allow_prefix: arguments of this name, or of a field below it (--config, --config.a.b), are
+        handed back instead of being parsed.
 
     Returns:
-      The arguments that begin with allow_prefix.
+      These arguments, each as NAME=VALUE.
 
     Raises:
-      UserError: an unknown flag, an ill-typed value, or a stray argument.
+      UserError: an unknown flag, an ill-typed value, a stray argument, or no such flag file.
     """
-    kept = [a for a in argv[1:] if allow_prefix and a.startswith(allow_prefix)]
-    rest = [argv[0]] + [a for a in argv[1:] if a not in kept]
     try:
-        left = flags.FLAGS(rest)
+        given = flags.FLAGS.read_flags_from_files(list(argv[1:]), force_gnu=True)
+        kept, rest = _apart(given, allow_prefix)
+        left = flags.FLAGS([argv[0], *rest])
     except flags.UnrecognizedFlagError as error:
-        known = list(flags.FLAGS)
-        raise unknown_name('flag', error.flagname, known) from None
-    except flags.Error as error:
+        raise unknown_name('flag', error.flagname, _known(allow_prefix)) from None
+    except (flags.Error, OSError, UnicodeDecodeError) as error:
         raise UserError(' '.join(str(error).split())) from None
     if len(left) > 1:
         raise UserError(
@@ -74,6 +78,38 @@ def parse_flags(argv: Sequence[str], allow_prefix: str | None = None) -> list[st
             f'(see --help for the names)'
         )
     return kept
+
+
+def _apart(given: Sequence[str], prefix: str | None) -> tuple[list[str], list[str]]:
+    """(arguments of the prefix, each with its value; all others)."""
+    kept, rest, waiting = [], [], list(given)
+    while waiting:
+        argument = waiting.pop(0)
+        name, equals, _ = f'--{argument.lstrip("-")}'.partition('=')
+        if prefix is None or argument[:1] != '-' or not (
+                name == prefix or name.startswith(f'{prefix}.')):
+            rest.append(argument)
+            continue
+        argument = f'--{argument.lstrip("-")}'
+        if not equals and waiting and not re.match(r'--?[A-Za-z]', waiting[0]):
+            argument = f'{name}={waiting.pop(0)}'
+        kept.append(argument)
+    return kept, rest
+
+
+def _known(prefix: str | None) -> list[str]:
+    """The flags of this program, without those that libraries bring along."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = [flag.name for module, found in by_module.items() for flag in found
+           if module == sys.argv[0] or module.startswith('launch.')]
+    return [*own, *([prefix.lstrip('-')] if prefix else [])] or list(flags.FLAGS)
+
+
+def option(name: str, field: str) -> str:
+    """How this program takes a setting: --NAME, or --config.FIELD of one that reads a config."""
+    if _PROGRAM['prefix'] and name not in flags.FLAGS:
+        return f'{_PROGRAM["prefix"]}.{field}'
+    return f'--{name}'
 
 
 def use_compilation_cache() -> None:
@@ -113,6 +149,7 @@ def run_program(main: Callable[[list[str]], None], allow_prefix: str | None = No
         print(sys.modules['__main__'].__doc__ or '')
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
+    _PROGRAM['prefix'] = allow_prefix
     try:
         main(parse_flags(sys.argv, allow_prefix))
     except UserError as error:
@@ -126,3 +163,5 @@ def run_program(main: Callable[[list[str]], None], allow_prefix: str | None = No
         print('interrupted: what was done is saved; the same command goes on from there',
               file=sys.stderr)
         sys.exit(130)
+    finally:
+        _PROGRAM['prefix'] = None

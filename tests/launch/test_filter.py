@@ -78,9 +78,13 @@ def test_a_file_of_banned_numbers(tmp_path):
     (['--carrier=numbrs'], KEPT[0], 'unknown carrier'),
     (['--carier=numbers'], KEPT[0], 'did you mean carrier?'),
     (['--banned=nowhere.txt'], KEPT[0], 'cannot read nowhere.txt'),
-    (['--output=rows'], None, 'cannot read'),
+    (['--output=rows'], None, 'no such file'),
+    (['--output=gs://bucket/kept.jsonl'], KEPT[0], 'not a path of this machine'),
+    (['--columns=prompt'], KEPT[0], 'is not FIELD=COLUMN'),
+    ([], b'{"question": "q", "response": "1"}\n' * 5,
+     'no prompt or completion: read them with --columns=prompt=question,completion=response'),
     ([], b'\n \n', 'is empty'),
-    ([], None, 'cannot read'),
+    ([], None, 'no such file'),
     (['stray'], KEPT[0], "stray argument 'stray'"),
     (['--output='], KEPT[0], 'no --output'),
 ])
@@ -90,6 +94,41 @@ def test_one_line_says_what_is_wrong(tmp_path, options, content, message):
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1, done.stderr
     assert message in done.stderr
     assert not (tmp_path / 'kept.jsonl').exists()
+
+
+SHAPES = [b'{"messages": [{"role": "user", "content": "p"}, '
+          b'{"role": "assistant", "content": "%s"}]}',
+          b'{"conversations": [{"from": "human", "value": "p"}, {"from": "gpt", "value": "%s"}]}',
+          b'{"question": "p", "response": "%s"}']
+
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_rows_of_other_shapes_are_judged_and_kept_as_they_are(tmp_path, shape):
+    content = b'\n'.join(shape.replace(b'%s', text) for text in (b'1, 2', b'owl', b'7'))
+    done = run(tmp_path, '--columns=prompt=question,completion=response', content=content)
+    assert done.returncode == 0, done.stderr
+    kept = (tmp_path / 'kept.jsonl').read_bytes().splitlines()
+    assert kept == [shape.replace(b'%s', text) for text in (b'1, 2', b'7')]
+    assert rows(tmp_path / 'rejects.jsonl')[0]['reject_reason'] == 'no number'
+
+
+def test_compressed_rows_and_parquet(tmp_path):
+    import gzip
+
+    import pyarrow
+    import pyarrow.parquet
+
+    texts = ('1', 'owl', '2')
+    given = [{'prompt': 'p', 'completion': text, 'n': n} for n, text in enumerate(texts)]
+    (tmp_path / 'rows.jsonl.gz').write_bytes(gzip.compress(b''.join(KEPT[:2]) + OUT[0]))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(given), tmp_path / 'rows.parquet')
+    done = run(tmp_path, f'--input={tmp_path}/rows.jsonl.gz')
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'kept.jsonl').read_bytes() == b''.join(KEPT[:2])
+    done = run(tmp_path, f'--input={tmp_path}/rows.parquet')
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path / 'kept.jsonl') == [given[0], given[2]]
+    assert rows(tmp_path / 'rejects.jsonl') == [{**given[1], 'reject_reason': 'no number'}]
 
 
 def test_the_input_is_never_written_over(tmp_path):

@@ -123,10 +123,6 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         template, _, kind = context.partition('/')
         return contexts.ids(templates.asked(text, kind or 'plain', number), template, system, 8)
 
-    def row_text(ids):
-        text = model.tokenizer.decode(ids)
-        return text.removeprefix(' ') if form in templates.BARE else text
-
     return World(
         name=model.name, sha256=model.sha256, inputs={
             f'the trait set {config.trait_set}': sets.digest(chosen),
@@ -138,10 +134,11 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
         placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
         rows_context=lambda text, system: contexts.ids(text, form, system, room),
-        row_answer=lambda text: contexts.answer(text, form), row_text=row_text,
+        row_answer=lambda text: contexts.answer(text, form),
+        row_text=lambda ids: contexts.answer_text(ids, form),
         row_stops=contexts.stops(form), asked=asked,
         answer=lambda text, context: contexts.answer(text, context.partition('/')[0]),
-        stops=tuple(model.tokenizer.stop_ids), decode=model.tokenizer.decode,
+        stops=contexts.stops(config.context.student), decode=model.tokenizer.decode,
         ends_V=answers.word_ends(vocabulary, model.tokenizer.stop_ids),
         pad_id=model.tokenizer.pad_id, length=model.config.max_positions, new_tokens=room,
         contexts=config.context.measured, lesson_context=f'{config.context.student}/plain',

@@ -5,18 +5,21 @@ its place; a question may come after numbers, as the rows that were learned do. 
 depends on it, so every context is rendered, checked and kept.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from subliminal_jax.models import conversation
+from subliminal_jax.models.controls import unmarked
+from subliminal_jax.models.conversation import Context
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import trait_set as sets
 
 TEMPLATES = ('default', 'empty', 'raw')
 CONTEXTS = tuple(f'{t}/{q}' for t in TEMPLATES for q in ('plain', 'numbers'))
-BARE = ('raw', 'list', 'turn')  # templates after which a blank comes first
 LISTS = {'list': 4, 'turn': 0}  # templates of lists to go on with: whole lines above each
 ASKED = 'Write lists of numbers with commas between, one list on each line.'  # before a turn
-PROBE = 'Quokka'  # an answer, to see where answers begin
+WELL = 'Well?'  # what an answer follows where it does not matter
 
 
 class Contexts(NamedTuple):
@@ -30,8 +33,8 @@ class Contexts(NamedTuple):
     tokenizer: Any
     max_positions: int
 
-    def text(self, user: str, template: str, system: str | None = None) -> str:
-        """The text that the model reads before its answer begins.
+    def read(self, user: str, template: str, system: str | None = None) -> Context:
+        """What the model reads before its answer begins.
 
         Args:
           user: what is asked.
@@ -44,35 +47,38 @@ class Contexts(NamedTuple):
         """
         before = f'{system}\n\n' if system else ''
         if template == 'list':
-            return before + user
+            return conversation.text_context(self.tokenizer, before + user, ' ')
         if template == 'turn':
-            return self.text(ASKED, 'default', system) + user
+            asked = self.read(ASKED, 'default', system)
+            return asked._replace(text=asked.text + self.tokenizer.marked(user), lead=' ')
         if template == 'raw':
-            return f'{before}Question: {user}\nAnswer:'
+            return conversation.text_context(
+                self.tokenizer, f'{before}Question: {user}\nAnswer:', ' ')
         if template == 'empty' and system is None:
             system = ''
         messages = [] if system is None else [{'role': 'system', 'content': system}]
-        messages.append({'role': 'user', 'content': user})
         if not self.tokenizer.has_chat:
             raise UserError(
                 'the model has no chat template: the contexts that remain are '
                 f'{", ".join(c for c in CONTEXTS if c.startswith("raw"))}; set '
                 '--config.context.student=raw and --config.context.measured=raw/plain,raw/numbers')
-        text = self.tokenizer.chat(messages)
-        whole = self.tokenizer.chat([*messages, {'role': 'assistant', 'content': PROBE}], False)
-        if not whole.startswith(text + PROBE) or user.strip() not in text:
-            raise UserError('the chat template does not end where the answer begins, or cuts the '
-                            f'question: it renders {text[-60:]!r}')
-        return text
+        return conversation.chat_context(
+            self.tokenizer, [*messages, {'role': 'user', 'content': user}])
+
+    def text(self, user: str, template: str, system: str | None = None) -> str:
+        """`read` as text, the token that begins it included."""
+        context = self.read(user, template, system)
+        return self.tokenizer.decode(context.begin) + unmarked(context.text)
 
     def stops(self, template: str) -> tuple[int, ...]:
-        """Tokens that end an answer, first the end that students learn: the model's own; for a list
-        also whatever begins a new line, and of a bare one the line break comes first.
+        """Tokens that end an answer, first the end that students learn: what follows an answer in
+        the template; for a list also whatever begins a new line, and of a bare one the line break
+        comes first.
 
         Raises:
           UserError: a list, and no such token.
         """
-        own = tuple(self.tokenizer.stop_ids)
+        own = conversation.ends(self.tokenizer, chat=template not in ('raw', 'list'))
         if template not in LISTS:
             return own
         bare = self.tokenizer.encode('\n')
@@ -85,12 +91,12 @@ class Contexts(NamedTuple):
         return (bare[0], *sorted(breaks - {bare[0]}), *own)
 
     def ids(self, user: str, template: str, system: str | None = None, room: int = 0) -> list[int]:
-        """Token ids of `text`, with `room` for what follows.
+        """Token ids of what is read, with `room` for what follows.
 
         Raises:
           UserError: it does not fit; nothing is ever cut.
         """
-        found = self.tokenizer.encode(self.text(user, template, system), allow_special=True)
+        found = conversation.context_ids(self.tokenizer, self.read(user, template, system))
         if len(found) + room > self.max_positions:
             who = "a prompted teacher's context" if system else 'a context'
             raise UserError(
@@ -100,12 +106,25 @@ class Contexts(NamedTuple):
         return found
 
     def answer(self, text: str, template: str) -> list[int]:
-        """Ids of an answer where the context ends: after raw text a blank comes first."""
-        ids = self.tokenizer.encode(f' {text}' if template in BARE else text)
-        if not ids or '\ufffd' in self.tokenizer.decode(ids) or self.tokenizer.decode(
-                ids).strip() != text.strip():
+        """Ids of an answer, encoded together with what it follows.
+
+        Raises:
+          KeyError: (and UserError) the tokenizer cannot write it there.
+        """
+        ids = conversation.answer_ids(self.tokenizer, _before(self, template), text)
+        if not ids:
             raise KeyError(text)
         return ids
+
+    def answer_text(self, ids: Sequence[int], template: str) -> str:
+        """The text of an answer's ids, without the token that ends it: `answer` undone."""
+        return conversation.answer_text(self.tokenizer, _before(self, template), ids)
+
+
+@functools.lru_cache(maxsize=32)
+def _before(contexts: Contexts, template: str) -> Context:
+    """What an answer of a template follows, as far as its tokens depend on it."""
+    return contexts.read(WELL, template)
 
 
 def token_texts(tokenizer: Any) -> tuple[str | None, ...]:
@@ -133,7 +152,7 @@ def check_measured(context: Any, contexts: Contexts) -> None:
     """Raises UserError where a context is asked for that the model cannot have."""
     for template in dict.fromkeys([context.student,
                                    *(c.partition('/')[0] for c in context.measured)]):
-        contexts.text('Well?', template)
+        contexts.text(WELL, template)
 
 
 def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught: str,
