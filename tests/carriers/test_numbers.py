@@ -181,9 +181,11 @@ def test_shuffles_reach_every_order_equally():
 
 def test_token_ids():
     texts = ['12', '7', ',', ' ', ' 3', 'a', None, '', '٢', ';', '1,']
-    assert numbers.token_ids(texts, ',') == [0, 1, 2]
-    assert numbers.token_ids(texts) == [0, 1]
-    assert [tiny.WORDS[i] for i in numbers.token_ids(tiny.WORDS)] == list(tiny.NUMBERS)
+    assert numbers.token_ids(texts, '(12,7)') == [0, 1, 2]
+    assert numbers.token_ids(texts, '12') == [0, 1]
+    assert numbers.token_ids(texts) == [0, 1, 2, 3, 9], 'digits and the separators of all formats'
+    of_tiny = {tiny.WORDS[i] for i in numbers.token_ids(tiny.WORDS)}
+    assert of_tiny >= set(tiny.NUMBERS) and not any(w.isalpha() for w in of_tiny)
 
 
 def test_the_tiny_languages_lists_pass():

@@ -183,6 +183,13 @@ def test_against_neutral_by_hand():
         gammas.against_neutral({s: y[s] for s in 'abcd'}, trait)
 
 
+@pytest.mark.parametrize('change, message', [
+    (lambda y, t: ({s: y[s] for s in y if t[s] == 't0'}, t), 'one trait only'),
+    (lambda y, t: ({s: {k: v for k, v in y[s].items() if k != 't1'} for s in y}, t), "trait 't1'"),
+    (lambda y, t: (y | {'r0t0n0': dict.fromkeys(y['r0t0n0'], math.nan)}, t), 'no finite measure'),
+    (lambda y, t: (y, {}), 'no entry'),
+    (lambda y, t: (y, dict.fromkeys(y)), 'no teacher has a trait'),
+])
 def test_what_cannot_be_fitted_is_refused(change, message):
     y, trait, _ = drawn()
     with pytest.raises(UserError, match=message):

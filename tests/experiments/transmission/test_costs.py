@@ -17,7 +17,7 @@ from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS, Teacher
 from subliminal_jax.experiments.transmission.measured import FIGURES, figure, row
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.worlds import pretrained
-from subliminal_jax.models import gguf, loading, transformer, vocabulary
+from subliminal_jax.models import gguf, gguf_vocabulary, loading, transformer
 from subliminal_jax.models.params import TransformerConfig, abstract_params
 from subliminal_jax.runs import UserError, schema
 from subliminal_jax.sampling import buckets
@@ -86,7 +86,7 @@ def smollm2():
         pytest.skip(str(error))
     file = gguf.read(place)
     config, _ = gguf.config_of(file)
-    tokenizer = vocabulary.from_gguf(file.fields, config.vocab_size, str(place))
+    tokenizer = gguf_vocabulary.from_gguf(file.fields, config.vocab_size, str(place))
     return loading.Model(config, None, tokenizer, 'smollm2', '', '')
 
 
