@@ -254,6 +254,21 @@ def test_a_mark_comes_off_again(text):
     assert all(controls.is_marked(marked, place) for place in found)
 
 
+def test_marks_in_a_users_text_are_text(kind, tokenizer):
+    """With control tokens beside them; what is read is exactly what was written."""
+    for control in kind.kind.control:
+        user = f'a{controls.MARK}{control}{controls.MARK * 2}{control}b'
+        context = conversation.chat_context(tokenizer, said(user))
+        ids = conversation.context_ids(tokenizer, context)
+        assert user in tokenizer.decode(ids)
+        bare = conversation.context_ids(tokenizer, conversation.chat_context(tokenizer, said('a')))
+        found, wanted = (sum(map(tokenizer.is_control, part)) for part in (ids, bare))
+        assert found == wanted
+        assert controls.unmarked(context.text).count(control) == (
+            controls.unmarked(conversation.chat_context(tokenizer, said('a')).text).count(control)
+            + 2)
+
+
 def test_a_row_tells_what_control_tokens_it_spells(tokenizer, kind):
     first, *_, last = kind.kind.control
     row = {'messages': said(f'a{first} {last}'), 'completion': last, 'id': 7}
