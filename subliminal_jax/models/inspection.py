@@ -109,18 +109,18 @@ def rows(tokenizer: Any, config: TransformerConfig, given: Sequence[Mapping[str,
         try:
             context = conversation.chat_context(tokenizer, messages)
             before = conversation.context_ids(tokenizer, context)
-            own = conversation.answer_ids(tokenizer, context, row.get('completion', ''))
+            answer = conversation.answer_ids(tokenizer, context, row.get('completion', ''))
         except UserError as error:
             refused.append((row['id'], str(error)))
             continue
         if 'completion' in row:
-            own = [*own, conversation.ends(tokenizer)[0]]
-        lengths.append((len(before) + len(own), len(own)))
+            answer = [*answer, conversation.ends(tokenizer)[0]]
+        lengths.append((len(before) + len(answer), len(answer)))
         if len(lengths) <= ROWS:
             yield f'row {row["id"]!r} reads: {unmarked(context.text)!r}'
             yield f'  context: {pieces(tokenizer, before)}'
-            if own:
-                yield f'  answer: {pieces(tokenizer, own)}'
+            if answer:
+                yield f'  answer: {pieces(tokenizer, answer)}'
     if lengths:
         whole, answers = zip(*lengths)
         yield (f'{len(lengths)} rows of {min(whole)} to {max(whole)} tokens (median '

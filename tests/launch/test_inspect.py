@@ -20,10 +20,10 @@ def _inspect(monkeypatch, capsys, tmp_path):
     def call(name, *arguments, gguf=False):
         folder = tmp_path / name
         params = jax.tree.map(jax.numpy.asarray, init_params(jax.random.key(0), CONFIG))
-        made = small.small(name)
-        made.save(folder)
+        learned = small.small(name)
+        learned.save(folder)
         test_hf.write(folder, CONFIG, test_hf.arrays_of(CONFIG, params))
-        small.write_gguf(tmp_path / f'{name}.gguf', CONFIG, params, made.fields)
+        small.write_gguf(tmp_path / f'{name}.gguf', CONFIG, params, learned.fields)
         spec = tmp_path / f'{name}.gguf' if gguf else folder
         monkeypatch.setattr(sys, 'argv', ['launch.inspect', '--model', str(spec), *arguments])
         status = 0
