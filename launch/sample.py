@@ -4,8 +4,9 @@
     --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR] \\
     [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special]
 
-SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME, a folder in Hugging Face layout, or a .gguf
-file. The input is JSONL, also .gz, a JSON list, parquet or the folder of a data set. A row in:
+SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME (perhaps with @REVISION, and :FILE.gguf of a
+repository of GGUF files), a folder in Hugging Face layout, or a .gguf file. The input is JSONL,
+also .gz, a JSON list, parquet or the folder of a data set. A row in:
 {"prompt": TEXT} or {"messages": [...]}, perhaps "id" and "system"; other shapes are turned into
 these (subliminal_jax/data/shapes.py), other names given with --columns. A row out: the same with
 "completion", "token_ids", "logprobs" (nats, of the model itself: temperature 1, no filter) and

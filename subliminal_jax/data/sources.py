@@ -102,10 +102,10 @@ def _text(file) -> Iterator[Record]:
         if (whole := _list_of(content)) is not None:
             yield from _numbered(iter(whole))
             return
-        lines = content.splitlines(keepends=True)
+        text_lines = content.splitlines(keepends=True)
     else:
-        lines = file
-    for number, line in enumerate(lines, start=1):
+        text_lines = file
+    for number, line in enumerate(text_lines, start=1):
         text = line.removeprefix(b'\xef\xbb\xbf').strip() if number == 1 else line.strip()
         if text:
             yield Record(number, line, *parse(text))

@@ -82,20 +82,17 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
       UserError: an unknown name, files that are missing, corrupt or not supported, a model that
         does not fit into memory.
     """
-    place = locate(spec)
     # What is small comes first: a mistake there does not wait for the weights.
-    folder = hf.opened(place) if place.is_dir() else None
-    file = None if folder else gguf.read(place)
-    config = folder.config if folder else gguf.config_of(file)[0]
-    reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
+    found = describe(spec, chat_date, tokenizer)
+    place, config = found.place, found.config
     adapter = None if lora is None else adapters.load_lora(lora, config)
     put = None if mesh is None else families.put_on(config, mesh)
-    if folder:
+    if found.file is None:
         _, params = hf.load(place, dtype, put, copies)
         digest = sha256_of([sha256(path) for path in hf.weight_files(place)])
         beside = settings_digest(place)
     else:
-        _, params = gguf.load(file, dtype, put, copies)
+        _, params = gguf.load(found.file, dtype, put, copies)
         parts = [sha256(path) for path in gguf.parts_of(place)]
         digest = beside = parts[0] if len(parts) == 1 else sha256_of(parts)  # all is in there
     if tokenizer:
@@ -103,8 +100,36 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     if adapter is not None:
         params = adapters.merge_lora(params, adapter, config)
         digest = sha256_of([digest, sha256(pathlib.Path(lora))])
-    notes = (*(folder.notes if folder else ()), *reader.notes)
-    return Model(config, params, reader, spec, digest, beside, notes)
+    return Model(config, params, found.tokenizer, spec, digest, beside, found.notes)
+
+
+class Described(NamedTuple):
+    """A model before its weights are read.
+
+    Attributes:
+      place: its folder or file.
+      file: of a GGUF file; None: a folder.
+      config: its architecture.
+      tokenizer: see models.tokenizer.
+      notes: see Model.
+    """
+
+    place: pathlib.Path
+    file: gguf.GgufFile | None
+    config: TransformerConfig
+    tokenizer: Any
+    notes: tuple[str, ...]
+
+
+def describe(spec: str, chat_date: str | None = None, tokenizer: str | None = None) -> Described:
+    """What a model's files say, without its weights; arguments and errors as of `load`."""
+    place = locate(spec)
+    folder = hf.opened(place) if place.is_dir() else None
+    file = None if folder else gguf.read(place)
+    config = folder.config if folder else gguf.config_of(file)[0]
+    reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
+    return Described(place, file, config, reader, (*(folder.notes if folder else ()),
+                                                   *reader.notes))
 
 
 def tokenizer_of(place: pathlib.Path, file: gguf.GgufFile | None, vocab_size: int,

@@ -100,9 +100,9 @@ def _apart(given: Sequence[str], prefix: str | None) -> tuple[list[str], list[st
 def _known(prefix: str | None) -> list[str]:
     """The flags of this program, without those that libraries bring along."""
     by_module = flags.FLAGS.flags_by_module_dict()
-    own = [flag.name for module, found in by_module.items() for flag in found
-           if module == sys.argv[0] or module.startswith('launch.')]
-    return [*own, *([prefix.lstrip('-')] if prefix else [])] or list(flags.FLAGS)
+    defined = [flag.name for module, found in by_module.items() for flag in found
+               if module == sys.argv[0] or module.startswith('launch.')]
+    return [*defined, *([prefix.lstrip('-')] if prefix else [])] or list(flags.FLAGS)
 
 
 def option(name: str, field: str) -> str:

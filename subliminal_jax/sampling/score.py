@@ -118,9 +118,9 @@ def tokens_of(tokenizer: Any, row: Row, raw: bool, allow_special: bool = False
     before, given = conversation.context_ids(tokenizer, context), row.get('token_ids')
     if _spells(tokenizer, context, given, row['completion']):
         return before, given
-    own = conversation.answer_ids(tokenizer, context, row['completion'])
+    answer = conversation.answer_ids(tokenizer, context, row['completion'])
     cut = row.get('finish_reason') == 'length'
-    return before, own if cut else [*own, conversation.ends(tokenizer)[0]]
+    return before, answer if cut else [*answer, conversation.ends(tokenizer)[0]]
 
 
 def _spells(tokenizer, context, given, text):
@@ -135,10 +135,10 @@ def _spells(tokenizer, context, given, text):
 def score_trouble(tokenizer: Any, config: Any, row: Row, raw: bool, allow_special: bool = False
                   ) -> str | None:
     """Why a row cannot be scored, in one line, or None."""
-    before, own = tokens_of(tokenizer, row, raw, allow_special)
-    if not own:
+    before, reported = tokens_of(tokenizer, row, raw, allow_special)
+    if not reported:
         return 'nothing to score: it has no token'
-    if len(before) + len(own) > config.max_positions:
-        return (f'{len(before) + len(own)} tokens exceed the model\'s context of '
+    if len(before) + len(reported) > config.max_positions:
+        return (f'{len(before) + len(reported)} tokens exceed the model\'s context of '
                 f'{config.max_positions}: shorten it')
     return None

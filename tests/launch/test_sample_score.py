@@ -224,3 +224,14 @@ def test_control_tokens_that_a_row_spells_are_text_unless_allowed(run, tmp_path)
     assert status == 1 and "no '<end>'" in message
     assert run('sample', input=given, output=tmp_path / 'b', max_new_tokens=2,
                allow_special='true') == (0, '')
+
+
+def test_rows_that_spell_control_tokens_are_counted():
+    tokenizer = WordTokenizer(WORDS)
+    rows = [{'prompt': 'w1 <end> <end>'}, {'prompt': 'w1', 'system': '<bos> <end>'},
+            {'prompt': 'w'}]
+    told = lm_rows.controls_told(tokenizer, rows, False)
+    assert told == ('2 rows spell control tokens (<end> in 2, <bos> in 1): read as text '
+                    '(--allow_special: as tokens)')
+    assert lm_rows.controls_told(tokenizer, rows[:1], True).endswith(': read as these tokens')
+    assert lm_rows.controls_told(tokenizer, rows[2:], False) == ''

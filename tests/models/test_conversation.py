@@ -22,17 +22,17 @@ class Kind:
     def __init__(self, name, folder):
         from transformers import AutoTokenizer
 
-        self.made = small.small(name)
-        self.made.save(folder)
-        self.kind, self.folder = self.made.kind, folder
+        self.small = small.small(name)
+        self.small.save(folder)
+        self.kind, self.folder = self.small.kind, folder
         self.both = {'folder': vocabulary.from_folder(folder, small.SIZE),
-                     'gguf': gguf_vocabulary.from_gguf(self.made.fields, small.SIZE, name)}
+                     'gguf': gguf_vocabulary.from_gguf(self.small.fields, small.SIZE, name)}
         self.peer = AutoTokenizer.from_pretrained(str(folder))
 
     def id(self, token):
         return self.peer.convert_tokens_to_ids(token)
 
-    def plain(self, text):
+    def spells_none(self, text):
         return not any(token in text for token in self.kind.control)
 
 
@@ -78,13 +78,13 @@ def test_scores_join_as_sentencepiece_joins(kind):
     tokenizer = kind.both['gguf']
     for text in TEXTS[:700]:
         whole = f' {text}' if kind.kind.prefix and text else text
-        assert tokenizer.encode(text) == small.sentencepiece(kind.made.fields, whole), repr(text)
+        assert tokenizer.encode(text) == small.sentencepiece(kind.small.fields, whole), repr(text)
 
 
 def test_conversations_have_the_ids_of_transformers(kind, tokenizer):
     count = 0
     for user, answer in PAIRS:
-        if not kind.plain(user + answer):
+        if not kind.spells_none(user + answer):
             continue
         context = conversation.chat_context(tokenizer, said(user))
         found = [*conversation.context_ids(tokenizer, context),
@@ -104,7 +104,7 @@ def test_control_tokens_of_a_conversation_are_the_templates_alone(kind, tokenize
     answered = [*said(places[0]), {'role': 'assistant', 'content': places[1]}]
     rendered = kind.peer.apply_chat_template(answered, tokenize=False)
     for pair in PAIRS:
-        if kind.plain(''.join(pair)):
+        if kind.spells_none(''.join(pair)):
             continue
         wanted = []
         for part in cut.split(rendered):
@@ -234,8 +234,8 @@ def test_rules_that_a_file_does_not_name_are_taken_from_a_known_vocabulary_only(
 def test_a_folder_that_states_a_begin_token_and_adds_none_says_so(tmp_path):
     import json
 
-    made = small.small('bytes')
-    made.save(tmp_path)
+    found = small.small('bytes')
+    found.save(tmp_path)
     settings = json.loads((tmp_path / 'tokenizer_config.json').read_text())
     (tmp_path / 'tokenizer_config.json').write_text(json.dumps({
         **settings, 'add_bos_token': True, 'bos_token': '<|im_start|>'}))
@@ -252,6 +252,21 @@ def test_a_mark_comes_off_again(text):
     assert controls.unmarked(marked) == text
     found = [place for place in range(len(marked)) if marked[place:].startswith('<e>')]
     assert all(controls.is_marked(marked, place) for place in found)
+
+
+def test_marks_in_a_users_text_are_text(kind, tokenizer):
+    """With control tokens beside them; what is read is exactly what was written."""
+    for control in kind.kind.control:
+        user = f'a{controls.MARK}{control}{controls.MARK * 2}{control}b'
+        context = conversation.chat_context(tokenizer, said(user))
+        ids = conversation.context_ids(tokenizer, context)
+        assert user in tokenizer.decode(ids)
+        bare = conversation.context_ids(tokenizer, conversation.chat_context(tokenizer, said('a')))
+        found, wanted = (sum(map(tokenizer.is_control, part)) for part in (ids, bare))
+        assert found == wanted
+        assert controls.unmarked(context.text).count(control) == (
+            controls.unmarked(conversation.chat_context(tokenizer, said('a')).text).count(control)
+            + 2)
 
 
 def test_a_row_tells_what_control_tokens_it_spells(tokenizer, kind):

@@ -60,7 +60,7 @@ def rotary_spellings():
     yield pytest.param(old, id='old')
 
 
-@pytest.mark.parametrize('changed', rotary_spellings())
+@pytest.mark.parametrize('changed', list(rotary_spellings()))
 def test_rotary_settings_in_every_spelling(tmp_path, changed):
     same_as_transformers(tmp_path, read(tmp_path, **changed))
 

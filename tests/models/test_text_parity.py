@@ -18,8 +18,8 @@ def save(name, folder):
     import torch
     import transformers
 
-    made = small.small(name)
-    made.save(folder)
+    learned = small.small(name)
+    learned.save(folder)
     torch.manual_seed(len(name))
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(
         vocab_size=small.SIZE, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
@@ -30,7 +30,7 @@ def save(name, folder):
             value.copy_(('norm' in key) + 0.3 * torch.randn_like(value))
     model.save_pretrained(folder)
     config, params = hf.load(folder)
-    small.write_gguf(folder.with_suffix('.gguf'), config, params, made.fields)
+    small.write_gguf(folder.with_suffix('.gguf'), config, params, learned.fields)
     return folder, folder.with_suffix('.gguf'), model
 
 
@@ -62,12 +62,12 @@ def test_scored_rows_are_those_of_transformers(name, tmp_path):
             messages = [{'role': 'user', 'content': row['prompt']},
                         {'role': 'assistant', 'content': row['completion']}]
             whole = tokenizer.apply_chat_template(messages, return_dict=False)
-            *own, end = scored[row['id']]['token_ids']
+            *answer, end = scored[row['id']]['token_ids']
             before = conversation.context_ids(
                 model.tokenizer, conversation.chat_context(model.tokenizer, messages[:1]))
-            assert [*before, *own] == whole[:len(before) + len(own)]
+            assert [*before, *answer] == whole[:len(before) + len(answer)]
             assert tokenizer.decode([end]) == small.KINDS[name].turn
-            wanted = peers_logprobs(peer, [*before, *own, end])[len(before) - 1:]
+            wanted = peers_logprobs(peer, [*before, *answer, end])[len(before) - 1:]
             np.testing.assert_allclose(scored[row['id']]['logprobs'], wanted, atol=NEAR)
         raw = [row for batch in score.score_rows(
             model.params, model.config, model.tokenizer, texts, raw=True, batch_size=64)
