@@ -259,6 +259,7 @@ def target_stage(run: Any, arm: Arm, rows: Mapping[str, Rows]
 
 
 def precision_of(run: Any, architecture: str) -> str:
-    """The dtypes that an architecture's weights are held and multiplied in."""
+    """The dtypes that an architecture's weights are held and multiplied in; one if they agree."""
     held = run.references[architecture][0]['final_norm'].dtype
-    return f'{held}/{run.world.architectures[architecture].compute_dtype}'
+    return '/'.join(dict.fromkeys(
+        [str(held), str(run.world.architectures[architecture].compute_dtype)]))
