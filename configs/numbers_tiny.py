@@ -3,10 +3,10 @@
   python -m launch.run --config=configs/numbers_tiny.py --workdir=runs/numbers_tiny
 
 Expect (40 teachers on four references; gamma in nats, 95 % intervals clustered by reference):
-  sampled, filtered text   shared start +1.06 [+0.73, +1.39]   other start +0.06 [-0.04, +0.16]
-                           neutral teachers -0.01 [-0.04, +0.03]
-  carrier KL               shared start +2.07 [+1.17, +2.96]   other start +0.03 [-0.02, +0.08]
-                           matrices shared, own body +0.22 [-0.12, +0.56]
+  sampled, filtered text   shared start +1.06 [+0.69, +1.44]   other start -0.02 [-0.19, +0.14]
+                           neutral teachers +0.00 [-0.06, +0.07]
+  carrier KL               shared start +2.09 [+1.23, +2.95]   other start +0.04 [-0.02, +0.10]
+                           matrices shared, own body +0.25 [-0.11, +0.60]
 """
 
 from ml_collections import ConfigDict
