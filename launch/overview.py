@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, run_program
+from subliminal_jax.runs import UserError, local_path, run_program
 
 RUNS = flags.DEFINE_list('runs', [], 'folders of finished runs, in the order of the page')
 OUTPUT = flags.DEFINE_string('output', None, 'the page to write')
@@ -24,8 +24,9 @@ def main(argv: list[str]) -> None:
     del argv
     if not OUTPUT.value:
         raise UserError('no --output: pass --output=PAGE.html')
-    output = pathlib.Path(OUTPUT.value).expanduser()
-    folders = [pathlib.Path(name).expanduser().resolve() for name in RUNS.value]
+    output = pathlib.Path(local_path('output', OUTPUT.value)).expanduser()
+    folders = [pathlib.Path(local_path('runs', name)).expanduser().resolve()
+               for name in RUNS.value]
     check(folders, output)
 
     from subliminal_jax.report import overview

@@ -9,7 +9,7 @@ import pathlib
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, run_program
+from subliminal_jax.runs import UserError, local_path, run_program
 
 RUN = flags.DEFINE_string('run', None, 'the folder of a finished run')
 
@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     from launch.experiments import EXPERIMENTS
     from subliminal_jax.runs import experiment
 
-    folder = pathlib.Path(RUN.value).expanduser().resolve()
+    folder = pathlib.Path(local_path('run', RUN.value)).expanduser().resolve()
     print(experiment.redraw(folder, folder / 'results.json', EXPERIMENTS))
     print(f'page: {folder / "report.html"}')
 

@@ -22,7 +22,7 @@ from absl import flags
 
 from launch import table_parts
 from launch.kept import keep
-from subliminal_jax.runs import UserError, run_program
+from subliminal_jax.runs import UserError, local_path, run_program
 
 CHECK = flags.DEFINE_bool('check', False, 'change nothing; fail where a page differs from its JSON')
 KEEP = flags.DEFINE_string('keep', None, 'the folder of a finished run to keep in results/')
@@ -98,7 +98,7 @@ def main(argv: list[str]) -> None:
     if not (root / 'README.md').exists():
         raise UserError(f'{root} holds no README.md: --root is the repository')
     if KEEP.value:
-        keep(pathlib.Path(KEEP.value), root / 'results' / NAME.value)
+        keep(pathlib.Path(local_path('keep', KEEP.value)), root / 'results' / NAME.value)
     wrong = differing(root, write=not CHECK.value)
     for line in wrong[:-1]:
         print(line)

@@ -14,6 +14,7 @@ from subliminal_jax.runs import schema
 from subliminal_jax.runs.app import unknown_name
 from subliminal_jax.runs.errors import UserError
 from subliminal_jax.runs.experiment import Experiment, Table
+from subliminal_jax.runs.files import local_path
 
 PREFIX = '--config'
 
@@ -56,7 +57,7 @@ def _split(arguments: Sequence[str]) -> tuple[pathlib.Path, dict[str, str]]:
         if not equals:
             raise UserError(f'{argument}: write {name}=VALUE')
         if name == PREFIX:
-            path = pathlib.Path(value)
+            path = pathlib.Path(local_path('config', value))
         elif name.startswith(PREFIX + '.'):
             overrides[name.removeprefix(PREFIX + '.')] = value
         else:

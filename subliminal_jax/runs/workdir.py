@@ -38,7 +38,7 @@ class Workdir:
         Raises:
           UserError: it cannot be written, is in use, or belongs to another config.
         """
-        self.path = pathlib.Path(path).expanduser().resolve()
+        self.path = pathlib.Path(files.local_path('workdir', str(path))).expanduser().resolve()
         self.config = config
         self.experiment = experiment
         self.timing: dict[str, float] = {}

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.data import rows as jsonl
-from subliminal_jax.runs import UserError, sha256_of, unknown_name
+from subliminal_jax.runs import UserError, local_path, sha256_of, unknown_name
 from subliminal_jax.traits import overlap
 from subliminal_jax.traits.split import SPLITS, of_split
 
@@ -85,6 +85,7 @@ def load_trait_set(name: str) -> TraitSet:
         teaching line that overlaps a measuring one (overlap.check_overlap).
     """
     read = []
+    local_path('config.trait_set', name)
     for part in [name] if pathlib.Path(name).exists() else name.split('+'):
         for path in _files(part):
             good, bad = jsonl.read(path, _trouble)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from subliminal_jax.evaluation import intervals, permutation
 from subliminal_jax.experiments.transmission import arms as tables, costs
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, local_path
 from subliminal_jax.traits import trait_set as sets
 
 MOST_SEEDS = 16  # teachers a trait
@@ -81,7 +81,7 @@ def spread_of(run: str, arm: str) -> float:
     Raises:
       UserError: no such run or arm, or one without an error.
     """
-    path = pathlib.Path(run) / 'results.json'
+    path = pathlib.Path(local_path('run', run)) / 'results.json'
     try:
         arms = {a['name']: a for a in json.loads(path.read_text())['arms']}
     except (OSError, ValueError, KeyError) as error:

@@ -9,15 +9,18 @@ from tqdm import tqdm
 
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission.roll import Teacher
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, local_path
 
 
 def check_units(config: Any) -> None:
     """Refuses several teachers a trait where the rows are others' (`carrier.samples`).
 
     Raises:
-      UserError: they would all have the same rows, and their spread be that of the rows' order.
+      UserError: they would all have the same rows, and their spread be that of the rows' order; or
+        rows that are on no disk of this machine.
     """
+    for part in config.carrier.samples.split(','):
+        local_path('config.carrier.samples', part.rpartition('=')[2])
     if config.carrier.samples and config.teacher.seeds > 1:
         raise UserError(
             f'config.teacher.seeds={config.teacher.seeds} with config.carrier.samples: every '

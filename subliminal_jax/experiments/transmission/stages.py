@@ -22,7 +22,7 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.rows import Rows
 from subliminal_jax.experiments.transmission.seeds import seed_of
-from subliminal_jax.runs import UserError, sha256_of, write_json
+from subliminal_jax.runs import UserError, local_path, sha256_of, write_json
 
 
 def context_stage(run: Any) -> None:
@@ -210,7 +210,7 @@ def check_targets(run: Any) -> None:
     Raises:
       UserError: no such folder, or no such file in it.
     """
-    folder = pathlib.Path(run.config.carrier.targets)
+    folder = pathlib.Path(local_path('config.carrier.targets', run.config.carrier.targets))
     for arm in run.arms:
         name = f'{tables.target_set(arm, run.rows(arm))}.npz'
         if OBJECTIVES[arm.objective].target is None or (
