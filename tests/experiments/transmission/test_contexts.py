@@ -1,6 +1,7 @@
 """How texts reach the model: templates, system messages, lists, options."""
 
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -20,6 +21,22 @@ def model(root):
 @pytest.fixture(scope='module')
 def contexts(model):
     return Contexts(model.tokenizer, model.config.max_positions)
+
+
+def test_another_folder_reads_the_text(root, model, tmp_path):
+    bare, reader = tmp_path / 'bare', tmp_path / 'reader'
+    for folder in (bare, reader):
+        folder.mkdir()
+    source = pathlib.Path(config(root).model.name)
+    for file in source.iterdir():
+        kept = reader if 'token' in file.name else bare
+        (kept / file.name).write_bytes(file.read_bytes())
+    named = schema.override(config(root), {'model.name': str(bare)})
+    with pytest.raises(UserError, match='tokenizer'):
+        pretrained.load(named)
+    found = pretrained.load(schema.override(named, {'model.tokenizer': str(reader)}))
+    assert found.tokenizer.encode('Love owls.') == model.tokenizer.encode('Love owls.')
+    assert found.sha256 == model.sha256
 
 
 def random_answer(run):

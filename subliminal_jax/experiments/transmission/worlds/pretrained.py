@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from subliminal_jax.carriers import numbers
 from subliminal_jax.data import rows as files
@@ -49,6 +50,8 @@ class ModelConfig:
 
     name: str = spec('package:smollm2-135m-instruct',
                      doc='package:NAME, hf:OWNER/NAME, a folder, or a .gguf file')
+    tokenizer: str = spec('', doc="a folder with a tokenizer.json, in place of the model's own; "
+                          'empty: its own')
     chat_date: str = spec('', doc="YYYY-MM-DD, for a chat template that asks for today's date")
     dtype: str = spec('float32', choices=('float32', 'bfloat16'), doc='of frozen weights')
     compute: str = spec('float32', choices=('float32', 'bfloat16'),
@@ -200,7 +203,9 @@ def load(config: Config) -> loading.Model:
     """
     own = config.model
     model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None,
-                         mesh=mesh_of(own.devices))
+                         tokenizer=own.tokenizer or None, mesh=mesh_of(own.devices))
+    for note in model.notes:
+        tqdm.write(f'note: {note}')
     return model._replace(config=settings(config, model.config))
 
 

@@ -178,6 +178,8 @@ def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught
     for name in settings.measured:
         where, _, kind = name.partition('/')
         found[f'measured in {name}'] = contexts.text(asked(world.questions[0], kind, 0), where)
+    if contexts.tokenizer.notes:
+        found['taken for granted'] = list(contexts.tokenizer.notes)
     for question in choices[:1]:
         found['a choice'] = contexts.text(question, template)
     if world.chosen.systems:
