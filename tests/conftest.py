@@ -1,6 +1,8 @@
 """Shared fixtures: eight virtual CPU devices, a key, strict promotion, and the slow marker."""
 
+import gc
 import os
+import pathlib
 
 os.environ['XLA_FLAGS'] = (
     os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
@@ -27,6 +29,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if 'slow' in item.keywords:
             item.add_marker(pytest.mark.skip(reason='slow; run with --runslow'))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def room_for_programs():
+    """Lets go of compiled programs before a process has more memory maps than Linux allows.
+
+    Each one holds several of the 65,530 (vm.max_map_count). Beyond that XLA ends in a segmentation
+    fault, in whatever test comes next.
+    """
+    yield
+    maps = pathlib.Path('/proc/self/maps')
+    if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
