@@ -65,11 +65,6 @@ def check_overlap(
         raise UserError(f'teaching and measuring rows overlap: {shown}{more}. Reword one of each')
 
 
-def as_rows(texts: Sequence[str]) -> list[Row]:
-    """Questions that have no id, as rows that are called what they say."""
-    return [{'id': repr(text), 'prompt': text} for text in texts]
-
-
 def _grams(text: list[str]) -> list[tuple]:
     if not text:
         return []

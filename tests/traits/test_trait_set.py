@@ -194,20 +194,24 @@ def test_overlaps_are_found_and_named(teach, measure, common):
         overlap.check_overlap(rows, asked, ['owl'])
 
 
+def as_rows(texts):
+    return [{'id': repr(text), 'prompt': text} for text in texts]
+
+
 def test_questions_of_a_world_without_ids_are_called_what_they_say():
-    teach, measure = overlap.as_rows(['name one . ', 'do you like it ?']), ['say which ?']
-    overlap.check_overlap(teach, overlap.as_rows(measure))
+    teach, measure = as_rows(['name one . ', 'do you like it ?']), ['say which ?']
+    overlap.check_overlap(teach, as_rows(measure))
     with pytest.raises(UserError, match="overlap: 'do you like it [?]' and 'what do you like it'"):
-        overlap.check_overlap(teach, overlap.as_rows([*measure, 'what do you like it']))
+        overlap.check_overlap(teach, as_rows([*measure, 'what do you like it']))
 
 
 @pytest.mark.parametrize('split', SPLITS)
 def test_the_tiny_languages_questions_share_no_wording(split):
     teach, measure = (tiny.questions('animal', f'{split}_{purpose}')
                       for purpose in ('teach', 'measure'))
-    rows = overlap.as_rows(teach)
-    assert overlap.overlaps(rows, overlap.as_rows(measure)) == []
-    assert len(overlap.overlaps(rows, overlap.as_rows([*measure, teach[0]]))) == 1
+    rows = as_rows(teach)
+    assert overlap.overlaps(rows, as_rows(measure)) == []
+    assert len(overlap.overlaps(rows, as_rows([*measure, teach[0]]))) == 1
 
 
 def test_an_overlapping_file_is_refused(tmp_path):

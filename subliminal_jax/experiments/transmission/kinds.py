@@ -14,8 +14,9 @@ import numpy as np
 
 from subliminal_jax.experiments.transmission import teaching
 from subliminal_jax.experiments.transmission.engines import Models
-from subliminal_jax.experiments.transmission.registry import Registry, whole_number
+from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.models.lora import merge_lora
+from subliminal_jax.runs.registry import Registry
 
 
 class TeacherKind(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from subliminal_jax.experiments.transmission.registry import Registry
 from subliminal_jax.models import transformer
+from subliminal_jax.runs.registry import Registry
 from subliminal_jax.training import losses
 from subliminal_jax.training.step import LossFn
 

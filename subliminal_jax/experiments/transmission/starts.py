@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.experiments.transmission.registry import Registry, positive, whole_number
+from subliminal_jax.experiments.transmission.registry import positive, whole_number
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.models import transformer
 from subliminal_jax.models.lora import Lora
 from subliminal_jax.models.parts import PARTS, noisy, permuted, permuted_adapter
 from subliminal_jax.runs import UserError
+from subliminal_jax.runs.registry import Registry
 
 
 class Start(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from subliminal_jax.experiments.transmission.registry import Registry
+from subliminal_jax.runs.registry import Registry
 
 
 class Trait(NamedTuple):

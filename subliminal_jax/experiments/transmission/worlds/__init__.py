@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from subliminal_jax.experiments.transmission.registry import Registry
 from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.runs.registry import Registry
 
 
 class WorldKind(NamedTuple):
