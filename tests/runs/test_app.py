@@ -12,15 +12,14 @@ from subliminal_jax.runs import UserError, local_path, option, parse_flags, run_
 def _program(monkeypatch):
     """A program with --place, --count and --quick; its name."""
     name = 'launch.some'
+    values = flags.FlagValues()  # other programs' flags are not this one's, whoever imported them
+    monkeypatch.setattr(flags, 'FLAGS', values)
     monkeypatch.setattr(sys, 'argv', [name])
     for define, flag, default in ((flags.DEFINE_string, 'place', ''),
                                   (flags.DEFINE_integer, 'count', 0),
                                   (flags.DEFINE_bool, 'quick', False)):
-        define(flag, default, 'a flag', module_name=name)
-    yield name
-    for flag in ('place', 'count', 'quick'):
-        delattr(flags.FLAGS, flag)
-    flags.FLAGS.flags_by_module_dict().pop(name, None)
+        define(flag, default, 'a flag', flag_values=values, module_name=name)
+    return name
 
 
 @pytest.mark.parametrize('arguments', [
