@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.report import page, transmission_more as more
+from subliminal_jax.report import page, transmission_link as link, transmission_more as more
 from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
 from subliminal_jax.report.transmission_more import digits_of
 from subliminal_jax.report.transmission_tables import (
@@ -41,22 +41,32 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
     """Draws report.html and figures/ from results.json and the rows beside it; returns the table
     for the terminal."""
     arms = results['arms']
+    title = TITLES.get(results['world'], f'Transmission in {results["world"]}')
+    verdict = results['verdict'] + (
+        '' if results['split'] == 'report' else ' (Split dev: for tuning, not a finding.)')
+    if not arms:
+        return write_gate(folder, results, title, verdict)
     table = arm_table(arms, results)
     sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(READING), table]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
     sections += [Text(checks(results)), *curve_plots(arms, results['curves'])]
-    sections += [*more.sections(results), *filter_tables(results),
+    sections += [*link.sections(results), *more.sections(results), *filter_tables(results),
                  *sample_tables(Examples.read(folder))]
     sections += [drift_table(arms), teacher_table(results)]
     if any(a['alignment']['predicted'] for a in arms):
         sections.append(alignment_plot(arms))
     sections.append(alignment_table(arms))
-    verdict = results['verdict'] + (
-        '' if results['split'] == 'report' else ' (Split dev: for tuning, not a finding.)')
-    title = TITLES.get(results['world'], f'Transmission in {results["world"]}')
     page.write(folder, title, verdict, sections, results)
     return f'{text_table(table)}\n{verdict}'
+
+
+def write_gate(folder: pathlib.Path, results: dict[str, Any], title: str, verdict: str) -> str:
+    """The page of a run that ends at its gate; returns the table for the terminal."""
+    sections = [*link.sections(results), *filter_tables(results),
+                *sample_tables(Examples.read(folder)), teacher_table(results)]
+    page.write(folder, f'{title}: the gate', verdict, sections, results)
+    return f'{text_table(link.gate_table(results["gate"]))}\n{verdict}'
 
 
 def paint(arm: dict[str, Any]) -> str:

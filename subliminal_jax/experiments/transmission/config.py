@@ -39,6 +39,8 @@ class CarrierConfig:
     dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which doses '
                                          'are measured')
     answers: int = spec(1, ge=1, doc='random answers a prompt')
+    link_rows: int = spec(0, ge=0, doc='rows a teacher on which the first link is read '
+                                       '(first_link.py); 0: it is not')
     targets: str = spec('', doc="a folder of another run's cached teacher logits; empty: none")
 
 
@@ -64,6 +66,17 @@ class StudentConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GateConfig:
+    """What rows have to be before any student learns from them (gate.py)."""
+
+    asked: bool = spec(False, doc='stop where a bound below is not kept')
+    only: bool = spec(False, doc='end after the gate: no student is trained')
+    min_kept: float = spec(0.6, ge=0, le=1, doc='share of first answers that the filter keeps')
+    min_tokens: float = spec(20.0, ge=0, doc='predictions a row')
+    min_nats: float = spec(0.1, ge=0, doc='that a row tells its teacher from one of another trait')
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """What every transmission experiment has, whatever its world."""
 
@@ -86,3 +99,4 @@ class Config:
     teacher: TeacherConfig = nested(TeacherConfig)
     carrier: CarrierConfig = nested(CarrierConfig)
     student: StudentConfig = nested(StudentConfig)
+    gate: GateConfig = nested(GateConfig)

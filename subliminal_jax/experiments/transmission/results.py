@@ -10,6 +10,7 @@ from subliminal_jax.experiments.transmission import (
     arms as tables,
     contrasts as compared,
     effects,
+    gate,
     geometry,
     students,
     teachers as schooled,
@@ -34,7 +35,7 @@ POINT = ('estimate', 'ci95', 'own_rise', 'others_rise')
 
 
 def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays],
-         predicted: Mapping[str, np.ndarray]) -> dict[str, Any]:
+         predicted: Mapping[str, np.ndarray], before: Mapping[str, Any]) -> dict[str, Any]:
     """The experiment's own part of results.json.
 
     Args:
@@ -42,6 +43,7 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
       samples: row sets by name.
       trained: each arm's arrays.
       predicted: the measure as the output matrix alone has it, by set of teachers.
+      before: what was read before there were students (`run.before_students`).
     """
     y = {arm.name: effects.y_of(run, run.roll(arm.teachers), trained[arm.name]['value'])
          for arm in run.arms}
@@ -50,12 +52,10 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
     contrasts = compared.contrasts(run, entries, y, alone)
     rates = {arm.name: error_rates(run, y[arm.name]) for arm in run.arms
              if arm.teachers == 'neutral' and run.trait.estimator == 'gamma'}
-    facts = {name: schooled.all_facts(run, arm)
-             for name, arm in students.made_sets(run.arms).items()}
+    facts = teacher_facts(run)
     return {
-        'world': run.world.name, 'trait': run.trait.name, 'unit': run.trait.unit,
-        'estimator': run.trait.estimator, 'split': run.config.split,
-        'curves': list(run.config.curves), 'arms': entries, 'contrasts': contrasts,
+        **about(run), **before, 'curves': list(run.config.curves), 'arms': entries,
+        'contrasts': contrasts,
         'geometry_predicted': {name: {'student_init': 'geometry:predicted',
                                       'effect': effects.effect_of(run, values)}
                                for name, values in alone.items()},
@@ -63,9 +63,28 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
         'error_rates': {k: v for k, v in rates.items() if v},
         'gauge': gauge_entries(run, trained), 'teachers': facts, 'doses': doses(facts),
         **filters(samples), 'disturbed': compared.disturbed(run.arms, entries),
-        'tried_on_dev': run.config.tried, 'weights_sha256': run.world.sha256,
         'verdict': verdict(run, entries, contrasts), 'headline': headline(entries),
     }
+
+
+def about(run: Any) -> dict[str, Any]:
+    """What results.json says of a run, whatever came out."""
+    return {'world': run.world.name, 'trait': run.trait.name, 'unit': run.trait.unit,
+            'estimator': run.trait.estimator, 'split': run.config.split,
+            'tried_on_dev': run.config.tried, 'weights_sha256': run.world.sha256}
+
+
+def teacher_facts(run: Any) -> dict[str, dict[str, Any]]:
+    """What the teachers are, by set."""
+    return {name: schooled.all_facts(run, arm)
+            for name, arm in students.made_sets(run.arms).items()}
+
+
+def gate_body(run: Any, samples: Mapping[str, Samples], before: Mapping[str, Any]
+              ) -> dict[str, Any]:
+    """The experiment's own part of results.json of a run that ends at its gate."""
+    return {**about(run), **before, 'arms': [], 'contrasts': [], 'teachers': teacher_facts(run),
+            **filters(samples), 'verdict': gate.verdict(before['gate']), 'headline': {}}
 
 
 def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:

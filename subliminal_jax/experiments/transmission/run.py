@@ -64,7 +64,7 @@ class Run(NamedTuple):
         """The config fields that a stage depends on: these groups, and what every stage reads."""
         fields = to_dict(self.config)
         skipped = {'arms', 'curves', 'power', 'tried', 'allow_weak_teacher', 'save_every',
-                   'teacher', 'carrier', 'student'} - set(groups)
+                   'teacher', 'carrier', 'student', 'gate'} - set(groups)
         return {**{name: value for name, value in fields.items() if name not in skipped},
                 'weights': self.world.sha256}
 
@@ -91,6 +91,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     for arm in arms:
         run.carrier(arm)
         check_prompts(run, arm)
+    check_gate(config, arms)
     trait.check(run)
     return run
 
@@ -117,6 +118,16 @@ def checked_arms(config: Any) -> list[Arm]:
     return arms
 
 
+def check_gate(config: Any, arms: list[Arm]) -> None:
+    """Raises UserError for a gate without rows to read."""
+    if not config.gate.asked and not config.gate.only:
+        return
+    if not config.carrier.link_rows or all(arm.answers == 'random' for arm in arms):
+        raise UserError(
+            'config.gate reads rows that teachers write: set --config.carrier.link_rows=64 and '
+            'give an arm sampled answers, or leave config.gate.asked and config.gate.only false')
+
+
 def check_prompts(run: Run, arm: Arm) -> None:
     """Raises UserError for prompted teachers without as many system messages."""
     from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
@@ -136,42 +147,69 @@ def run(config: Any, workdir: Workdir) -> str:
     Raises:
       UserError: whatever a user can mend, in one line.
     """
+    from subliminal_jax.experiments.transmission import arm_stages, results
+
+    prepared = prepare(config, workdir)
+    with jax.default_matmul_precision('highest'):
+        prepared, samples, texts, before = before_students(prepared)
+        if config.gate.only:
+            return finish(prepared, results.gate_body(prepared, samples, before))
+        trained = arm_stages.student_stages(prepared, samples, texts)
+        predicted = arm_stages.geometry_stages(prepared)
+    arm_stages.answers_stage(prepared, trained)
+    return finish(prepared, results.body(prepared, samples, trained, predicted, before))
+
+
+def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str, Any],
+                                            dict[str, Any]]:
+    """Every stage up to the students: references, teachers, rows, and what is read of them.
+
+    Returns:
+      (the run with references and what is measured, rows by set, the references' texts by
+      architecture, the entries `reference`, `first_link` and `gate` of results.json).
+
+    Raises:
+      UserError: a gate that is asked for and not passed, among all else.
+    """
     from subliminal_jax.experiments.transmission import (
-        arm_stages,
+        first_link,
+        gate,
         kit as kits,
         stages,
         teacher_stages,
     )
 
-    prepared = prepare(config, workdir)
+    world, config = prepared.world, prepared.config
     stages.context_stage(prepared)
     if config.carrier.targets:
         stages.check_targets(prepared)
-    with jax.default_matmul_precision('highest'):
-        prepared = prepared._replace(references={
-            name: prepared.world.references(prepared, name)
-            for name in dict.fromkeys(arm.architecture for arm in prepared.arms)})
-        prepared = prepared._replace(kit=kits.kit_of(prepared))
-        texts = stages.text_stages(prepared)
-        teacher_stages.teacher_stages(prepared)
-        samples = stages.row_stages(prepared)
-        trained = arm_stages.student_stages(prepared, samples, texts)
-        predicted = arm_stages.geometry_stages(prepared)
-    arm_stages.answers_stage(prepared, trained)
-    return finish(prepared, samples, trained, predicted)
+    prepared = prepared._replace(references={
+        name: world.references(prepared, name)
+        for name in dict.fromkeys(arm.architecture for arm in prepared.arms)})
+    prepared = prepared._replace(kit=kits.kit_of(prepared))
+    texts = stages.text_stages(prepared)
+    before = {'reference': {name: facts for name in prepared.references if (
+        facts := world.reference_facts(prepared, name, texts[name]))}}
+    teacher_stages.teacher_stages(prepared)
+    samples = stages.row_stages(prepared)
+    before['first_link'] = {name: first_link.entry(prepared, arrays) for name, arrays in
+                            first_link.link_stages(prepared, samples).items()}
+    before['gate'] = gate.entries(prepared, samples, before['first_link'])
+    if config.gate.asked:
+        gate.check(before['gate'])
+    return prepared, samples, texts, before
 
 
-def finish(prepared: Run, samples: Any, trained: Any, predicted: Any) -> str:
+def finish(prepared: Run, body: Mapping[str, Any]) -> str:
     """results.json, experiments.jsonl, the page; returns the table."""
     from subliminal_jax.experiments.transmission import results
     from subliminal_jax.report import transmission as report
 
     config, workdir = prepared.config, prepared.workdir
-    body = results.body(prepared, samples, trained, predicted)
     seeds = {'root': config.seed, 'split': config.split,
              'teachers': {t.name: t.seed for t in prepared.roll('trait')}}
     written = workdir.write_results(body, seeds=seeds, published=results.PUBLISHED)
-    if config.split == 'report':
+    if config.split == 'report' and not config.gate.only:
         record(workdir, written)
     return report.write(workdir.path, json.loads((workdir.path / 'results.json').read_text()))
 

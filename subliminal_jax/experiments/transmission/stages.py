@@ -165,8 +165,10 @@ def check_writing(run: Any, arm: Arm, found: samples.Samples) -> None:
     said = ', '.join(f'{name} {rate:.0%}' for name, rate in weak.items())
     line = (f'these teachers ({arm.made}) cannot write {run.carrier(arm).name}: the filter keeps '
             f'{said} of their answers and config.carrier.min_kept={least:g} is asked')
-    raise UserError(f'{line}; teach them less (config.teacher.steps), or, where no arm learns '
-                    'from what they write, lower config.carrier.min_kept')
+    prepare = ('prepare the reference (config.prepared.steps), '
+               if hasattr(run.config, 'prepared') else '')
+    raise UserError(f'{line}; {prepare}teach them less (config.teacher.steps), or, where no arm '
+                    'learns from what they write, lower config.carrier.min_kept')
 
 
 def is_learned(run: Any, arm: Arm) -> bool:

@@ -29,6 +29,8 @@ class World(NamedTuple):
       engine: what is trained ('all', parts, lora:RANK) -> how many models are held at once.
       references: (run, architecture) -> parameters of every reference, in order; a stage.
       reference_inputs: (architecture) -> the artefacts that they are read from.
+      reference_facts: (run, architecture, its texts) -> what the reference is beside the model it
+        was made of; a stage; or None where it is no prepared one.
       moved: (run, architecture, steps) -> the references trained further; a stage; or None.
       redrawn: (run, architecture, parts) -> references with these parts kept and all others
         trained anew; a stage; or None.
@@ -69,6 +71,7 @@ class World(NamedTuple):
     engine: Callable[[str], Engine]
     references: Callable[[Any, str], list[Params]]
     reference_inputs: Callable[[str], list[str]]
+    reference_facts: Callable[[Any, str, list[dict]], dict[str, Any] | None]
     moved: Callable[[Any, str, int], list[Params]] | None
     redrawn: Callable[[Any, str, str], list[Params]] | None
     start_input: Callable[[str, str], str]

@@ -23,7 +23,13 @@ from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
 from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind, templates
+from subliminal_jax.experiments.transmission.worlds import (
+    WORLDS,
+    WorldKind,
+    prepared,
+    templates,
+)
+from subliminal_jax.experiments.transmission.worlds.prepared import PreparedConfig
 from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
 from subliminal_jax.models import loading
 from subliminal_jax.runs import UserError, nested, spec
@@ -95,6 +101,7 @@ class Config(schemas.Config):
         ('kl_carrier: made=prompt objective=kl_carrier answers=random trainable=lora:8',),
         min_len=1, doc="'NAME: field=value ...', see arms.py")
     model: ModelConfig = nested(ModelConfig)
+    prepared: PreparedConfig = nested(PreparedConfig)
     context: ContextConfig = nested(ContextConfig)
     teacher: schemas.TeacherConfig = nested(
         schemas.TeacherConfig, steps=16, learning_rate=2e-5, batch_size=16, packed=8, questions=16,
@@ -127,12 +134,15 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         return contexts.ids(templates.asked(text, kind or 'plain', number), template, system, 8)
 
     return World(
-        name=model.name, sha256=model.sha256, inputs={
+        name=model.name, sha256=prepared.sha256_of_reference(config, model.sha256), inputs={
             f'the trait set {config.trait_set}': sets.digest(chosen),
             "the model's config, tokenizer or chat template": model.settings_sha256},
         architectures={'main': model.config}, num_references=1, replicas=1,
         engine=engine_of(config),
-        references=lambda run, name: [model.params], reference_inputs=lambda name: [],
+        references=lambda run, name: prepared.references(run, name, model.params),
+        reference_inputs=lambda name: prepared.inputs(config),
+        reference_facts=lambda run, name, texts: prepared.described(
+            run, name, model.params, texts),
         moved=moved, redrawn=None,
         start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
         placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
