@@ -79,7 +79,7 @@ def test_the_likelihood_is_that_of_the_rows_one_by_one(ready):
     with np.load(run.workdir.path / f'first_link/{name}.npz') as arrays:
         found = dict(arrays)
     rows = stages.rows_of(run, arm, samples, 0)
-    everyone = [t for t in run.roll('trait')]
+    everyone = run.roll('trait')
     base = run.references['main'][0]
     ids = list(carried.token_set(run.world, run.carrier()))
 
