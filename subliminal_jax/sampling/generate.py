@@ -3,6 +3,8 @@
 Prompts are padded on the left, so that all rows write the same column of the cache; what a row may
 attend to travels as a mask. A prefix that every row shares is computed once, for one row; its keys
 and values are never copied per row: all queries of the batch meet them in one matrix product.
+Rows that answer one prompt may name it instead of bringing it: it is read once, and what was read
+is copied to its rows before the first token is drawn.
 """
 
 from functools import partial
@@ -15,19 +17,21 @@ from subliminal_jax.sampling import choice as choices, network
 
 
 class Prompts(NamedTuple):
-    """A batch of prompts; with M models the keys alone have a leading axis [M, B].
+    """B rows that answer P prompts; with M models the keys alone have a leading axis [M, B].
 
     Attributes:
-      prefix_Q: int32 [Q], the tokens that come before every row's own; Q may be 0.
-      tokens_BT: int32 [B, T], each row's own tokens, padded on the left.
-      valid_BT: bool [B, T], which of them are tokens: at least the last of each row.
+      prefix_Q: int32 [Q], the tokens that come before every prompt's own; Q may be 0.
+      tokens_PT: int32 [P, T], each prompt's own tokens, padded on the left.
+      valid_PT: bool [P, T], which of them are tokens: at least the last of each prompt.
+      source_B: int32 [B], the prompt that each row answers; None: each its own, and P is B.
       active_B: bool [B]; a row that is not (it fills up the batch) keeps nobody waiting.
       keys_B: a typed key a row (`choice.row_keys`).
     """
 
     prefix_Q: jax.Array
-    tokens_BT: jax.Array
-    valid_BT: jax.Array
+    tokens_PT: jax.Array
+    valid_PT: jax.Array
+    source_B: jax.Array | None
     active_B: jax.Array
     keys_B: jax.Array
 
@@ -82,8 +86,9 @@ def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int
     begin = partial(_begin, prompts=prompts, config=config, room=max_new_tokens)
     emit = each(partial(_emit, active_B=prompts.active_B, choice=choice, stop_ids=stop_ids),
                 in_axes=(0, 0, 0, None))
-    advance = each(partial(_advance, prompts=prompts, config=config, room=max_new_tokens),
-                   in_axes=(0, 0, 0, 0, None))
+    valid_BT = _per_row(prompts.valid_PT, prompts.source_B)
+    advance = each(partial(_advance, valid_BT=valid_BT, before=prompts.prefix_Q.shape[0],
+                           config=config, room=max_new_tokens), in_axes=(0, 0, 0, 0, None))
     logits, prefix, cache = each(begin, in_axes=(0,))(weights)
     token, done = emit(logits, prompts.keys_B, _nothing(prompts, max_new_tokens, num_models), 0)
 
@@ -100,18 +105,24 @@ def generate(weights: Any, prompts: Prompts, config: Any, *, max_new_tokens: int
 
 
 def _begin(weights, prompts, config, room):
-    """(logits after the prompts, the shared prefix's cache, the rows' own) of one model."""
+    """(logits after the rows' prompts, the shared prefix's cache, the rows' own) of one model."""
     prefix = None
     if prompts.prefix_Q.shape[0]:
         prefix = network.prefix_cache(weights, prompts.prefix_Q, config)
-    logits_VB, cache = network.prefill(
-        weights, prompts.tokens_BT, prompts.valid_BT, prefix, config, room)
-    return logits_VB, prefix, cache
+    logits_VP, cache = network.prefill(
+        weights, prompts.tokens_PT, prompts.valid_PT, prefix, config, room)
+    cache = [(_per_row(k, prompts.source_B), _per_row(v, prompts.source_B)) for k, v in cache]
+    return _per_row(logits_VP, prompts.source_B, axis=1), prefix, cache
+
+
+def _per_row(values, source_B, axis=0):
+    """What the prompts have along an axis, by row."""
+    return values if source_B is None else jnp.take(values, source_B, axis=axis)
 
 
 def _nothing(prompts, room, num_models):
     """Completions without a token."""
-    batch = prompts.tokens_BT.shape[0]
+    batch = prompts.active_B.shape[0]
     models = (num_models,) if num_models else ()
     return Completions(
         jnp.zeros((*models, batch, room), jnp.int32),
@@ -141,13 +152,13 @@ def _emit(logits_VB, keys_B, done, step, active_B, choice, stop_ids):
     )
 
 
-def _advance(weights, prefix, token_B, cache, step, prompts, config, room):
+def _advance(weights, prefix, token_B, cache, step, valid_BT, before, config, room):
     """(logits after one more token, the cache with it) of one model."""
-    length = prompts.tokens_BT.shape[1]
-    last_B = prompts.prefix_Q.shape[0] + jnp.sum(prompts.valid_BT, axis=1, dtype=jnp.int32)
+    length = valid_BT.shape[1]
+    last_B = before + jnp.sum(valid_BT, axis=1, dtype=jnp.int32)
     column = length + step - 1
     places = jnp.arange(length + room)
-    seen_BS = jnp.pad(prompts.valid_BT, ((0, 0), (0, room)), constant_values=True)
+    seen_BS = jnp.pad(valid_BT, ((0, 0), (0, room)), constant_values=True)
     seen_BS &= (places <= column)[None]
     return network.decode(weights, token_B, last_B + step - 1, cache, column, seen_BS, prefix,
                           config)

@@ -1,10 +1,10 @@
 """The teachers' rows: sampled, filtered at every strength, and chosen so that arms are comparable.
 
-Every teacher answers the same prompts, up to `attempts` times until an answer passes the strictest
-filter. The rows of an arm are, per prompt, a teacher's first answer that passes the arm's filter,
-on the prompts for which every teacher of the reference has one at every strength: equal rows, on
-the same prompts, whatever the filter. Rows of others (foreign.py) are numbered, and a number takes
-a prompt's place.
+Every teacher is asked the same: a prompt, or a prompt `per_prompt` times. At each it tries up to
+`attempts` times until an answer passes the strictest filter. The rows of an arm are a teacher's
+first answers that pass the arm's filter, wherever every teacher of the reference has one at every
+strength: equal rows, on the same prompts, whatever the filter. Rows of others (foreign.py) are
+numbered, and a number takes a prompt's place.
 """
 
 import pathlib
@@ -78,7 +78,7 @@ def _writable(world, text):
 def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher], models: Models,
           systems: Sequence[str | None], prompts: Sequence[Mapping[str, Any]], temperature: float,
           attempts: int) -> Iterator[dict[str, Any]]:
-    """The answers of some teachers; one that has served a prompt is not asked again.
+    """The answers of some teachers; one that has served a place is not asked there again.
 
     A batch takes as long half empty as full: where few prompts are left, several attempts at each
     go together, and of those behind the first that is kept nothing is seen.
@@ -88,9 +88,9 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
       group: M teachers.
       models: theirs.
       systems: their system messages; side by side, all the same.
-      prompts: rows with `id` and `prompt`.
+      prompts: the places: rows with `id` and `prompt`; those of one prompt stand together.
       temperature: 0 is greedy.
-      attempts: answers at most a prompt and teacher.
+      attempts: answers at most a place and teacher.
     """
     weights, batch = engines.prepared(models), BATCH[models.stacked]
     contexts = [world.rows_context(p['prompt'], systems[0]) for p in prompts]
@@ -107,6 +107,7 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
                                                      for t in group],
                 max_new_tokens=world.new_tokens, stops=world.row_stops, pad_id=world.pad_id,
                 temperature=temperature, batch_size=batch, buckets=[longest], weights=weights,
+                per_prompt=config.carrier.per_prompt,
                 wanted=[a * len(prompts) + n for a in ahead for n in waiting]):
             check_preempted()
             for place, index in enumerate(indices):
@@ -195,6 +196,15 @@ def common_prompts(pools: Sequence[Samples], names: set[str]) -> np.ndarray:
     return np.flatnonzero(good)
 
 
+def fullest_first(places: np.ndarray, per_prompt: int) -> np.ndarray:
+    """Places by how many of them their prompt has, the most first, else as they were.
+
+    Places of a prompt stay together, and few packs of rows hold several prompts.
+    """
+    prompt = places // per_prompt
+    return places[np.argsort(-np.bincount(prompt)[prompt], kind='stable')]
+
+
 def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Sequence[Teacher],
            prompts: np.ndarray, count: int) -> dict[str, list[dict]]:
     """An arm's rows for teachers of one reference.
@@ -203,7 +213,7 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
       config, carrier, arm: whose rows.
       samples: the arm's row set.
       group: the teachers.
-      prompts: the places that may be used (`common_prompts`).
+      prompts: the places that may be used (`common_prompts`); the fullest prompts come first.
       count: rows wanted a teacher.
 
     Raises:
@@ -216,6 +226,7 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
             f'the filters leave {len(prompts)} prompts that every teacher of reference '
             f'{group[0].reference} can serve, and the arm {arm.name} asks for {count} rows: '
             f'{more}, or ask for fewer rows')
+    prompts = fullest_first(prompts, config.carrier.per_prompt)
     chosen = {}
     for teacher in group:
         m = samples.teachers.index(teacher.name)

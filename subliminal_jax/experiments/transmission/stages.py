@@ -64,16 +64,16 @@ def _prompts(run: Any, arm: Arm, wanted: Mapping[str, tuple[Arm, int]]) -> list[
     main = run.carrier().name == carrier.name
     name = 'prompts' if main else f'prompts-{carrier.name}'
     path = run.workdir.stage(
-        name, f'{name}.jsonl', lambda path: files.write(path, carrier.prompts(
-            seed_of(run.config, 'prompts'), range(most))),
+        name, f'{name}.jsonl', lambda path: files.write(path, carried.asked(
+            carrier, seed_of(run.config, 'prompts'), most, run.config.carrier.per_prompt)),
         reads={**run.reads('carrier'), 'rows': most})
     return files.read(path)[0]
 
 
 def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
-    """(an arm, prompts that its teachers are to answer) by set of rows.
+    """(an arm, answers that its teachers are asked for) by set of rows.
 
-    All sets of a pool answer equally many: its arms choose from prompts that all have answered.
+    All sets of a pool answer equally many: its arms choose from what all have answered.
     """
     wanted: dict[str, tuple[Arm, int]] = {}
     drawn = {tables.teacher_set(arm) for arm in run.arms if arm.answers != 'random'}
