@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.data.grammars import Grammar, joined
 from subliminal_jax.data.rows import Row
 from subliminal_jax.models import conversation
 from subliminal_jax.models.conversation import Context
@@ -32,6 +33,7 @@ def sample_tokens(
     max_new_tokens: int, choice: choices.Choice, seed: int | Sequence[int], stop_ids: Sequence[int],
     pad_id: int = 0, batch_size: int = 32, wanted: Sequence[int] | None = None,
     share_prefix: bool = True, buckets: Sequence[int] | None = None, per_prompt: int = 1,
+    grammars: Sequence[Grammar] | None = None,
 ) -> Iterator[Done]:
     """Samples completions of token prompts, batch by batch.
 
@@ -56,6 +58,7 @@ def sample_tokens(
       buckets: lengths to pad to (after the shared prefix), instead of those that suit the prompts.
       per_prompt: above 1, rows of a batch with equal prompts have them read once; about how many
         such rows stand together. At 1 every row reads its own.
+      grammars: of every row, the form that its completion keeps to; few different ones.
 
     Yields:
       Done, in no order of the rows.
@@ -69,6 +72,7 @@ def sample_tokens(
     if buckets is None:
         buckets = shapes.choose_buckets(lengths, batch_size, max_new_tokens)
     wanted = range(len(prompts)) if wanted is None else wanted
+    grammar, first = _side_by_side(grammars)
     for batch in shapes.batches(lengths, sorted(buckets), batch_size, wanted):
         own = [tuple(prompts[i][shared:]) for i in batch.indices]
         read, held, source_B = _read_once(own, batch_size, per_prompt)
@@ -76,12 +80,13 @@ def sample_tokens(
         words_B2 = np.zeros((batch_size, 2), np.uint32)
         words_B2[: len(own)] = [choices.row_words(names[i]) for i in batch.indices]
         keys = [choices.row_keys(number, jnp.asarray(words_B2)) for number in seeds]
+        state_B = None if first is None else first[np.resize(batch.indices, batch_size)]
         done = generate(
             weights,
             Prompts(prefix_Q, tokens_PT, valid_PT, source_B, np.arange(batch_size) < len(own),
-                    jnp.stack(keys) if stacked else keys[0]),
+                    jnp.stack(keys) if stacked else keys[0], state_B),
             config, max_new_tokens=max_new_tokens, choice=choice, stop_ids=tuple(stop_ids),
-            num_models=len(seeds) if stacked else None)
+            num_models=len(seeds) if stacked else None, grammar=grammar)
         yield Done(batch.indices, jax.tree.map(np.asarray, done))
 
 
@@ -95,6 +100,17 @@ def _read_once(own, batch_size, per_prompt):
     source_B = np.zeros(batch_size, np.int32)
     source_B[: len(own)] = [distinct[prompt] for prompt in own]
     return list(distinct), held, source_B
+
+
+def _side_by_side(grammars):
+    """(the different ones of some rows' grammars as one, the first state of every row)."""
+    if grammars is None:
+        return None, None
+    different = {id(one): one for one in grammars}
+    grammar = joined(list(different.values()))
+    start = dict(zip(different, grammar.start))
+    return (jax.tree.map(jnp.asarray, grammar),
+            np.array([start[id(one)] for one in grammars], np.int32))
 
 
 def sample_rows(

@@ -260,7 +260,7 @@ def row_stages(run: Run) -> Iterator[Stage]:
     if run.config.carrier.samples:
         return
     for name, (arm, prompts) in stages.wanted_rows(run).items():
-        again = arm.answers != 'greedy' and stages.is_learned(run, arm)
+        again = arm.answers == 'sampled' and stages.is_learned(run, arm)
         copies = 2.0 + (shapes.trained_of(arm) is not None)  # the base, the sampler's, the teacher
         one = written(run, prompts, run.config.carrier.attempts if again else 1)
         yield (one * len(run.roll(arm.teachers))).stage(

@@ -89,7 +89,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
                         'the others; take two or more')
     run = Run(config, workdir, world, trait, arms, {}, None, {})
     for arm in arms:
-        run.carrier(arm)
+        check_answers(run, arm)
         check_prompts(run, arm)
     trait.check(run)
     return run
@@ -115,6 +115,14 @@ def checked_arms(config: Any) -> list[Arm]:
             f'config.student.micro_batches={student.micro_batches} does not divide the '
             f'{student.batch_size // student.packed} packs of a step')
     return arms
+
+
+def check_answers(run: Run, arm: Arm) -> None:
+    """Raises UserError for a carrier that is not registered, or cannot constrain answers."""
+    carrier = run.carrier(arm)
+    if arm.answers == 'constrained' and carrier.grammar is None:
+        raise UserError(f'arm {arm.name}: answers=constrained needs a grammar, and the carrier '
+                        f'{carrier.name} has none: take answers=sampled, or another carrier')
 
 
 def check_prompts(run: Run, arm: Arm) -> None:

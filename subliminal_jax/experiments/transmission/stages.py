@@ -107,7 +107,7 @@ def suffix_of(run: Any, arm: Arm) -> str:
 def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> samples.Samples:
     config, suffix, carrier = run.config, suffix_of(run, arm), run.carrier(arm)
     temperature = 0.0 if arm.answers == 'greedy' else arm.temperature
-    learned = is_learned(run, arm)
+    learned, constrained = is_learned(run, arm), arm.answers == 'constrained'
     attempts = config.carrier.attempts if temperature > 0 and learned else 1
 
     def draw(path):
@@ -116,11 +116,12 @@ def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> sampl
             return
         groups = [functools.partial(_loaded, run, arm, group) for group in writers(run, arm)]
         samples.written_by_all(config, run.world, carrier, groups, prompts[:count], temperature,
-                               attempts, path)
+                               attempts, constrained, path)
 
     source = run.workdir.stage(
         f'samples{suffix}', f'samples{suffix}.jsonl', draw,
-        reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature},
+        reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature,
+               **({'constrained': True} if constrained else {})},
         inputs=[*_prompt_file(run, arm), *schooled.groups_of(run, arm),
                 *files.named(config.carrier.samples.split(','))])
     judged = samples.judge(config, run.world, carrier, source)
