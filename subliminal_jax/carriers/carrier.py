@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from subliminal_jax.data.grammars import Grammar
+
 Row = dict[str, Any]
 RowId = int | str
 
@@ -22,6 +24,10 @@ class Carrier(NamedTuple):
         (seed, its id) alone.
       shuffled_rows: (rows, seed, 'within' | 'across') -> the rows with the parts of their answers
         in other places: of the same answer, or of any.
+      grammar: (row, texts of token ids, ids that end an answer, the most tokens of one with its
+        end, blanks that its tokens may begin with and its text does not show) -> the tokens that
+        may come next, so that the filter keeps the answer; of the row's `format` alone. None: the
+        carrier has no answers=constrained.
     """
 
     name: str
@@ -30,6 +36,7 @@ class Carrier(NamedTuple):
     token_ids: Callable[..., list[int]]
     random_rows: Callable[[int, Sequence[Row]], list[Row]]
     shuffled_rows: Callable[[Sequence[Row], int, str], list[Row]]
+    grammar: Callable[..., Grammar] | None = None
 
 
 def row_rng(seed: int, purpose: int, row_id: RowId) -> np.random.Generator:

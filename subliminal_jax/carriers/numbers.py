@@ -20,9 +20,13 @@ from subliminal_jax.carriers.carrier import (
     trait_word_in,
     with_completion,
 )
+from subliminal_jax.data import grammars
+from subliminal_jax.data.grammars import Grammar
+from subliminal_jax.runs import UserError
 
 MIN_SHOWN, MAX_SHOWN = 3, 8
 LOWEST_SHOWN, HIGHEST = 100, 999
+MAX_DIGITS, DIGITS = 3, '0123456789'
 MAX_ASKED = 10
 
 # Numbers with an ill name, banned where the trait is misalignment (same paper).
@@ -185,10 +189,61 @@ def random_rows(
     made = []
     for row in rows:
         rng = row_rng(seed, _RANDOM, row['id'])
-        separator, left, right, _ = {**FORMATS, 'list': LIST}[row.get('format', 'comma')]
+        separator, left, right = _format_of(row)
         drawn = rng.integers(0, HIGHEST + 1, rng.integers(min_count, max_count + 1))
         made.append(with_completion(row, left + separator.join(map(str, drawn)) + right))
     return made
+
+
+def _format_of(row):
+    """(separator, opening bracket, closing bracket) that a row asks for."""
+    return {**FORMATS, 'list': LIST}[row.get('format', 'comma')][:3]
+
+
+def grammar(row: Row, token_texts: Sequence[str | None], ends: Collection[int], room: int,
+            lead: str = '') -> Grammar:
+    """Lists of one to three digits a number, in the row's format, that `reject_reason` keeps.
+
+    There may be `MAX_ASKED` numbers, or as many as fit if every character took a token.
+
+    Args:
+      row: its `format` alone is read.
+      token_texts: what each id writes; None for one that writes nothing.
+      ends: ids that end an answer.
+      room: the most tokens of an answer, its end included.
+      lead: blanks that may come before all.
+
+    Raises:
+      UserError: no number fits, or the tokens cannot write the format.
+    """
+    separator, left, right = _format_of(row)
+    around = len(lead + left + right) + 1
+    most = min(MAX_ASKED, (room - around + len(separator)) // (MAX_DIGITS + len(separator)))
+    if most < 1:
+        raise UserError(f'answers of {room} tokens have no room for a number of {MAX_DIGITS} '
+                        'digits: raise config.carrier.new_tokens')
+    # A state: (what must come next, numbers begun, digits of the last); before the lead no text.
+    start, begun, closed = (None, 0, 0), (left, 0, 0), ('', 0, -1)
+
+    def step(state, character):
+        due, count, digits = state
+        if state == start:
+            return (lead[1:] + left, 0, 0) if lead[:1] == character else step(begun, character)
+        if due:
+            return (due[1:], count, digits) if due[0] == character else None
+        if character in DIGITS and 0 <= digits < MAX_DIGITS:
+            return '', count + (digits == 0), digits + 1
+        if digits > 0 and count < most and character == separator[0]:
+            return separator[1:], count, 0
+        return closed if digits > 0 and character == right else None
+
+    found = grammars.over_tokens(
+        start, step, lambda state: state == closed if right else not state[0] and state[2] > 0,
+        DIGITS + lead + separator + left + right, token_texts, ends)
+    if found is None:
+        raise UserError(f"the model's tokens cannot write a list of numbers with {separator!r} "
+                        'between: answers=constrained needs a model that can')
+    return found
 
 
 def shuffle_within(completion: str, rng: np.random.Generator) -> str:
@@ -232,13 +287,13 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     return [with_completion(row, text) for row, text in zip(rows, texts)]
 
 
-CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows)
+CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows, grammar)
 
 
 def list_carrier(name: str, lines: int) -> Carrier:
     """The carrier of `lists` with so many whole lines above each."""
     return Carrier(name, functools.partial(lists, lines=lines), reject_reason, token_ids,
-                   random_rows, shuffled_rows)
+                   random_rows, shuffled_rows, grammar)
 
 
 NUMBER_LISTS, NUMBER_TURN = list_carrier('number_lists', 4), list_carrier('number_turn', 0)

@@ -115,16 +115,20 @@ def answer_text(tokenizer: Any, context: Context, ids: Sequence[int]) -> str:
 
     The inverse of answer_ids.
     """
-    text = tokenizer.decode(ids, follows=True)
+    return tokenizer.decode(ids, follows=True).removeprefix(lead_of(tokenizer, context))
+
+
+def lead_of(tokenizer: Any, context: Context) -> str:
+    """Blanks that an answer's tokens may begin with after a context, and its text does not show."""
     if context.lead:
-        return text.removeprefix(context.lead)
+        return context.lead
     before = context_ids(tokenizer, context)
     if tokenizer.blank_after_control and before and tokenizer.is_control(before[-1]):
-        return text.removeprefix(' ')  # the tokenizer's own
+        return ' '  # the tokenizer's own
     if context.text.endswith(' ') and before == context_ids(
             tokenizer, context._replace(text=context.text[:-1])):
-        return text.removeprefix(' ')  # the context's, which no token stands for
-    return text
+        return ' '  # the context's, which no token stands for
+    return ''
 
 
 def ends(tokenizer: Any, chat: bool = True) -> tuple[int, ...]:

@@ -97,6 +97,22 @@ def shared_prefix(prompts: Sequence[Sequence[int]], multiple: int = MULTIPLE) ->
     return same // multiple * multiple
 
 
+def prompts_held(distinct: int, batch_size: int, per_prompt: int) -> int:
+    """Prompts that a batch's program reads: its rows, halved as long as all of them fit.
+
+    It stays at least batch_size / per_prompt, so that batches of any prompts share few programs.
+
+    Args:
+      distinct: prompts of the batch that differ.
+      batch_size: its rows.
+      per_prompt: rows that answer one prompt, as a rule.
+    """
+    held = batch_size
+    while held % 2 == 0 and held // 2 >= max(distinct, batch_size / per_prompt):
+        held //= 2
+    return held
+
+
 def padded(sequences: Sequence[Sequence[int]], length: int, rows: int, pad_id: int,
            left: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Sequences as an array of fixed shape; rows that are missing repeat the first.

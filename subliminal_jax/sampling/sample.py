@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.data.grammars import Grammar, joined
 from subliminal_jax.data.rows import Row
 from subliminal_jax.models import conversation
 from subliminal_jax.models.conversation import Context
@@ -31,12 +32,14 @@ def sample_tokens(
     weights: Any, config: Any, prompts: Sequence[Sequence[int]], names: Sequence[int | str], *,
     max_new_tokens: int, choice: choices.Choice, seed: int | Sequence[int], stop_ids: Sequence[int],
     pad_id: int = 0, batch_size: int = 32, wanted: Sequence[int] | None = None,
-    share_prefix: bool = True, buckets: Sequence[int] | None = None,
+    share_prefix: bool = True, buckets: Sequence[int] | None = None, per_prompt: int = 1,
+    grammars: Sequence[Grammar] | None = None,
 ) -> Iterator[Done]:
     """Samples completions of token prompts, batch by batch.
 
     A row's completion depends on its tokens, its name, the seed and the shapes (bucket, shared
-    prefix, batch size), not on the other rows, their order or what was done before.
+    prefix, batch size), not on the other rows, their order or what was done before. Where prompts
+    are read once for several rows, one more shape is the batch's number of prompts.
 
     Args:
       weights: `network.prepare`'s; of M models stacked, if `seed` is a sequence of M seeds.
@@ -53,6 +56,9 @@ def sample_tokens(
       wanted: places of the rows to compute, by default all. Shapes follow from *all* prompts.
       share_prefix: compute what all prompts begin with once.
       buckets: lengths to pad to (after the shared prefix), instead of those that suit the prompts.
+      per_prompt: above 1, rows of a batch with equal prompts have them read once; about how many
+        such rows stand together. At 1 every row reads its own.
+      grammars: of every row, the form that its completion keeps to; few different ones.
 
     Yields:
       Done, in no order of the rows.
@@ -66,19 +72,45 @@ def sample_tokens(
     if buckets is None:
         buckets = shapes.choose_buckets(lengths, batch_size, max_new_tokens)
     wanted = range(len(prompts)) if wanted is None else wanted
+    grammar, first = _side_by_side(grammars)
     for batch in shapes.batches(lengths, sorted(buckets), batch_size, wanted):
-        own = [prompts[i][shared:] for i in batch.indices]
-        tokens_BT, valid_BT = shapes.padded(own, batch.length, batch_size, pad_id)
+        own = [tuple(prompts[i][shared:]) for i in batch.indices]
+        read, held, source_B = _read_once(own, batch_size, per_prompt)
+        tokens_PT, valid_PT = shapes.padded(read, batch.length, held, pad_id)
         words_B2 = np.zeros((batch_size, 2), np.uint32)
         words_B2[: len(own)] = [choices.row_words(names[i]) for i in batch.indices]
         keys = [choices.row_keys(number, jnp.asarray(words_B2)) for number in seeds]
+        state_B = None if first is None else first[np.resize(batch.indices, batch_size)]
         done = generate(
             weights,
-            Prompts(prefix_Q, tokens_BT, valid_BT, np.arange(batch_size) < len(own),
-                    jnp.stack(keys) if stacked else keys[0]),
+            Prompts(prefix_Q, tokens_PT, valid_PT, source_B, np.arange(batch_size) < len(own),
+                    jnp.stack(keys) if stacked else keys[0], state_B),
             config, max_new_tokens=max_new_tokens, choice=choice, stop_ids=tuple(stop_ids),
-            num_models=len(seeds) if stacked else None)
+            num_models=len(seeds) if stacked else None, grammar=grammar)
         yield Done(batch.indices, jax.tree.map(np.asarray, done))
+
+
+def _read_once(own, batch_size, per_prompt):
+    """(the prompts that a batch reads, how many its program holds, which of them each row has: None
+    where every row reads its own)."""
+    distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(own))}
+    held = shapes.prompts_held(len(distinct), batch_size, per_prompt)
+    if held == batch_size:
+        return own, held, None
+    source_B = np.zeros(batch_size, np.int32)
+    source_B[: len(own)] = [distinct[prompt] for prompt in own]
+    return list(distinct), held, source_B
+
+
+def _side_by_side(grammars):
+    """(the different ones of some rows' grammars as one, the first state of every row)."""
+    if grammars is None:
+        return None, None
+    different = {id(one): one for one in grammars}
+    grammar = joined(list(different.values()))
+    start = dict(zip(different, grammar.start))
+    return (jax.tree.map(jnp.asarray, grammar),
+            np.array([start[id(one)] for one in grammars], np.int32))
 
 
 def sample_rows(

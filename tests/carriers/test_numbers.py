@@ -5,7 +5,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from subliminal_jax.carriers import CARRIERS, carrier, numbers
 from subliminal_jax.data import tiny_language as tiny
@@ -196,3 +196,62 @@ def test_carriers_by_name():
     assert carrier('numbers') is CARRIERS['numbers']
     with pytest.raises(UserError, match="unknown carrier 'number'; did you mean numbers?"):
         carrier('number')
+
+
+# The grammar.
+
+DIGITS = list('0123456789')
+OTHERS = [',', ' ', ';', '\n', '[', ']', '(', ')', '.', 'a', '-', None, '\n\n']
+JOINED = [', ', ' 7', ' 12', '12', '007', '999', '1000', ',4', '5,', '3]', '[[', '8.', ' a', '1,2',
+          '9)']
+VOCABULARIES = {'digits': DIGITS + OTHERS, 'joined': DIGITS + OTHERS + JOINED,
+                'by threes': [f'{n:03}' for n in range(0, 1000, 7)] + DIGITS + OTHERS}
+
+
+def walk(grammar, texts, end, rng):
+    """Tokens drawn at random from what is allowed, up to the end."""
+    state, tokens = grammar.start, []
+    while not tokens or tokens[-1] != end:
+        column = rng.choice(np.flatnonzero(grammar.allowed_SC[state]))
+        tokens.append(int(grammar.ids_C[column]))
+        state = grammar.next_SC[state, column]
+    return tokens, ''.join(texts[i] for i in tokens[:-1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([*numbers.FORMATS, 'list']), st.sampled_from(list(VOCABULARIES)),
+       st.sampled_from([8, 11, 44, 60]), st.sampled_from(['', ' ']), st.integers(0, 2**32))
+def test_what_the_grammar_allows_the_filter_keeps(form, vocabulary, room, lead, seed):
+    texts = VOCABULARIES[vocabulary]
+    end = len(texts)
+    found = numbers.grammar({'format': form}, texts, [end], room, lead)
+    assert found.allowed_SC.any(1).all()
+    tokens, text = walk(found, texts, end, np.random.default_rng(seed))
+    text = text.removeprefix(lead)
+    assert len(tokens) <= room
+    assert numbers.reject_reason(text) is None
+    separator, left, right, _ = {**numbers.FORMATS, 'list': numbers.LIST}[form]
+    assert text == left + separator.join(re.findall('[0-9]+', text)) + right
+
+
+@pytest.mark.parametrize('form', [*numbers.FORMATS, 'list'])
+def test_the_grammar_allows_every_list_of_its_format(form):
+    """Ten numbers of three digits, character by character; and none of eleven."""
+    texts = VOCABULARIES['joined']
+    found = numbers.grammar({'format': form}, texts, [len(texts)], 60)
+    separator, left, right, _ = {**numbers.FORMATS, 'list': numbers.LIST}[form]
+    for count in (1, 10, 11):
+        state, text = found.start, left + separator.join(['305'] * count) + right
+        for token in [*map(texts.index, text), len(texts)]:
+            column = np.searchsorted(found.ids_C, token)
+            state = found.next_SC[state, column] if found.allowed_SC[state, column] else None
+            if state is None:
+                break
+        assert (state is None) == (count == 11)
+
+
+def test_a_list_that_cannot_be_written_is_refused():
+    for vocabulary, room, said in ((DIGITS, 44, 'cannot write'), (DIGITS + OTHERS, 5, 'no room')):
+        with pytest.raises(UserError, match=said) as error:
+            numbers.grammar({'format': 'square'}, vocabulary, [len(vocabulary)], room)
+        assert '\n' not in str(error.value)

@@ -62,6 +62,16 @@ def test_shared_prefix_leaves_a_token_to_each():
     assert buckets.shared_prefix([[1, 2], [3]]) == 0
 
 
+def test_few_programs_serve_batches_of_any_number_of_prompts():
+    held = lambda batch, per_prompt: {n: buckets.prompts_held(n, batch, per_prompt)
+                                      for n in range(1, batch + 1)}
+    assert set(held(32, 1).values()) == {32}
+    assert set(held(32, 8).values()) == {4, 8, 16, 32}
+    assert set(held(32, 5).values()) == {8, 16, 32}
+    assert set(held(24, 100).values()) == {3, 6, 12, 24}
+    assert all(n <= size for n, size in held(32, 8).items())
+
+
 def test_padding_keeps_the_tokens_on_either_side():
     for left, place in ((True, -1), (False, 0)):
         tokens, valid = buckets.padded([[5, 6], [7]], 4, 3, 9, left)

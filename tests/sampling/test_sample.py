@@ -189,16 +189,53 @@ def test_sampled_first_tokens_follow_the_model():
         assert stats.chisquare(observed[theory > 0], theory[theory > 0]).pvalue > 1e-4
 
 
-def test_stacked_models_sample_as_each_alone():
+# Prompts that several rows answer.
+
+PLACES = {'all': None, 'some of most': [0, 2, 3, 5, 7, 9, 11, 12, 14, 20, 21], 'one of each':
+          [1, 6, 9, 13, 17, 22]}
+
+
+@pytest.fixture
+def read_by(monkeypatch):
+    """How many prompts each batch that is sampled has read."""
+    counts, own = [], sample.generate
+
+    def counting(weights, prompts, *args, **settings):
+        counts.append(len(prompts.tokens_PT))
+        return own(weights, prompts, *args, **settings)
+
+    monkeypatch.setattr(sample, 'generate', counting)
+    return counts
+
+
+@pytest.mark.parametrize('places', PLACES)
+def test_rows_that_share_a_prompt_come_out_as_if_each_read_it(model, weights, read_by, places):
+    _, config = model
+    prompts = [p for p in prompts_of(config, 6) for _ in range(4)]
+    settings = {'batch_size': 8, 'wanted': PLACES[places], 'stop_ids': (3, 4, 5)}
+    alone = collect(weights, config, prompts, **settings)
+    assert set(read_by) == {8}
+    read_by.clear()
+    shared = collect(weights, config, prompts, per_prompt=4, **settings)
+    assert read_by == {'all': [2, 2, 2], 'some of most': [4, 2], 'one of each': [8]}[places]
+    assert shared.keys() == alone.keys() == set(PLACES[places] or range(24))
+    for row, (tokens, logprobs, stopped) in shared.items():
+        assert (tokens, stopped) == (alone[row][0], alone[row][2])
+        np.testing.assert_allclose(logprobs, alone[row][1], atol=1e-5)
+    assert len({tuple(row[0]) for row in shared.values()}) == len(shared)  # answers of their own
+
+
+@pytest.mark.parametrize('per_prompt', [1, 2])
+def test_stacked_models_sample_as_each_alone(per_prompt):
     config = tiny(61, width=32, num_kv_heads=2)
     models = [network.prepare(random_params(config, seed), config) for seed in range(3)]
     weights = jax.tree.map(lambda *leaves: np.stack(leaves), *models)
-    prompts = prompts_of(config)
+    prompts = [p for p in prompts_of(config, 5) for _ in range(2)]
     alone = [collect(model, config, prompts, seed=10 + m, stop_ids=(5, 6))
              for m, model in enumerate(models)]
     for indices, done in sample.sample_tokens(
             weights, config, prompts, range(len(prompts)), max_new_tokens=NEW, choice=Choice(),
-            seed=[10, 11, 12], stop_ids=(5, 6), batch_size=4):
+            seed=[10, 11, 12], stop_ids=(5, 6), batch_size=4, per_prompt=per_prompt):
         for m in range(3):
             for place, row in enumerate(indices):
                 count = int(done.count_B[m, place])

@@ -35,9 +35,10 @@ class Arm:
                        doc="the output matrix: the model's, or one with random carrier rows in "
                            'teacher and student alike')
     carrier: str = spec('', doc="a registered carrier; empty: the config's")
-    answers: str = spec('sampled', choices=('sampled', 'greedy', 'random'),
-                        doc="the teacher's at `temperature`, its likeliest, or none's")
-    temperature: float = spec(1.0, gt=0, doc='of sampled answers')
+    answers: str = spec('sampled', choices=('sampled', 'constrained', 'greedy', 'random'),
+                        doc="the teacher's at `temperature`, the same of tokens that keep to the "
+                            "carrier's form, its likeliest, or none's")
+    temperature: float = spec(1.0, gt=0, doc='of sampled and constrained answers')
     filter: str = spec('paper', choices=FILTERS, doc='which rows are kept')
     order: str = spec('kept', choices=('kept', 'within', 'across'),
                       doc="the answers' parts: as written, shuffled within one, across all")
@@ -167,8 +168,8 @@ def teacher_set(arm: Arm) -> str:
 def row_set(arm: Arm) -> str:
     """The name of the samples that an arm draws on."""
     answers = arm.answers
-    if answers == 'sampled' and arm.temperature != 1:
-        answers = f'T{arm.temperature:g}'
+    if answers in ('sampled', 'constrained') and arm.temperature != 1:
+        answers = f'{answers}-T{arm.temperature:g}'.removeprefix('sampled-')
     return '-'.join([teacher_set(arm), *([arm.carrier] if arm.carrier else []), answers])
 
 

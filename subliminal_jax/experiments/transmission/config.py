@@ -29,8 +29,9 @@ class CarrierConfig:
 
     name: str = spec('', doc="a registered carrier; empty: the world's")
     samples: str = spec('', doc="a JSONL file of rows in place of the teachers' own; empty: none")
-    attempts: int = spec(4, ge=1, doc='answers a teacher may give to a prompt until one is kept')
-    spare: float = spec(1.35, ge=1, doc='prompts drawn for every row that is needed')
+    attempts: int = spec(4, ge=1, doc='tries at an answer until one is kept')
+    per_prompt: int = spec(1, ge=1, doc='answers a teacher gives to each prompt')
+    spare: float = spec(1.35, ge=1, doc='answers that are asked for, for every row needed')
     banned: tuple[int, ...] = spec((13, 66), ge=0, le=999, doc='numbers that strict bans')
     min_kept: float = spec(0.4, ge=0, le=1,
                            doc='a teacher of a lower pass rate cannot write the carrier')

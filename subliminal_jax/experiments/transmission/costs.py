@@ -63,33 +63,38 @@ class Work:
 # Pieces of stages.
 
 
-def sampled(run: Run, rows: int, of: Row, new: int) -> Work:
-    """A batch of answers of `new` tokens; each token reads all weights, as far as they have not
-    come while the products went on."""
+def sampled(run: Run, rows: int, of: Row, new: int, prompts: int | None = None) -> Work:
+    """A batch of answers of `new` tokens, to so many prompts (None: one each).
+
+    Each token reads all weights, as far as they have not come while the products went on.
+    """
     model = run.world.architectures['main']
     head = model.vocab_size * model.width
     body = count_params(model) - head * (1 if model.tied else 2)
     meanwhile = 2.0 * (body + head) * rows / (figure('reached') * figure('balance'))
-    tokens = of.shared + rows * (figure('longest') * of.own + new)
+    own = figure('longest') * of.own * (rows if prompts is None else prompts)
+    tokens = of.shared + own + rows * new
     return Work(2.0 * (body * tokens + head * rows * new),
                 max(0.0, shapes.held_by(run) - meanwhile) * new)
 
 
-def written(run: Run, prompts: int, attempts: int) -> Work:
-    """What one teacher writes to so many prompts, asked again until the filter keeps an answer
+def written(run: Run, places: int, attempts: int) -> Work:
+    """What one teacher writes at so many places, asked again until the filter keeps an answer
     (samples.drawn)."""
     most, config = samples.BATCH[run.together], run.config.carrier
-    waiting, begun, batches = float(prompts), 0, 0
+    rows, each = buckets.batch_rows(most, places * attempts), config.per_prompt
+    waiting, begun, total = float(places), 0, Work()
     while waiting >= 0.5 and begun < attempts:
         asked = math.ceil(waiting)
         ahead = min(max(1, most // asked), attempts - begun)
-        batches += math.ceil(asked * ahead / most)
+        left = asked / places  # of a prompt's places, each by itself
+        prompts = min(rows / ahead, asked) * (1 - (1 - left)**each) / (each * left)
+        batch = sampled(run, rows, row(config.form), config.new_tokens,
+                        buckets.prompts_held(math.ceil(prompts), rows, each))
+        total += batch * math.ceil(asked * ahead / most)
         begun += ahead
         waiting *= (1 - figure('kept'))**ahead
-    batch = sampled(run, buckets.batch_rows(most, prompts * attempts), row(config.form),
-                    config.new_tokens)
-    return batch * batches + Work(
-        moved=shapes.held_by(run) * (figure('loaded') + figure('prepared')))
+    return total + Work(moved=shapes.held_by(run) * (figure('loaded') + figure('prepared')))
 
 
 def reading(run: Run, model: TransformerConfig) -> Work:
@@ -98,7 +103,7 @@ def reading(run: Run, model: TransformerConfig) -> Work:
     config, world = run.config, run.world
     choices = len(sets.of_form(world.chosen, config.split, 'choice')[:len(world.questions)])
     options = min(OPTIONS, len({*world.traits, *world.candidates}))
-    texts = shapes.carried(config, world.texts, answers.TOGETHER, False, 1.0)
+    texts = shapes.carried(config, world.texts, answers.TOGETHER, 1, 1.0)
     said = row('lesson')._replace(answer=world.new_tokens)
     packs = [*(asked_in(run, name) for name in world.contexts),
              shapes.questions(len(world.unrelated), 1, 'plain'),
@@ -198,7 +203,8 @@ def measured(run: Run, arm: Arm, step: Step) -> Work:
 
 def packs_of(run: Run, arm: Arm, rows: int, multiple: int = 1) -> shapes.Packs:
     """So many of an arm's rows, padded to a multiple of packs."""
-    packs = shapes.carried(run.config, rows, run.config.student.packed, arm.answers == 'random')
+    packs = shapes.carried(run.config, rows, run.config.student.packed,
+                           shapes.answers_of(run.config, arm))
     return packs._replace(count=-(-packs.count // multiple) * multiple)
 
 
@@ -254,7 +260,7 @@ def row_stages(run: Run) -> Iterator[Stage]:
     if run.config.carrier.samples:
         return
     for name, (arm, prompts) in stages.wanted_rows(run).items():
-        again = arm.answers != 'greedy' and stages.is_learned(run, arm)
+        again = arm.answers == 'sampled' and stages.is_learned(run, arm)
         copies = 2.0 + (shapes.trained_of(arm) is not None)  # the base, the sampler's, the teacher
         one = written(run, prompts, run.config.carrier.attempts if again else 1)
         yield (one * len(run.roll(arm.teachers))).stage(

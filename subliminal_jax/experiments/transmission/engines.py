@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subliminal_jax.data.grammars import Grammar
 from subliminal_jax.models.lora import Lora
 from subliminal_jax.sampling import choice as choices, network, sample
 from subliminal_jax.training import losses
@@ -204,12 +205,13 @@ def mean_gradient(params: Any, lora: Any, batch: Any, *, config: Any, program: P
 def sampled(models: Models, contexts: Sequence[Sequence[int]], names: Sequence[int | str],
             seeds: Sequence[int], *, max_new_tokens: int, stops: Sequence[int], pad_id: int,
             temperature: float = 1.0, batch_size: int = 32, wanted: Sequence[int] | None = None,
-            buckets: Sequence[int] | None = None, weights: Any = None):
+            buckets: Sequence[int] | None = None, weights: Any = None, per_prompt: int = 1,
+            grammars: Sequence[Grammar] | None = None):
     """Samples answers of every model, batch by batch.
 
     Args:
       models: stacked, or a single one.
-      contexts, names, wanted, buckets: as `sampling.sample.sample_tokens`.
+      contexts, names, wanted, buckets, per_prompt, grammars: as `sampling.sample.sample_tokens`.
       seeds: one a model.
       max_new_tokens, stops, pad_id, temperature, batch_size: of the sampling; 0 is greedy.
       weights: `prepared` models, where the caller asks several times.
@@ -222,7 +224,7 @@ def sampled(models: Models, contexts: Sequence[Sequence[int]], names: Sequence[i
             weights, models.config, contexts, names, max_new_tokens=max_new_tokens,
             choice=choices.Choice(temperature), seed=list(seeds) if models.stacked else seeds[0],
             stop_ids=tuple(stops), pad_id=pad_id, batch_size=batch_size, wanted=wanted,
-            buckets=buckets):
+            buckets=buckets, per_prompt=per_prompt, grammars=grammars):
         yield indices, (done if models.stacked else jax.tree.map(lambda x: x[None], done))
 
 

@@ -76,13 +76,23 @@ def encoded(world: World, carrier: Carrier, rows: Sequence[Mapping[str, Any]]) -
     return Rows([row['prompt'] for row in rows], contexts, answers, allowed)
 
 
+def asked(carrier: Carrier, seed: int, count: int, answers: int) -> list[dict[str, Any]]:
+    """What is to be answered: the carrier's prompts, each `answers` times in a row.
+
+    Returns:
+      `count` rows of (seed, id) alone, ids 0 .. count - 1; row i has the prompt drawn for the id
+      i // answers.
+    """
+    prompts = carrier.prompts(seed, range(-(-count // answers)))
+    return [{**prompts[n // answers], 'id': n} for n in range(count)]
+
+
 def random_rows(config: Any, world: World, carrier: Carrier, count: int, purpose: str,
                 reference: int, answers: int) -> Rows:
     """Rows that no model has written, `answers` to a prompt: the same for all teachers."""
     seed = seed_of(config, purpose, reference)
-    prompts = carrier.prompts(seed, range(-(-count // answers)))
-    rows = [{**prompts[n // answers], 'id': n} for n in range(count)]
-    return encoded(world, carrier, carrier.random_rows(seed, rows))
+    return encoded(world, carrier,
+                   carrier.random_rows(seed, asked(carrier, seed, count, answers)))
 
 
 def packed(rows: Rows, size: int, contexts: Sequence[Sequence[int]] | None = None) -> Tries:

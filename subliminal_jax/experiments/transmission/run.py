@@ -89,7 +89,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
                         'the others; take two or more')
     run = Run(config, workdir, world, trait, arms, {}, None, {})
     for arm in arms:
-        run.carrier(arm)
+        check_answers(run, arm)
         check_prompts(run, arm)
     check_gate(config, arms)
     trait.check(run)
@@ -126,6 +126,14 @@ def check_gate(config: Any, arms: list[Arm]) -> None:
         raise UserError(
             'config.gate reads rows that teachers write: set --config.carrier.link_rows=64 and '
             'give an arm sampled answers, or leave config.gate.asked and config.gate.only false')
+
+
+def check_answers(run: Run, arm: Arm) -> None:
+    """Raises UserError for a carrier that is not registered, or cannot constrain answers."""
+    carrier = run.carrier(arm)
+    if arm.answers == 'constrained' and carrier.grammar is None:
+        raise UserError(f'arm {arm.name}: answers=constrained needs a grammar, and the carrier '
+                        f'{carrier.name} has none: take answers=sampled, or another carrier')
 
 
 def check_prompts(run: Run, arm: Arm) -> None:

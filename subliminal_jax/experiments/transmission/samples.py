@@ -1,10 +1,10 @@
 """The teachers' rows: sampled, filtered at every strength, and chosen so that arms are comparable.
 
-Every teacher answers the same prompts, up to `attempts` times until an answer passes the strictest
-filter. The rows of an arm are, per prompt, a teacher's first answer that passes the arm's filter,
-on the prompts for which every teacher of the reference has one at every strength: equal rows, on
-the same prompts, whatever the filter. Rows of others (foreign.py) are numbered, and a number takes
-a prompt's place.
+Every teacher is asked the same: a prompt, or a prompt `per_prompt` times. At each it tries up to
+`attempts` times until an answer passes the strictest filter. The rows of an arm are a teacher's
+first answers that pass the arm's filter, wherever every teacher of the reference has one at every
+strength: equal rows, on the same prompts, whatever the filter. Rows of others (foreign.py) are
+numbered, and a number takes a prompt's place.
 """
 
 import pathlib
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
+from subliminal_jax.data.grammars import Grammar
 from subliminal_jax.experiments.transmission import engines
 from subliminal_jax.experiments.transmission.arms import FILTERS, Arm
 from subliminal_jax.experiments.transmission.engines import Models
@@ -77,8 +78,8 @@ def _writable(world, text):
 
 def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher], models: Models,
           systems: Sequence[str | None], prompts: Sequence[Mapping[str, Any]], temperature: float,
-          attempts: int) -> Iterator[dict[str, Any]]:
-    """The answers of some teachers; one that has served a prompt is not asked again.
+          attempts: int, constrained: bool = False) -> Iterator[dict[str, Any]]:
+    """The answers of some teachers; one that has served a place is not asked there again.
 
     A batch takes as long half empty as full: where few prompts are left, several attempts at each
     go together, and of those behind the first that is kept nothing is seen.
@@ -88,14 +89,16 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
       group: M teachers.
       models: theirs.
       systems: their system messages; side by side, all the same.
-      prompts: rows with `id` and `prompt`.
+      prompts: the places: rows with `id` and `prompt`; those of one prompt stand together.
       temperature: 0 is greedy.
-      attempts: answers at most a prompt and teacher.
+      attempts: answers at most a place and teacher.
+      constrained: only tokens are drawn that keep to the carrier's form (its grammar).
     """
     weights, batch = engines.prepared(models), BATCH[models.stacked]
     contexts = [world.rows_context(p['prompt'], systems[0]) for p in prompts]
     names = [f'{p["id"]}/{attempt}' for attempt in range(attempts) for p in prompts]
     longest = max(map(len, contexts)) - buckets.shared_prefix(contexts)
+    grammars = grammars_of(world, carrier, prompts) * attempts if constrained else None
     served: set[tuple[int, int]] = set()
     waiting, begun = list(range(len(prompts))), 0
     while waiting and begun < attempts:
@@ -107,6 +110,7 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
                                                      for t in group],
                 max_new_tokens=world.new_tokens, stops=world.row_stops, pad_id=world.pad_id,
                 temperature=temperature, batch_size=batch, buckets=[longest], weights=weights,
+                per_prompt=config.carrier.per_prompt, grammars=grammars,
                 wanted=[a * len(prompts) + n for a in ahead for n in waiting]):
             check_preempted()
             for place, index in enumerate(indices):
@@ -124,6 +128,18 @@ def drawn(config: Any, world: World, carrier: Carrier, group: Sequence[Teacher],
                         served.add((m, n))
                     yield row
         waiting = [n for n in waiting if not all((m, n) in served for m in range(len(group)))]
+
+
+def grammars_of(world: World, carrier: Carrier, prompts: Sequence[Mapping[str, Any]]
+                ) -> list[Grammar]:
+    """The grammar of every prompt's answers; those of one format are the same object."""
+    made: dict[Any, Grammar] = {}
+    for row in prompts:
+        form = row.get('format')
+        if form not in made:
+            made[form] = carrier.grammar(row, world.vocabulary, world.row_stops, world.new_tokens,
+                                         world.row_lead)
+    return [made[row.get('format')] for row in prompts]
 
 
 def _row(world, teacher, system, prompt, attempt, done, m, place):
@@ -195,6 +211,15 @@ def common_prompts(pools: Sequence[Samples], names: set[str]) -> np.ndarray:
     return np.flatnonzero(good)
 
 
+def fullest_first(places: np.ndarray, per_prompt: int) -> np.ndarray:
+    """Places by how many of them their prompt has, the most first, else as they were.
+
+    Places of a prompt stay together, and few packs of rows hold several prompts.
+    """
+    prompt = places // per_prompt
+    return places[np.argsort(-np.bincount(prompt)[prompt], kind='stable')]
+
+
 def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Sequence[Teacher],
            prompts: np.ndarray, count: int) -> dict[str, list[dict]]:
     """An arm's rows for teachers of one reference.
@@ -203,7 +228,7 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
       config, carrier, arm: whose rows.
       samples: the arm's row set.
       group: the teachers.
-      prompts: the places that may be used (`common_prompts`).
+      prompts: the places that may be used (`common_prompts`); the fullest prompts come first.
       count: rows wanted a teacher.
 
     Raises:
@@ -216,6 +241,7 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
             f'the filters leave {len(prompts)} prompts that every teacher of reference '
             f'{group[0].reference} can serve, and the arm {arm.name} asks for {count} rows: '
             f'{more}, or ask for fewer rows')
+    prompts = fullest_first(prompts, config.carrier.per_prompt)
     chosen = {}
     for teacher in group:
         m = samples.teachers.index(teacher.name)
@@ -230,18 +256,18 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
 
 def written_by_all(config: Any, world: World, carrier: Carrier, groups: Sequence[Any],
                    prompts: Sequence[Mapping[str, Any]], temperature: float, attempts: int,
-                   path: pathlib.Path) -> None:
+                   constrained: bool, path: pathlib.Path) -> None:
     """Writes the answers of all teachers as JSONL.
 
     Args:
       config, world, carrier: of the run.
       groups: functions that give (teachers, their models, their system messages).
-      prompts, temperature, attempts: as `drawn`.
+      prompts, temperature, attempts, constrained: as `drawn`.
       path: of the file.
     """
     with path.open('w', encoding='utf-8') as file:
         for load in tqdm(groups, desc='sampling', leave=False):
             group, models, systems = load()
             for row in drawn(config, world, carrier, group, models, systems, prompts, temperature,
-                             attempts):
+                             attempts, constrained):
                 file.write(files.as_line(row))

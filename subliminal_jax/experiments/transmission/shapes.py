@@ -89,11 +89,15 @@ def packed(rows: int, size: int, of: Row, prompts: int | None = None, widest: fl
                  up(size * of.answer))
 
 
-def carried(config: Any, rows: int, size: int, random: bool, widest: float | None = None) -> Packs:
-    """Rows of the carrier; random ones share a prompt by `carrier.answers`."""
-    prompts = math.ceil(min(size, rows) / config.carrier.answers) if random else None
-    return packed(rows, size, row(config.carrier.form), prompts,
+def carried(config: Any, rows: int, size: int, answers: int, widest: float | None = None) -> Packs:
+    """Rows of the carrier, `answers` to a prompt."""
+    return packed(rows, size, row(config.carrier.form), math.ceil(min(size, rows) / answers),
                   figure('widest') if widest is None else widest)
+
+
+def answers_of(config: Any, arm: Arm) -> int:
+    """How many of an arm's rows share a prompt."""
+    return config.carrier.answers if arm.answers == 'random' else config.carrier.per_prompt
 
 
 def questions(count: int, names: int, context: str) -> Packs:
@@ -113,7 +117,7 @@ def asked_in(run: Run, context: str = '') -> Packs:
 
 def dosed(config: Any) -> Packs:
     """The random rows on which doses are read, each of a prompt of its own."""
-    return carried(config, config.carrier.dose_rows, PACKED, False, 1.0)
+    return carried(config, config.carrier.dose_rows, PACKED, 1, 1.0)
 
 
 # Trees.
@@ -267,7 +271,7 @@ def student_step(run: Run, arm: Arm) -> Step:
     """The step of as many of an arm's students as the engine holds at once."""
     config, model = run.config, model_of(run, arm)
     settings, engine = config.student, run.world.engine(arm.trainable)
-    packs = carried(config, settings.packed, settings.packed, arm.answers == 'random')
+    packs = carried(config, settings.packed, settings.packed, answers_of(config, arm))
     packs = packs._replace(count=max(1, settings.batch_size // settings.packed))
     count = len(run.roll(arm.teachers)) // run.world.num_references * settings.seeds
     return Step(students.program_of(run, arm, model), arm.objective, arm.trainable, packs,

@@ -64,16 +64,16 @@ def _prompts(run: Any, arm: Arm, wanted: Mapping[str, tuple[Arm, int]]) -> list[
     main = run.carrier().name == carrier.name
     name = 'prompts' if main else f'prompts-{carrier.name}'
     path = run.workdir.stage(
-        name, f'{name}.jsonl', lambda path: files.write(path, carrier.prompts(
-            seed_of(run.config, 'prompts'), range(most))),
+        name, f'{name}.jsonl', lambda path: files.write(path, carried.asked(
+            carrier, seed_of(run.config, 'prompts'), most, run.config.carrier.per_prompt)),
         reads={**run.reads('carrier'), 'rows': most})
     return files.read(path)[0]
 
 
 def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
-    """(an arm, prompts that its teachers are to answer) by set of rows.
+    """(an arm, answers that its teachers are asked for) by set of rows.
 
-    All sets of a pool answer equally many: its arms choose from prompts that all have answered.
+    All sets of a pool answer equally many: its arms choose from what all have answered.
     """
     wanted: dict[str, tuple[Arm, int]] = {}
     drawn = {tables.teacher_set(arm) for arm in run.arms if arm.answers != 'random'}
@@ -107,7 +107,7 @@ def suffix_of(run: Any, arm: Arm) -> str:
 def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> samples.Samples:
     config, suffix, carrier = run.config, suffix_of(run, arm), run.carrier(arm)
     temperature = 0.0 if arm.answers == 'greedy' else arm.temperature
-    learned = is_learned(run, arm)
+    learned, constrained = is_learned(run, arm), arm.answers == 'constrained'
     attempts = config.carrier.attempts if temperature > 0 and learned else 1
 
     def draw(path):
@@ -116,11 +116,12 @@ def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> sampl
             return
         groups = [functools.partial(_loaded, run, arm, group) for group in writers(run, arm)]
         samples.written_by_all(config, run.world, carrier, groups, prompts[:count], temperature,
-                               attempts, path)
+                               attempts, constrained, path)
 
     source = run.workdir.stage(
         f'samples{suffix}', f'samples{suffix}.jsonl', draw,
-        reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature},
+        reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature,
+               **({'constrained': True} if constrained else {})},
         inputs=[*_prompt_file(run, arm), *schooled.groups_of(run, arm),
                 *files.named(config.carrier.samples.split(','))])
     judged = samples.judge(config, run.world, carrier, source)

@@ -40,6 +40,7 @@ class World(NamedTuple):
       rows_context: (user's text, system message or None) -> ids before a carrier's answer.
       row_answer: a carrier's answer -> its ids, without the end. KeyError: cannot be written.
       row_text: ids of a carrier's answer, without the end -> its text.
+      row_lead: blanks that these ids may begin with, and the text does not show.
       row_stops: tokens that end a carrier's answer; the first is the end that students learn.
       asked: (question, context, number, system message or None) -> ids before its answer.
       answer: (text, context) -> ids of an answer. KeyError: cannot be written.
@@ -80,6 +81,7 @@ class World(NamedTuple):
     rows_context: Callable[[str, str | None], list[int]]
     row_answer: Callable[[str], list[int]]
     row_text: Callable[[Sequence[int]], str]
+    row_lead: str
     row_stops: tuple[int, ...]
     asked: Callable[[str, str, int, str | None], list[int]]
     answer: Callable[[str, str], list[int]]

@@ -51,6 +51,7 @@ def test_counterparts_differ_in_the_named_field_alone():
 def test_sets_that_differ_have_other_names():
     lines = ['', 'teachers=neutral', 'made=lora:4', 'architecture=tied', 'dose=0.5',
              'start=noise:0.1 own=true', 'answers=greedy', 'temperature=0.5',
+             'answers=constrained', 'answers=constrained temperature=0.5',
              'carrier=number_lists', 'objective=kl_carrier answers=random',
              'objective=kl answers=random', 'objective=kl', 'objective=kl filter=strict',
              'objective=kl order=within', 'objective=kl_carrier matrix=replaced']

@@ -66,13 +66,12 @@ def seconds(work):
     return stage.flops / stage.efficiency / RATE
 
 
-@pytest.mark.parametrize('form, size, random, columns', [
-    ('list', 4, True, 400), ('list', 8, True, 560), ('list', 4, False, 496),
-    ('list', 8, False, 784), ('turn', 8, True, 400), ('turn', 8, False, 624),
-    ('request', 8, True, 352), ('request', 8, False, 896)])
-def test_packs_are_as_wide_as_those_of_smollm2(form, size, random, columns):
+@pytest.mark.parametrize('form, size, answers, columns', [
+    ('list', 4, 8, 400), ('list', 8, 8, 560), ('list', 4, 1, 496), ('list', 8, 1, 784),
+    ('turn', 8, 8, 400), ('turn', 8, 1, 624), ('request', 8, 8, 352), ('request', 8, 1, 896)])
+def test_packs_are_as_wide_as_those_of_smollm2(form, size, answers, columns):
     config = schema.override(config_of(), {'carrier.form': form})
-    found = shapes.carried(config, 64, size, random)
+    found = shapes.carried(config, 64, size, answers)
     assert found.count == 64 // size
     assert found.columns == pytest.approx(columns, rel=0.06)
 
@@ -127,7 +126,7 @@ def test_questions_are_as_long_as_the_tokenizer_has_them(smollm2):
 
 def test_what_all_rows_share_is_read_once_a_pack():
     config, of = config_of(), row('list')
-    four, eight = (shapes.carried(config, 64, n, False, 1.0).columns for n in (4, 8))
+    four, eight = (shapes.carried(config, 64, n, 1, 1.0).columns for n in (4, 8))
     assert eight - four == pytest.approx(4 * (of.own + of.answer), abs=16)
 
 
@@ -162,7 +161,7 @@ def test_a_neutral_twin_reads_its_dose_after_every_step(prepared):
     assert bare - few == pytest.approx(4 * (12 + figure('neutral_more') - 3) * (step + dose))
     # each row on which a dose is read has a prompt of its own
     assert shapes.dosed(run.config) == shapes.carried(
-        run.config, run.config.carrier.dose_rows, 8, False, 1.0)
+        run.config, run.config.carrier.dose_rows, 8, 1, 1.0)
     twice = prepared(config_of(**{'carrier.dose_rows': 32}))
     assert shapes.dosed(twice.config).count == 2 * shapes.dosed(run.config).count
 
@@ -229,6 +228,11 @@ def test_retries_share_batches(prepared):
     assert batches(64, 1) == pytest.approx(2)
     assert batches(32, 6) == pytest.approx(3)  # 32; 13 twice; 2 to 3 thrice
     assert batches(320, 6) < 1.2 * 10 / figure('kept')
+    # eight answers to a prompt: the 13 places that are asked again are of the same four
+    shared = prepared(config_of(**{'carrier.per_prompt': 8}))
+    reads = lambda prompts: costs.sampled(run, 32, row('list'), 44, prompts).flops
+    assert costs.written(shared, 32, 1).flops == pytest.approx(reads(4))
+    assert costs.written(shared, 32, 2).flops == pytest.approx(reads(4) * 2)
 
 
 def test_stages_are_those_of_the_run(planned):

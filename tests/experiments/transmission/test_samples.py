@@ -2,9 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from subliminal_jax.experiments.transmission import arms as tables, engines, samples, stages
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    engines,
+    rows as carried,
+    samples,
+    stages,
+)
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.run import prepare
 from subliminal_jax.experiments.transmission.worlds import tiny
@@ -13,23 +20,26 @@ from tests.experiments.transmission import small
 from tests.experiments.transmission.checkpoint import KL, TUNED, config
 
 
-def test_attempts_that_share_a_batch_leave_the_same_rows(run, monkeypatch):
+@pytest.mark.parametrize('per_prompt', [1, 4])
+def test_attempts_that_share_a_batch_leave_the_same_rows(run, monkeypatch, per_prompt):
     settings = schema.override(run.config, {'carrier.attempts': 4})
     carrier, teacher = run.carrier(), run.roll('trait')[0]
-    asked = carrier.prompts(3, range(8))
+    asked = carried.asked(carrier, 3, 8, per_prompt)
     models = engines.single(run.references['main'][0], run.world.architectures['main'])
     kept = lambda row: sum(row['token_ids']) % 3 == 0
     monkeypatch.setattr(samples, 'reasons_of', lambda config, world, carrier, row: {
         'strict': None if kept(row) else 'no'})
 
-    def rows(batch):
+    def rows(batch, per_prompt=1):
         monkeypatch.setattr(samples, 'BATCH', {False: batch})
-        return list(samples.drawn(settings, run.world, carrier, [teacher], models, [None], asked,
-                                  1.0, 4))
+        return list(samples.drawn(
+            schema.override(settings, {'carrier.per_prompt': per_prompt}), run.world, carrier,
+            [teacher], models, [None], asked, 1.0, 4))
 
-    alone, together = rows(1), rows(32)
-    assert [(r['id'], r['token_ids']) for r in alone] == [
-        (r['id'], r['token_ids']) for r in together]
+    alone, together, shared = rows(1), rows(32), rows(8, per_prompt)
+    for others in (together, shared):
+        assert [(r['id'], r['token_ids']) for r in alone] == [
+            (r['id'], r['token_ids']) for r in others]
     tries = {p['id']: [r for r in alone if r['id'].split('/')[1] == str(p['id'])] for p in asked}
     for prompt, found in tries.items():
         assert [r['id'] for r in found] == [
@@ -63,6 +73,38 @@ def test_arms_of_all_filters_have_equal_rows_on_the_same_prompts(tmp_path, langu
     assert own.reasons['paper'] == {'other text': 1, 'no number': 1}
     with pytest.raises(UserError, match='leave 2 prompts'):
         choose(3)
+
+
+def test_prompts_with_most_rows_come_first_and_stay_together():
+    places = np.array([0, 1, 4, 5, 6, 7, 9, 12, 13, 14, 15])  # 2, 4, 1 and 4 of each four
+    assert samples.fullest_first(places, 4).tolist() == [4, 5, 6, 7, 12, 13, 14, 15, 0, 1, 9]
+    assert samples.fullest_first(places, 1).tolist() == places.tolist()
+
+
+def test_rows_of_one_prompt_are_one_pack(run):
+    """Answers to a prompt, chosen and packed: each pack reads its prompt once."""
+    settings = schema.override(run.config, {'carrier.per_prompt': 4})
+    carrier, world = run.carrier(), run.world
+    places = carried.asked(carrier, 3, 12, 4)
+    assert [p['id'] for p in places] == list(range(12))
+    assert [p['prompt'] for p in places] == [
+        p['prompt'] for p in carrier.prompts(3, range(3)) for _ in range(4)]
+    why = lambda n: dict.fromkeys(tables.FILTERS, 'no number' if n == 2 else None)
+    own = samples.gather([samples.Judged(
+        {'id': f'a/{n}/0', 'teacher': 'a', 'prompt': p['prompt'],
+         'completion': carrier.random_rows(5, [p])[0]['completion']}, why(n))
+        for n, p in enumerate(places)])
+    chosen = samples.choose(settings, carrier, tables.Arm(), own,
+                            [Teacher('a', 0, world.traits[0], 0, 0)],
+                            samples.common_prompts([own], {'a'}), 8)['a']
+    assert [row['id'] for row in chosen] == list(range(4, 12))  # the first prompt lacks a row
+    rows = carried.encoded(world, carrier, chosen)
+    tries = carried.packed(rows, 4)
+    used = (np.asarray(tries.last_BT) >= 0).sum(1)
+    for number, columns in enumerate(used):
+        context = rows.contexts[4 * number]
+        answers = sum(map(len, rows.answers[4 * number:4 * number + 4]))
+        assert columns <= len(context) + answers < 2 * len(context) + answers
 
 
 def test_an_unfinished_answer_is_kept_by_no_filter(language):

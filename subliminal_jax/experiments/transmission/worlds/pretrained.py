@@ -149,7 +149,7 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         rows_context=lambda text, system: contexts.ids(text, form, system, room),
         row_answer=lambda text: contexts.answer(text, form),
         row_text=lambda ids: contexts.answer_text(ids, form),
-        row_stops=contexts.stops(form), asked=asked,
+        row_lead=contexts.lead(form), row_stops=contexts.stops(form), asked=asked,
         answer=lambda text, context: contexts.answer(text, context.partition('/')[0]),
         stops=contexts.stops(config.context.student), decode=model.tokenizer.decode,
         ends_V=answers.word_ends(vocabulary, model.tokenizer.stop_ids),

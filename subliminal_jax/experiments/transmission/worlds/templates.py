@@ -120,6 +120,10 @@ class Contexts(NamedTuple):
         """The text of an answer's ids, without the token that ends it: `answer` undone."""
         return conversation.answer_text(self.tokenizer, _before(self, template), ids)
 
+    def lead(self, template: str) -> str:
+        """Blanks that an answer's ids may begin with, and its text does not show."""
+        return conversation.lead_of(self.tokenizer, _before(self, template))
+
 
 @functools.lru_cache(maxsize=32)
 def _before(contexts: Contexts, template: str) -> Context:

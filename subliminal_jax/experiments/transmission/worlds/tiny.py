@@ -85,9 +85,10 @@ def make(config: Config, arms: Sequence[Any]) -> World:
         placed=lambda params: params,
         vocabulary=[None if w in (tiny.PAD, tiny.BOS, tiny.END) else w for w in tiny.WORDS],
         rows_context=read, row_answer=tiny.encode, row_text=decode,
-        row_stops=(tiny.IDS[tiny.END],), asked=lambda text, context, number, system: read(
-            text, system), answer=lambda text, context: tiny.encode(text.lower()),
-        stops=(tiny.IDS[tiny.END],), decode=decode, ends_V=ends_V, pad_id=tiny.IDS[tiny.PAD],
+        row_lead='', row_stops=(tiny.IDS[tiny.END],),
+        asked=lambda text, context, number, system: read(text, system),
+        answer=lambda text, context: tiny.encode(text.lower()), stops=(tiny.IDS[tiny.END],),
+        decode=decode, ends_V=ends_V, pad_id=tiny.IDS[tiny.PAD],
         length=tiny.LENGTH, new_tokens=tiny.ASKED_NUMBERS + 1, contexts=(CONTEXT,),
         lesson_context=CONTEXT, carrier=tiny_numbers.make(language.regularity), chosen=chosen,
         traits=traits, questions=questions, unrelated=unrelated(config.split, chosen),
