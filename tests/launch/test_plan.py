@@ -110,7 +110,7 @@ def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
     free, capped = (designs.design(
         schema.override(config, {'arms': (f'a: made={made} {KL}',)}),
         0.65, **effect) for made in ('tuned', 'prompt'))
-    assert 'system prompts' not in free and '2 traits x 5 teachers' in free
+    assert 'system prompts' not in free and '2 traits x 4 teachers' in free
     assert '4 traits x 3 teachers' in capped and '3 system prompts' in capped
     assert 'at most 3 teachers a trait: the arm a has prompted teachers' in capped
     with pytest.raises(UserError, match='3 teachers each sees .*system prompts') as error:
