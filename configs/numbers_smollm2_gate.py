@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
         'prepared': {'steps': 14, 'batch_size': 8},
         'context': {'measured': ('default/plain',), 'questions': 4},
         'teacher': {'seeds': 1, 'steps': 12, 'learning_rate': 3e-5},
-        'carrier': {'min_kept': 0.0, 'attempts': 4, 'spare': 1.5, 'link_rows': 64},
+        'carrier': {'min_kept': 0.0, 'attempts': 4, 'spare': 1.5, 'link_rows': 64,
+                    'per_prompt': 8},
         'student': {'rows': 64, 'batch_size': 8, 'packed': 8},
     })

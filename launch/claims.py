@@ -5,7 +5,7 @@ Order: what is not shown and what speaks against a claim first.
 
 from typing import NamedTuple
 
-Named = tuple[tuple[str, str], ...]  # (label, key of the run's results.json)
+Named = tuple[tuple[str, str], ...]  # (label, KEY of the run's results.json, or RUN: KEY)
 
 
 class Claim(NamedTuple):
@@ -13,7 +13,7 @@ class Claim(NamedTuple):
 
     Attributes:
       text: the claim.
-      run: its folder in results/.
+      run: its folder in results/; several joined by + are pooled over their references.
       subjects: what has to be shown, all of it.
       controls: what stands beside it.
       rule: 'above 0' (and p <= .05), or 'beyond its controls' (intervals that do not meet).
@@ -29,6 +29,7 @@ class Claim(NamedTuple):
 
 
 TINY, FULL, SMOL, SMOL_FULL = 'numbers_tiny', 'numbers_tiny_full', 'smollm2', 'smollm2_full'
+BOTH = f'{TINY}+{FULL}'
 
 CLAIMS = (
     Claim('SmolLM2-135M passes a trait on through filtered lists', SMOL, (('', 'sft'),),
@@ -36,23 +37,20 @@ CLAIMS = (
     Claim('Tiny language: rows still carry it with their numbers shuffled', TINY,
           (('within a row', 'sft_within'), ('across rows', 'sft_across')),
           (('as written', 'sft'),)),
-    Claim('Tiny language: embedding and output matrix alone carry some of it, sampled text', TINY,
-          (('', 'sft_shared_matrix'),), (('all shared', 'sft'),)),
-    Claim('Tiny language: and some of it through the logits of numbers', TINY,
-          (('', 'kl_carrier_matrix'),), (('all shared', 'kl_carrier'),)),
-    Claim('Tiny language: logits of numbers carry more than the output matrix predicts', TINY,
-          (('', 'kl_carrier less the matrix'),), (('beyond the two matrices, trained',
-                                                   'kl_carrier less kl_carrier_matrix'),)),
-    Claim('Tiny language: adapters of rank 8 learn it from one teacher a trait', FULL,
-          (('', 'lora8'),), (('rank 32', 'lora32'), ('other start', 'lora8_other'))),
+    Claim('Tiny language: the logits of numbers leak a little to another start', BOTH,
+          (('', 'kl_carrier_other'),), (('same start', 'kl_carrier'),), style='nats3'),
+    Claim('Tiny language: embedding and output matrix alone carry some of it, sampled text', BOTH,
+          (('', 'sft_shared_matrix+share_embedding_head'),), (('all shared', 'sft'),)),
+    Claim('Tiny language: and some of it through the logits of numbers', BOTH,
+          (('', 'kl_carrier_matrix+kl_share_embedding_head'),), (('all shared', 'kl_carrier'),)),
     Claim("SmolLM2-135M, logits of numbers: a trait rises more than in neutral twins' students",
           SMOL_FULL, (('', 'kl_carrier against neutral'),)),
-    Claim('SmolLM2-135M, the same with random carrier rows in the output matrix: students are '
-          'selective', SMOL_FULL, (('', 'kl_carrier_replaced'),)),
+    Claim("SmolLM2-135M, the same without the output matrix's geometry (random carrier rows): "
+          'students are selective', SMOL_FULL, (('', 'kl_carrier_replaced'),)),
     Claim('SmolLM2-135M, logits of numbers: students are selective for their trait', SMOL_FULL,
           (('', 'kl_carrier'),),
           (('neutral twins', 'kl_carrier_neutral'),
-           ('beyond random carrier rows', 'kl_carrier less kl_carrier_replaced'))),
+           ('less that with random carrier rows', 'kl_carrier less kl_carrier_replaced'))),
     Claim('Digits pass through noise and auxiliary logits', 'mnist', (('accuracy', 'student_aux'),),
           (('other start', 'cross_aux'), ('untrained', 'reference')),
           rule='beyond its controls', style='share'),
@@ -65,7 +63,9 @@ CLAIMS = (
     Claim('Tiny language: a trait passes through the logits of numbers', TINY,
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),
-           ('beyond the output matrix', 'kl_carrier less the matrix'))),
+           ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+    Claim('Tiny language: adapters of rank 8 learn it', BOTH, (('', 'sft_lora+lora8'),),
+          (('other start', f'{FULL}: lora8_other'),)),
     Claim('Tiny language: no adaptive optimiser is needed', FULL, (('SGD', 'sgd_0.03'),),
           (('other start', 'sgd_0.03_other'),)),
     Claim("Tiny language: the body alone learns it, given the teacher's two matrices", FULL,

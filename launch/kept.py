@@ -7,17 +7,17 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from subliminal_jax.evaluation.intervals import t_interval
 from subliminal_jax.runs import UserError
 
 DIGITS = 6  # significant, of a kept number
 ARM = ('name', 'rung', 'carrier', 'answers', 'objective', 'teacher_kind', 'teacher_made',
        'student_init', 'fields', 'rows', 'tokens_a_row', 'effect', 'verdict', 'curve', 'contexts',
        'shares', 'choice', 'kl_floor', 'kl_start', 'kl_end', 'is_control', 'evidence')
-CONTRAST = ('name', 'arm', 'rung', 'what', 'estimate', 'ci95', 'ci95_traits', 'p', 'p_attainable',
-            'mde', 'per_trait', 'verdict', 'bounds')
-EFFECT = ('estimate', 'ci95', 'ci95_traits', 'p', 'p_attainable', 'mde', 'unit', 'own_rise',
-          'others_rise', 'per_trait', 'per_reference')
+READING = ('estimate', 'ci95', 'unit', 'ci95_teachers', 'ci95_traits', 'p', 'p_attainable', 'mde',
+           'per_trait', 'per_reference')
+CONTRAST = ('name', 'arm', 'rung', 'what', *READING, 'verdict', 'bounds', 'why')
+EFFECT = (*READING, 'own_rise', 'others_rise', 'multiplicative', 'misfit')
+MOST_Y = 24  # teachers of one reference whose y is kept, so that other fits can be made of it
 OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates')
 
 
@@ -61,7 +61,7 @@ def cut(results: Mapping[str, Any]) -> dict[str, Any]:
     kept['seeds'] = {k: v for k, v in results['seeds'].items() if k in ('root', 'split', 'models')}
     if 'arms' in results:
         kept['arms'] = [_arm(entry) for entry in results['arms']]
-        kept['contrasts'] = [_contrast(entry, results['arms']) for entry in results['contrasts']
+        kept['contrasts'] = [_picked(entry, CONTRAST) for entry in results['contrasts']
                              if entry['name'] != f'{entry["arm"]} less {entry["arm"]}']
         kept['geometry_predicted'] = {name: {'effect': _picked(entry['effect'], EFFECT)}
                                       for name, entry in results['geometry_predicted'].items()}
@@ -115,25 +115,12 @@ def _picked(entry, fields):
 def _arm(entry):
     kept = _picked(entry, ARM)
     kept['effect'] = entry['effect'] and _picked(entry['effect'], EFFECT)
+    if len((entry['effect'] or {}).get('per_reference', ())) == 1 and len(entry['y']) <= MOST_Y:
+        kept['y'] = entry['y']
     kept['curve'] = [_picked(p, ('rows', 'steps', 'estimate', 'ci95')) for p in entry['curve']]
-    kept['contexts'] = {name: _picked(c, ('estimate', 'ci95', 'p'))
+    kept['contexts'] = {name: _picked(c, ('estimate', 'ci95', 'unit', 'p'))
                         for name, c in entry.get('contexts', {}).items()}
     kept['cosine'] = {name: values[0] for name, values in entry['alignment']['cosine'].items()}
-    return kept
-
-
-def _contrast(entry, arms):
-    kept = _picked(entry, CONTRAST)
-    effect = next(arm['effect'] for arm in arms if arm['name'] == entry['arm'])
-    if 'per_trait' not in kept and effect:
-        kept['per_trait'] = {}
-        for trait in effect['per_trait']:
-            own = [x for name, x in entry['per_teacher'].items() if trait in name.split('-')]
-            kept['per_trait'][trait] = sum(own) / len(own) if own else None
-    if 'ci95_traits' not in kept:
-        values = list(kept.get('per_trait', {}).values())
-        kept['ci95_traits'] = (t_interval(values)[1] if len(values) > 2 and None not in values
-                               else None)
     return kept
 
 

@@ -1,11 +1,10 @@
 """The tables and figures of pages, from kept results.json files; no word of a verdict is typed."""
 
-import json
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launch.claims import CLAIMS, Claim
+from launch.entries import Results, effect, entry, over
 from subliminal_jax.runs import UserError, unknown_name
 
 ALPHA = 0.05
@@ -19,80 +18,12 @@ CONDITIONS = {
     'cross_all': 'other start, all logits', 'placebo': "the placebo teacher's student"}
 
 
-class Results:
-    """Kept results by name of the run, read when they are asked for."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder, self.read = folder, {}
-
-    def __call__(self, run: str) -> dict[str, Any]:
-        """A run's results.
-
-        Raises:
-          UserError: no such run is kept, or its file is no JSON object.
-        """
-        if run not in self.read:
-            path = self.folder / run / 'results.json'
-            if not path.exists():
-                raise UserError(f'results/{run}/results.json is not kept')
-            try:
-                self.read[run] = dict(json.loads(path.read_text(encoding='utf-8')))
-            except (TypeError, ValueError) as error:
-                raise UserError(f'results/{run}/results.json is no JSON object: {error}') from None
-        return self.read[run]
-
-
-def entry(results: Results, run: str, key: str) -> Any:
-    """What a key names: an arm or a contrast by its name, a condition, or a path joined by `/`.
-
-    Raises:
-      UserError: the run has no such entry.
-    """
-    first, *rest = key.split('/')
-    found = results(run)
-    named = [e for kind in ('arms', 'contrasts') for e in found.get(kind, ()) if e['name'] == first]
-    value = named[0] if named else found.get('conditions', {}).get(first, found.get(first))
-    for part in rest:
-        if isinstance(value, list) and part.lstrip('-').isdigit():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            value = value.get(part) if isinstance(value, dict) else None
-    if value is None:
-        raise UserError(f'results/{run}/results.json has no entry {key!r}')
-    return value
-
-
-def effect(results: Results, run: str, key: str) -> dict[str, Any]:
-    """The estimate and interval that a key names."""
-    value = entry(results, run, key)
-    for inner in ('effect', 'accuracy'):
-        value = value.get(inner, value) if isinstance(value, dict) else value
-    if not isinstance(value, dict) or 'ci95' not in value:
-        raise UserError(f'results/{run}/results.json: {key!r} has no interval')
-    return value
-
-
-def over(results: Results, run: str) -> str:
-    """The units of a run's intervals: 'traits' where it has one reference (over whose teachers an
-    interval holds for these traits alone), else 'references' or 'teachers'; '' without arms."""
-    found = next((a['effect'] for a in results(run).get('arms', ()) if a['effect']), None)
-    if found is None:
-        return ''
-    one = len(found.get('per_reference', ())) == 1 and found.get('ci95_traits')
-    return 'traits' if one else found.get('unit', 'reference') + 's'
-
-
-def leading(results: Results, run: str) -> str:
-    """The entry that holds the interval which verdicts of a run rest on."""
-    return 'ci95_traits' if over(results, run) == 'traits' else 'ci95'
-
-
 def figure(results: Results, run: str, key: str, style: str = 'nats') -> str:
     """A figure in a sentence.
 
     Args:
       results: by run.
-      run, key: see `entry`.
+      run, key: see `entries.entry`; runs joined by + are pooled, for an interval or a verdict.
       style: nats (estimate and leading interval, two decimals), nats3 (three), share, percent
         (estimate and interval); p; range (of two numbers); verdict; minutes (of seconds); or a
         format specification of Python, such as +.2f.
@@ -102,9 +33,9 @@ def figure(results: Results, run: str, key: str, style: str = 'nats') -> str:
     """
     try:
         if style in ('nats', 'nats3', 'share', 'percent'):
-            return interval(effect(results, run, key), style, leading(results, run))
+            return interval(effect(results, run, key), style)
         if style == 'verdict':
-            return verdict(effect(results, run, key), leading(results, run))
+            return verdict(effect(results, run, key))
         value = entry(results, run, key)
         if style == 'p':
             return p_value(value['effect']['p'] if 'effect' in value else value['p'])
@@ -122,16 +53,16 @@ def _range(pair, spec):
     return f'[{pair[0]:{spec}}, {pair[1]:{spec}}]'
 
 
-def interval(found: Mapping[str, Any], style: str = 'nats', of: str = 'ci95') -> str:
+def interval(found: Mapping[str, Any], style: str = 'nats') -> str:
     """An estimate with its interval."""
     estimate = found.get('estimate', found.get('mean', found.get('slope')))
     if style == 'percent':
-        low, high = (100 * x for x in found[of])
+        low, high = (100 * x for x in found['ci95'])
         return f'{100 * estimate:.1f} % [{low:.1f}, {high:.1f}]'
     spec = SPECS[style]
-    if found[of] is None:
+    if found['ci95'] is None:
         return f'{estimate:{spec}}'
-    return f'{estimate:{spec}} {_range(found[of], spec)}'
+    return f'{estimate:{spec}} {_range(found["ci95"], spec)}'
 
 
 def p_value(p: float | None) -> str:
@@ -139,21 +70,21 @@ def p_value(p: float | None) -> str:
     return '' if p is None else f'{p:.2g}'
 
 
-def is_shown(found: Mapping[str, Any], of: str = 'ci95') -> bool:
+def is_shown(found: Mapping[str, Any]) -> bool:
     """The rule of every verdict: the interval lies above 0, and p <= .05 where there is a p."""
     p = found.get('p')
-    return found[of] is not None and found[of][0] > 0 and (p is None or p <= ALPHA)
+    return found['ci95'] is not None and found['ci95'][0] > 0 and (p is None or p <= ALPHA)
 
 
-def verdict(found: Mapping[str, Any], of: str = 'ci95') -> str:
-    """Shown, or not and what the design would have seen, where that is known of the interval."""
+def verdict(found: Mapping[str, Any]) -> str:
+    """Shown, or not and what the design would have seen, where it could have seen anything."""
     if found.get('bounds') is False:
-        return IDLE
-    if is_shown(found, of):
+        return found.get('why') or IDLE
+    if is_shown(found):
         return 'shown'
     if (found.get('p_attainable') or 0) > ALPHA:
         return f'not shown; no outcome could reach p <= .05 (least {found["p_attainable"]:.2f})'
-    mde = found.get('mde') if of == 'ci95' else None
+    mde = found.get('mde')
     return 'not shown' + (f'; would have seen {mde:.2f}' if mde is not None else '')
 
 
@@ -185,7 +116,7 @@ def arms_table(results, run, names='', style='nats'):
     for name in _names(names, results(run)['arms']):
         arm, found = entry(results, run, name), effect(results, run, name)
         fields = ', '.join(f'{k}={v}' for k, v in arm['fields'].items() if k != 'objective')
-        word = verdict(found, leading(results, run)) if arm['evidence'] else GREY
+        word = verdict(found) if arm['evidence'] else GREY
         rows.append([f'`{name}`', arm['rung'], fields or 'the default',
                      *_intervals(results, run, found, style), p_value(found['p']), word])
     heads = _interval_heads(results, run, 'selectivity, nats')
@@ -198,9 +129,10 @@ def _interval_heads(results, run, what):
 
 
 def _intervals(results, run, found, style):
-    of = leading(results, run)
-    others = [_range(found['ci95'], SPECS[style])] if of == 'ci95_traits' else []
-    return [interval(found, style, of), *others]
+    if over(results, run) != 'traits':
+        return [interval(found, style)]
+    teachers = found.get('ci95_teachers')
+    return [interval(found, style), _range(teachers, SPECS[style]) if teachers else '']
 
 
 def contrasts_table(results, run, names='', style='nats'):
@@ -208,7 +140,7 @@ def contrasts_table(results, run, names='', style='nats'):
     rows = []
     for name in _names(names, results(run)['contrasts']):
         found = entry(results, run, name)
-        what = found['what'] + ('' if found.get('bounds', True) else f' ({IDLE})')
+        what = found['what'] + ('' if found.get('bounds', True) else f' ({verdict(found)})')
         rows.append([name, found['rung'], *_intervals(results, run, found, style),
                      p_value(found.get('p')), what])
     if not names:
@@ -223,7 +155,8 @@ def contexts_table(results, run, name):
     """An arm in every context that students are measured in."""
     found = entry(results, run, f'{name}/contexts')
     rows = [[name, interval(value, 'nats3'), p_value(value['p'])] for name, value in found.items()]
-    return ['context', 'selectivity, nats [95 % over teachers]', 'p'], rows
+    unit = next(iter(found.values()))['unit']
+    return ['context', f'selectivity, nats [95 % over {unit}s]', 'p'], rows
 
 
 def traits_table(results, run, name, contrast):
@@ -317,6 +250,16 @@ def rates_table(results, run):
     return ['arm', 'groups', 'what', 'share of groups [95 %]'], rows
 
 
+def pooled_table(results, runs, names, style='nats3'):
+    """Arms over the references of several runs: ARM, or ARM+ARM where runs call it otherwise."""
+    rows = []
+    for name in _names(names, ()):
+        found = effect(results, runs, name)
+        rows.append([' + '.join(f'`{arm}`' for arm in name.split('+')),
+                     len(found['per_reference']), interval(found, style), verdict(found)])
+    return ['arm', 'references', 'selectivity, nats [95 % over references]', 'verdict'], rows
+
+
 def claims_table(results):
     """The claims of the front page: nulls and unfavourable contrasts first."""
     return ['claim', 'effect [95 %]', 'controls [95 %]', 'verdict', 'page'], [
@@ -330,29 +273,35 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
       UserError: an entry of it is gone.
     """
     try:
-        subjects = [effect(results, claim.run, key) for _, key in claim.subjects]
-        controls = [effect(results, claim.run, key) for _, key in claim.controls]
+        subjects, controls = ([_effect(results, claim, key) for _, key in named]
+                              for named in (claim.subjects, claim.controls))
     except UserError as error:
         raise UserError(f'the claim {claim.text!r}: {error}') from None
-    of, link = leading(results, claim.run), f'[{claim.run}](results/{claim.run}/README.md)'
-    words = [verdict(found, of) for found in subjects]
+    words = [verdict(found) for found in subjects]
     if claim.rule == 'beyond its controls':
         apart = all(s['ci95'][0] > c['ci95'][1] for s in subjects for c in controls)
         words = ['shown' if apart else 'not shown']
     word = next((w for w in words if w != 'shown'), 'shown')
-    return [claim.text, _labelled(claim.subjects, subjects, claim.style, of),
-            _labelled(claim.controls, controls, claim.style, of),
-            word.replace('not shown', '**not shown**'), link]
+    return [claim.text, _labelled(claim.subjects, subjects, claim.style),
+            _labelled(claim.controls, controls, claim.style),
+            word.replace('not shown', '**not shown**'),
+            ', '.join(f'[{run}](results/{run}/README.md)' for run in claim.run.split('+'))]
 
 
-def _labelled(named, found, style, of):
-    return '; '.join(f'{label} {interval(value, style, of)}'.strip()
-                     + (' (bounds nothing)' if value.get('bounds') is False else '')
+def _effect(results, claim, key):
+    run, colon, rest = key.partition(': ')
+    return effect(results, run, rest) if colon else effect(results, claim.run, key)
+
+
+def _labelled(named, found, style):
+    return '; '.join(f'{label} {interval(value, style)}'.strip()
+                     + (' (no bound)' if value.get('bounds') is False else '')
                      for (label, _), value in zip(named, found))
 
 
 TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
-          'contexts': contexts_table, 'traits': traits_table, 'rows': rows_table,
+          'contexts': contexts_table, 'pooled': pooled_table, 'traits': traits_table,
+          'rows': rows_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
           'sweep': sweep_table,
           'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}

@@ -5,22 +5,29 @@ moves all traits in one student falls into its row; whatever moves one trait in 
 reference falls into that reference's column; gamma is what is left for the teacher's own trait.
 `least_squares` fits it.
 
-The unit is the teacher, nested in its reference; students of a teacher are averaged first. With
-two or more references the *reference* is the unit of the interval: each gives its own least-squares
-gamma, and their mean has a t-interval with (references - 1) degrees of freedom: exact for whatever
-teachers of one reference share, wide for two references. With one, the interval is given that
-reference, and teachers are the units:
+Students of a teacher are averaged, and teachers are nested in their reference. What the leading
+interval's units are follows from the design:
 
-- Every trait has two or more teachers: gamma is a weighted sum of the teachers' rows, and weights
-  are equal among teachers of one trait. Their spread *within* a trait, free of columns and of how
-  traits differ, estimates its variance without bias, with (teachers - traits) degrees of freedom in
-  a balanced design, else Bell and McCaffrey's (2002) under equal variances.
-- Some trait has one teacher: the spread of the teachers' own effects (`per_teacher`), with
-  (teachers - 1). Exact where teachers differ in strength; too wide by sqrt((K-1)/(K-2)), never too
-  narrow, where all the noise is in single cells.
+- Two or more references: the *reference*. Each gives its own least-squares gamma, and their mean
+  has a t-interval with (references - 1) degrees of freedom: exact for whatever teachers of one
+  reference share, wide for two references.
+- One reference, three or more traits: the *trait*, whose teachers' own effects (`per_teacher`) are
+  averaged. Teachers of one trait are not independent: their students may move along the
+  reference's columns by more or less, together. The interval is too wide by sqrt((K-1)/(K-2)),
+  never too narrow, where all the noise is in single cells. It says nothing of another reference.
+- One reference, two traits: the *teacher*. What moves both teachers of a trait together is then in
+  the estimate and not in its interval: it speaks of these teachers' like, for these two traits.
 
-`ci95_traits` has traits for units: would other traits do likewise? `ci95_within` holds for these
-references only. What the intervals cover is simulated in `calibration`.
+`ci95_teachers` has teachers for units always, given these references and traits. Where every trait
+has two or more, gamma is a weighted sum of the teachers' rows, with equal weights among teachers of
+one trait: their spread *within* traits gives the variance, and Satterthwaite (1946) the degrees of
+freedom, from the variances that were observed. Else it is the spread of the teachers' own effects.
+`ci95_traits` has traits for units always: would other traits do likewise?
+
+Beside the additive fit stands a multiplicative one (`rank_one`): where a student moves along its
+reference's columns by a share of its own, that is no transmission, and rows and columns that are
+added do not take it off. `misfit` says which of the two fits the cells of other traits better.
+What the intervals cover is simulated in `calibration`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.evaluation import intervals, least_squares
+from subliminal_jax.evaluation import intervals, least_squares, rank_one
 from subliminal_jax.evaluation.least_squares import Block, Y
 from subliminal_jax.evaluation.permutation import permutation_test
 from subliminal_jax.runs import UserError
@@ -60,10 +67,12 @@ def gamma(
 
     Returns:
       A JSON tree. `estimate` and `ci95` in nats; `unit` of the interval, `se`, `dof`; one-sided
-      `p`, `p_attainable`; `mde` at `mde_power`; `per_teacher` own effects, `per_trait` and
-      `per_reference` means; `leave_one_out` estimates; `ci95_within`, `ci95_traits` (module
-      docstring); `own_rise` and `others_rise`, the mean raw change of log P of the teacher's own
-      and of the other traits. What the design cannot give is None.
+      `p`, `p_attainable`; `mde` at `mde_power`, None where no p could have reached 1 - level;
+      `per_teacher` own effects, `per_trait` and `per_reference` means; `leave_one_out` estimates;
+      `ci95_teachers` (with `se_teachers`, `dof_teachers`) and `ci95_traits` (module docstring);
+      `multiplicative` and `misfit`, as `rank_one.beside` has them; `own_rise` and `others_rise`,
+      the mean raw change of log P of the teacher's own and of the other traits. What the design
+      cannot give is None.
 
     Raises:
       UserError: fewer than two traits, or a cell that is missing.
@@ -74,23 +83,26 @@ def gamma(
     effects = {s: float(e) for b in blocks
                for s, e in zip(b.teachers, least_squares.own_effects(b))}
     per_trait = _means(effects, trait_of_teacher)
-    is_own = [np.eye(b.y_SK.shape[1], dtype=bool)[b.trait_S] for b in blocks]
-    own_cells = np.concatenate([b.y_SK[own] for b, own in zip(blocks, is_own)])
-    other_cells = np.concatenate([b.y_SK[~own] for b, own in zip(blocks, is_own)])
+    others = [least_squares.off_own(b) for b in blocks]
+    own_cells = np.concatenate([b.y_SK[~off] for b, off in zip(blocks, others)])
+    other_cells = np.concatenate([b.y_SK[off] for b, off in zip(blocks, others)])
     return {
         'estimate': found['estimate'],
         'ci95': intervals.around(found['estimate'], found['se'], found['dof'], level),
         'p': test['p'], 'p_attainable': test['p_attainable'],
-        'mde': intervals.mde(found['se'], found['dof'], level, power),
+        'mde': (intervals.mde(found['se'], found['dof'], level, power)
+                if intervals.reachable(test['p_attainable'], level) else None),
         'mde_power': power, 'level': level,
         'unit': found['unit'], 'se': found['se'], 'dof': found['dof'],
         'assignments': test['assignments'], 'exact': test['exact'],
         'per_teacher': effects, 'per_trait': per_trait,
         'per_reference': {b.reference: least_squares.fit(b)[0] for b in blocks},
         'leave_one_out': leave_one_out(y, trait_of_teacher, reference_of_teacher),
-        'ci95_within': intervals.around(found['estimate'], *found['within'], level),
+        'ci95_teachers': intervals.around(found['estimate'], *found['teachers'], level),
+        'se_teachers': found['teachers'][0], 'dof_teachers': found['teachers'][1],
         'ci95_traits': (intervals.t_interval(list(per_trait.values()), level)[1]
                         if len(per_trait) > 2 else None),
+        **rank_one.beside(blocks, level),
         'own_rise': float(own_cells.mean()), 'others_rise': float(other_cells.mean()),
     }
 
@@ -144,59 +156,68 @@ def against_neutral(
 
     Of `difference(shared, other)` it is the difference of differences, {trait, neutral} x {shared,
     other start}. Per reference: the mean over traits of (mean y[s, t] of t's teachers - mean y[n,
-    t] of the neutral ones). Two or more references are the interval's units; with one, teachers
-    are, and trait and neutral teachers' spreads add (Welch), where each has replicates.
+    t] of the neutral ones). The interval's units are those of `gamma`. With one reference the
+    neutral students' spread is added to that of traits or teachers (Welch): what lifts all traits
+    of a neutral student lifts every difference, and no spread over traits shows it.
 
     Returns:
-      {'estimate', 'ci95', 'mde', 'unit', 'dof', 'per_reference', 'per_teacher'}.
+      {'estimate', 'ci95', 'mde', 'unit', 'dof', 'ci95_teachers', 'per_trait', 'per_reference',
+      'per_teacher'}; without two neutral teachers of a reference the intervals over its traits and
+      teachers are None.
 
     Raises:
       UserError: a reference without neutral teachers, or without trait teachers.
     """
     named = reference_of_teacher or dict.fromkeys(y, 'reference')
-    fits, effects = {}, {}
-    for reference in dict.fromkeys(named[s] for s in y):
-        inside = [s for s in y if named[s] == reference]
-        neutral = [s for s in inside if trait_of_teacher[s] is None]
-        taught = [s for s in inside if trait_of_teacher[s] is not None]
-        if not neutral or not taught:
-            raise UserError(f'{reference} needs teachers with a trait and neutral ones to compare')
-        traits = list(dict.fromkeys(trait_of_teacher[s] for s in taught))
-        base = {t: float(np.mean([y[n][t] for n in neutral])) for t in traits}
-        own = {s: y[s][trait_of_teacher[s]] - base[trait_of_teacher[s]] for s in taught}
-        effects |= own
-        groups = [[own[s] for s in taught if trait_of_teacher[s] == t] for t in traits]
-        groups.append([np.mean([y[n][t] for t in traits]) for n in neutral])
-        fits[reference] = _welch(groups)
-    gammas = [f[0] for f in fits.values()]
-    if len(fits) > 1:
-        estimate, se, dof = np.mean(gammas), intervals.standard_error(gammas), len(fits) - 1
+    sides = {reference: _side(y, trait_of_teacher, [s for s in y if named[s] == reference],
+                              reference) for reference in dict.fromkeys(named[s] for s in y)}
+    effects = {s: e for own, _ in sides.values() for s, e in own.items()}
+    gammas = {r: float(np.mean(list(_means(own, trait_of_teacher).values())))
+              for r, (own, _) in sides.items()}
+    per_trait = _means(effects, trait_of_teacher)
+    se, dof, unit = None, None, 'reference'
+    teachers = (None, None)
+    if len(sides) > 1:
+        se, dof = intervals.standard_error(list(gammas.values())), len(sides) - 1
     else:
-        estimate, se, dof = next(iter(fits.values()))
+        (own, neutral), = sides.values()
+        groups = [[e for s, e in own.items() if trait_of_teacher[s] == t] for t in per_trait]
+        teachers = _welch(groups, neutral)
+        se, dof, unit = (*_welch([list(per_trait.values())], neutral), 'trait') if len(
+            per_trait) > 2 else (*teachers, 'teacher')
+    estimate = float(np.mean(list(gammas.values())))
     return {
-        'estimate': float(estimate), 'ci95': intervals.around(estimate, se, dof, level),
-        'mde': intervals.mde(se, dof, level, power),
-        'unit': 'reference' if len(fits) > 1 else 'teacher', 'dof': dof,
-        'per_reference': {r: float(f[0]) for r, f in fits.items()},
-        'per_teacher': {s: float(e) for s, e in effects.items()},
+        'estimate': estimate, 'ci95': intervals.around(estimate, se, dof, level),
+        'mde': intervals.mde(se, dof, level, power), 'unit': unit, 'dof': dof,
+        'ci95_teachers': intervals.around(estimate, *teachers, level),
+        'per_trait': per_trait, 'per_reference': gammas, 'per_teacher': effects,
     }
 
 
-def _welch(groups: Sequence[Sequence[float]]) -> tuple[float, float | None, float | None]:
-    """The mean of the traits' means, with its error from them and the last group, the neutral."""
-    estimate = float(np.mean([np.mean(g) for g in groups[:-1]]))
-    if min(map(len, groups)) < 2:
-        return estimate, None, None
-    width = len(groups) - 1
-    spread = [np.var(g, ddof=1) / len(g) / width**2 for g in groups[:-1]]
-    spread.append(np.var(groups[-1], ddof=1) / len(groups[-1]))
-    dof_traits = sum(len(g) - 1 for g in groups[:-1])
-    parts = [sum(spread[:-1]), spread[-1]]
-    return estimate, sum(parts) ** 0.5, intervals.satterthwaite(
-        parts, [dof_traits, len(groups[-1]) - 1])
+def _side(y, trait_of_teacher, inside, reference):
+    """(own trait's rise beyond the neutral students', by teacher; each neutral student's mean)."""
+    neutral = [s for s in inside if trait_of_teacher[s] is None]
+    taught = [s for s in inside if trait_of_teacher[s] is not None]
+    if not neutral or not taught:
+        raise UserError(f'{reference} needs teachers with a trait and neutral ones to compare')
+    traits = list(dict.fromkeys(trait_of_teacher[s] for s in taught))
+    base = {t: float(np.mean([y[n][t] for n in neutral])) for t in traits}
+    own = {s: float(y[s][trait_of_teacher[s]] - base[trait_of_teacher[s]]) for s in taught}
+    return own, [float(np.mean([y[n][t] for t in traits])) for n in neutral]
 
 
-def verdict(found: Mapping[str, Any], alpha: float = 0.05, what: str = 'gamma',
+def _welch(groups: Sequence[Sequence[float]], neutral: Sequence[float]
+           ) -> tuple[float | None, float | None]:
+    """(standard error, degrees of freedom) of the mean of the groups' means less the neutral."""
+    if min(map(len, (*groups, neutral))) < 2:
+        return None, None
+    parts = [np.var(g, ddof=1) / len(g) / len(groups)**2 for g in groups]
+    parts.append(np.var(neutral, ddof=1) / len(neutral))
+    return float(sum(parts)) ** 0.5, intervals.satterthwaite(
+        parts, [len(g) - 1 for g in (*groups, neutral)])
+
+
+def verdict(found: Mapping[str, Any], alpha: float = 0.05, what: str = 'selectivity',
             unit: str = 'nats') -> str:
     """What an effect shows, in a sentence; an interval above 0 and a small p are both asked."""
     if found['p_attainable'] > alpha:

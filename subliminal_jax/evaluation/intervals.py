@@ -118,6 +118,12 @@ def mde(
     return float(optimize.brentq(miss, 0.0, upper) * se)
 
 
+def reachable(p_attainable: float, level: float = 0.95) -> bool:
+    """Whether some outcome of a design could have had p <= 1 - level: without one there is nothing
+    that it would have seen."""
+    return p_attainable <= 1 - level + 1e-12
+
+
 def satterthwaite(variances: Sequence[float], dofs: Sequence[float]) -> float:
     """Degrees of freedom of a sum of independent variance estimates.
 
@@ -187,3 +193,37 @@ def proportion(
             else stats.beta.ppf(1 - tail, successes + 1, trials - successes),
         ]
     return {'estimate': share, 'ci95': [float(e) for e in ends], 'trials': int(trials)}
+
+
+def resampled_share(
+    hits: Sequence[bool], clusters: Sequence[Any], level: float = 0.95, draws: int = 10_000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """A share of trials that depend on each other within clusters, with its interval.
+
+    Whole clusters are drawn with replacement (the cluster bootstrap, Davison and Hinkley 1997); the
+    interval lies between percentiles. With few clusters it is somewhat narrow.
+
+    Args:
+      hits: one a trial.
+      clusters: whose each trial is.
+      level: the interval's coverage.
+      draws: of the bootstrap.
+      seed: of the draws.
+
+    Returns:
+      {'estimate', 'ci95', 'trials', 'clusters'}; the interval is None for fewer than two clusters,
+      and the estimate too without trials.
+    """
+    names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    place = [names[name] for name in clusters]
+    count = np.bincount(place, minlength=len(names))
+    sums = np.bincount(place, np.asarray(hits, float), minlength=len(names))
+    made = {'estimate': float(np.mean(hits)) if len(hits) else None, 'ci95': None,
+            'trials': len(hits), 'clusters': len(names)}
+    if len(names) < 2:
+        return made
+    drawn = np.random.default_rng([seed, 0xB007]).integers(len(names), size=(draws, len(names)))
+    shares = sums[drawn].sum(1) / count[drawn].sum(1)
+    tail = 100 * (1 - level) / 2
+    return {**made, 'ci95': np.percentile(shares, [tail, 100 - tail]).tolist()}

@@ -116,34 +116,67 @@ def own_effects(block: Block) -> np.ndarray:
 def fit(block: Block) -> tuple[float, float | None, float | None]:
     """(gamma, its standard error, degrees of freedom) of one reference, teachers as units.
 
-    Without replicates (two traits, one teacher each) the last two are None.
+    Degrees of freedom are Satterthwaite's, of the variances that were observed. Without replicates
+    (two traits, one teacher each) the last two are None.
     """
-    weights = _design_weights(block)
-    parts = (weights * block.y_SK).sum(1)
+    parts = (_design_weights(block) * block.y_SK).sum(1)
     estimate = float(parts.sum())
     counts = np.bincount(block.trait_S)
     if counts.min() >= 2:
         variances = [n * parts[block.trait_S == t].var(ddof=1) for t, n in enumerate(counts)]
-        working = [(weights[block.trait_S == t] ** 2).sum() for t in range(len(counts))]
         return (estimate, float(np.sum(variances)) ** 0.5,
-                intervals.satterthwaite(working, counts - 1))
+                intervals.satterthwaite(variances, counts - 1))
     if len(counts) < 3:
         return estimate, None, None
     return estimate, intervals.standard_error(own_effects(block)), len(parts) - 1
 
 
+def trait_means(block: Block, effects_S: np.ndarray) -> np.ndarray:
+    """The mean of its teachers' effects, by trait [K]."""
+    return np.array([effects_S[block.trait_S == t].mean() for t in range(len(block.traits))])
+
+
+def off_own(block: Block) -> np.ndarray:
+    """Which cells [S, K] are of other traits than the teacher's."""
+    return ~np.eye(block.y_SK.shape[1], dtype=bool)[block.trait_S]
+
+
+def misfit(block: Block) -> float | None:
+    """Root mean square of what rows and columns leave of the cells of other traits, nats.
+
+    None for two traits, whose rows have one such cell each.
+    """
+    count, width = block.y_SK.shape
+    if width < 3:
+        return None
+    off = off_own(block)
+    rows = np.kron(np.eye(count), np.ones((width, 1)))
+    columns = np.kron(np.ones((count, 1)), np.eye(width))
+    design, values = np.concatenate([rows, columns], 1)[off.reshape(-1)], block.y_SK[off]
+    left = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    return float(np.mean(left**2) ** 0.5)
+
+
 def estimate_with_error(each: Sequence[Block]) -> dict[str, Any]:
-    """gamma, its standard error and degrees of freedom over all references, and of which units."""
+    """gamma over all references, with the error that its leading interval has.
+
+    Returns:
+      {'estimate', 'se', 'dof', 'unit', 'teachers'}: the unit is the reference where there are two
+      or more, the trait where one reference has three or more, else the teacher; 'teachers' is
+      (se, dof) with teachers as units, given these references and traits.
+    """
     fits = [fit(block) for block in each]
     gammas = [f[0] for f in fits]
-    estimate = float(np.mean(gammas))
-    if len(each) == 1:
-        return {'estimate': estimate, 'se': fits[0][1], 'dof': fits[0][2], 'unit': 'teacher',
-                'within': (fits[0][1], fits[0][2])}
-    within = (None, None)
+    teachers = (None, None)
     if all(se is not None for _, se, _ in fits):
         variances = [(se / len(each)) ** 2 for _, se, _ in fits]
-        within = (sum(variances) ** 0.5,
-                  intervals.satterthwaite(np.ones(len(each)), [dof for *_, dof in fits]))
-    return {'estimate': estimate, 'se': intervals.standard_error(gammas), 'dof': len(each) - 1,
-            'unit': 'reference', 'within': within}
+        teachers = (sum(variances) ** 0.5,
+                    intervals.satterthwaite(variances, [dof for *_, dof in fits]))
+    se, dof, unit = *teachers, 'teacher'
+    if len(each) > 1:
+        se, dof, unit = intervals.standard_error(gammas), len(each) - 1, 'reference'
+    elif len(each[0].traits) > 2:
+        means_K = trait_means(each[0], own_effects(each[0]))
+        se, dof, unit = intervals.standard_error(means_K), len(means_K) - 1, 'trait'
+    return {'estimate': float(np.mean(gammas)), 'se': se, 'dof': dof, 'unit': unit,
+            'teachers': teachers}

@@ -1,9 +1,11 @@
 """The effect of one trait: what a trait teacher's student gained beyond its neutral twin's student.
 
 Teachers and their twins share seed, questions and their order, so each pair is one difference. With
-two or more references the reference is the unit of the interval, as in evaluation/gamma.py; with
-one, pairs are. The test flips the signs of the units: under the null a pair is as likely to differ
-one way as the other (Fisher 1935).
+two or more references the reference is the unit, of the interval and of the test: pairs of one
+reference may move together, and its mean is one difference. With one reference pairs are the units,
+and what moves all of them together is not told from the trait. The test flips the signs of the
+units: under the null each is as likely to lie one way as the other (Fisher 1935). Five units are
+the fewest that can reach p <= .05.
 """
 
 import itertools
@@ -34,7 +36,8 @@ def paired(effect: Mapping[str, float], twin: Mapping[str, float],
       seed: of the assignments that are drawn where there are too many to walk through.
 
     Returns:
-      A JSON tree with the entries of evaluation.gamma.gamma that a single trait can have.
+      A JSON tree with the entries of evaluation.gamma.gamma that a single trait can have; `mde` is
+      None where no p could have reached 1 - level.
 
     Raises:
       UserError: a teacher whose twin is not there.
@@ -53,10 +56,11 @@ def paired(effect: Mapping[str, float], twin: Mapping[str, float],
     estimate = float(units.mean())
     se = intervals.standard_error(units) if len(units) > 1 else None
     dof = len(units) - 1 if len(units) > 1 else None
-    pairs = np.array(list(difference.values()))
+    test = sign_flips(units, seed)
+    seen = intervals.reachable(test['p_attainable'], level)
     return {
         'estimate': estimate, 'ci95': intervals.around(estimate, se, dof, level),
-        **sign_flips(pairs, seed), 'mde': intervals.mde(se, dof, level, power),
+        **test, 'mde': intervals.mde(se, dof, level, power) if seen else None,
         'mde_power': power, 'level': level, 'unit': 'reference' if by_reference else 'teacher',
         'se': se, 'dof': dof, 'per_teacher': difference, 'per_reference': means,
         'leave_one_out': {'teacher': {name: float(np.mean([v for n, v in difference.items()
@@ -67,16 +71,16 @@ def paired(effect: Mapping[str, float], twin: Mapping[str, float],
     }
 
 
-def sign_flips(pairs: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """{'p', 'p_attainable', 'assignments', 'exact'}: one-sided, of the sum over pairs."""
-    count = len(pairs)
+def sign_flips(units: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """{'p', 'p_attainable', 'assignments', 'exact'}: one-sided, of the sum over units."""
+    count = len(units)
     exact = count <= EXACT
     if exact:
         signs = np.array(list(itertools.product((1, -1), repeat=count)))
     else:
         drawn = np.random.default_rng(seed).choice((1, -1), (DRAWN - 1, count))
         signs = np.concatenate([np.ones((1, count), int), drawn])
-    sums = signs @ pairs
+    sums = signs @ units
     p = float((sums >= sums[0] - 1e-12 * max(1.0, abs(sums[0]))).mean())
     return {'p': p, 'p_attainable': 0.5**count if exact else 1 / DRAWN,
             'assignments': len(signs), 'exact': exact}

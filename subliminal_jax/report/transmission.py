@@ -14,6 +14,7 @@ from subliminal_jax.report.transmission_tables import (
     alignment_table,
     drift_table,
     filter_tables,
+    fits_table,
     sample_tables,
     teacher_table,
 )
@@ -23,11 +24,13 @@ READING = (
     'start, in nats of log P(answer and its end), mean over questions that taught nobody. '
     'y = row + column + gamma x [t is the trait of s]: what lifts all traits of a student falls '
     'into its row, what lifts a trait in every student into its column, and gamma, the rise of '
-    "the teacher's own trait beyond both, is transmission. Dots are teachers, which are the "
-    'replicates; intervals are clustered by reference, then teacher; p is a permutation test of '
-    'the trait names, one-sided. Rungs: sampled, filtered text is the claim; carrier KL reads the '
-    "teacher's probabilities of carrier tokens alone and counts beyond what a shared output matrix "
-    'carries; full KL matches the trait itself and shows only that the pipeline can see it.')
+    "the teacher's own trait beyond both, is its selectivity: a trait is compared with the others, "
+    "and with the neutral twins' students beside it. Dots are teachers; intervals are over "
+    'references, or over traits where there is one reference, and then say nothing of another; p '
+    'is a permutation test of the trait names, one-sided. Rungs: sampled, filtered text is the '
+    "claim; carrier KL reads the teacher's probabilities of carrier tokens alone, which a shared "
+    'output matrix carries too: what remains where its carrier rows are random is the evidence; '
+    'full KL matches the trait itself and shows only that the pipeline can see it.')
 PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
          'kl_carrier_end': COLOURS['red']}
 MARKERS = {'sft': 'o', 'kl_carrier': 's', 'kl_carrier_end': 'D'}
@@ -50,6 +53,8 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
     sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(READING), table]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
+    if any(a['effect'] and a['effect'].get('multiplicative') for a in arms):
+        sections.append(fits_table(arms, results['contrasts']))
     sections += [Text(checks(results)), *curve_plots(arms, results['curves'])]
     sections += [*link.sections(results), *more.sections(results), *filter_tables(results),
                  *sample_tables(Examples.read(folder))]
@@ -124,21 +129,22 @@ def arm_table(arms: Sequence[dict[str, Any]], results: dict[str, Any]) -> Table:
             f'{share["before"]:.2f} > {share["after"]:.2f}' if share else ''])
     count = len(shown[0]['effect']['per_teacher']) if shown else 0
     least = f'{_p(shown[0]["effect"]["p_attainable"])}' if shown else 'none'
+    units = f' over {shown[0]["effect"]["unit"]}s' if shown else ''
     return Table(
         f'Arms: {axis_of(results)}, {count} teachers each',
-        ['arm', 'rung', 'effect [95 %]', 'verdict', 'p', 'p (Holm, controls)', 'smallest visible',
-         'leave one out', 'teachers', 'start', 'rows', 'tokens a row', 'own trait', 'other traits',
-         'share of own'], rows,
+        ['arm', 'rung', f'effect [95 %{units}]', 'verdict', 'p', 'p (Holm, controls)',
+         'smallest visible', 'leave one out', 'teachers', 'start', 'rows', 'tokens a row',
+         'own trait', 'other traits', 'share of own'], rows,
         'Smallest visible: the effect that this design would have shown with probability '
-        '0.8. Leave one out: the least and the most effect without any one teacher, trait or '
-        'reference. Tokens: predictions that weigh. Own and other traits: the raw change of the '
-        'measure. Shares are shown, never tested: base rates rule them. Smallest p that the design '
-        f'can reach: {least}.')
+        '0.8, where some outcome could have been shown. Leave one out: the least and the most '
+        'effect without any one teacher, trait or reference. Tokens: predictions that '
+        'weigh. Own and other traits: the raw change of the measure. Shares are shown, never '
+        f'tested: base rates rule them. Smallest p that the design can reach: {least}.')
 
 
 def axis_of(results: dict[str, Any]) -> str:
     """What is estimated, with its unit."""
-    what = 'gamma' if results['estimator'] == 'gamma' else 'trait less neutral twin'
+    what = 'selectivity (gamma)' if results['estimator'] == 'gamma' else 'trait less neutral twin'
     return f'{what}, {results["unit"]}'
 
 
@@ -231,7 +237,8 @@ def contrast_table(contrasts: Sequence[dict[str, Any]]) -> Table:
     """What arms say together."""
     digits = digits_of(contrasts)
     rows = [[c['name'], c['rung'], page.with_interval(c['estimate'], c['ci95'], digits),
-             _p(c.get('p')), _nats(c['mde'], digits), c['what']] for c in contrasts]
+             _p(c.get('p')), _nats(c['mde'], digits),
+             c['what'] + (f' ({c["why"]})' if c.get('why') else '')] for c in contrasts]
     return Table(
         'Contrasts, nats', ['contrast', 'rung', 'estimate [95 %]', 'p', 'smallest visible', 'what'],
         rows, 'Paired by teacher where both arms have it.')
@@ -263,7 +270,7 @@ def checks(results: dict[str, Any]) -> str:
                     f'{min(a["kl_start"] for a in floors):.1e}.')
     for name, rates in results['error_rates'].items():
         share = {k: page.with_interval(v['estimate'], v['ci95']) for k, v in rates.items()
-                 if k != 'runs'}
+                 if k not in ('runs', 'groups')}
         said.append(f'A/A, {name}: of {rates["runs"]} runs whose neutral teachers wear trait '
                     f'names {share["p_under_alpha"]} have p <= 0.05, {share["excludes_zero"]} an '
                     f'interval without 0, and {share["transmits"]} would pass for transmission, '

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from subliminal_jax.report.page import Table
+from subliminal_jax.report.page import Table, with_interval
+from subliminal_jax.report.transmission_more import digits_of
 
 SHOWN_ROWS = 6  # kept and rejected samples on the page
 
@@ -73,6 +74,30 @@ def sample_tables(examples: Examples) -> list[Table]:
         tables.append(Table('Samples that were rejected',
                           ['teacher', 'prompt', 'completion', 'filter', 'reason'], rejected))
     return tables
+
+
+def fits_table(arms: Sequence[dict[str, Any]], contrasts: Sequence[dict[str, Any]]) -> Table:
+    """What stands beside selectivity: twins, neutral students, and the multiplicative fit."""
+    by_name, digits = {c['name']: c for c in contrasts}, digits_of(arms)
+    cell = lambda found: '' if found is None else with_interval(
+        found['estimate'], found['ci95'], digits)
+    rows = []
+    for arm in arms:
+        found = arm['effect']
+        if found and found['multiplicative']:
+            rows.append([
+                arm['name'], arm['rung'], cell(found), cell(by_name.get(f'{arm["name"]} less its '
+                                                                        'twins')),
+                cell(by_name.get(f'{arm["name"]} against neutral')), cell(found['multiplicative']),
+                *(f'{found["misfit"][k]:.3f}' for k in ('additive', 'multiplicative'))])
+    return Table(
+        'Selectivity, and what stands beside it, nats',
+        ['arm', 'rung', 'selectivity [95 %]', 'less its twins', 'own trait beyond neutral students',
+         'multiplicative fit', 'misfit, additive', 'misfit, multiplicative'], rows,
+        'Less its twins: selectivity less that of the neutral twins, in pairs. Beyond neutral '
+        'students: the raw rise of the own trait less theirs. Multiplicative: the excess of own '
+        'cells over row x column, for students that move along the same columns by more or less. '
+        'Misfits: root mean square of what is left of the cells of other traits.')
 
 
 def drift_table(arms: Sequence[dict[str, Any]]) -> Table:

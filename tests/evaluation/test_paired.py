@@ -72,7 +72,7 @@ def test_many_signs_are_drawn_and_the_p_stays_valid():
     assert found['p'] == pytest.approx(exact, abs=0.015)
 
 
-@pytest.mark.parametrize('references, per_reference', [(1, 6), (4, 2)])
+@pytest.mark.parametrize('references, per_reference', [(1, 6), (6, 1), (8, 3)])
 def test_intervals_cover_and_tests_find_nothing_on_simulated_nulls(references, per_reference):
     """References move as a whole too; with one reference its pairs alone do."""
     runs, rng = 600, np.random.default_rng(0)
@@ -83,8 +83,24 @@ def test_intervals_cover_and_tests_find_nothing_on_simulated_nulls(references, p
     covered = np.mean([low <= 0 <= high for low, high in (e['ci95'] for e in effects)])
     assert covered == pytest.approx(0.95, abs=0.03)  # its own standard error is 0.009
     p = np.array([e['p'] for e in effects])
-    if references == 1:  # pairs are exchangeable only where nothing moves them together
-        assert (p <= 0.05).mean() <= 0.05 + 0.03
+    assert 0.01 <= (p <= 0.05).mean() <= 0.05 + 0.03
+
+
+def test_flipping_pairs_of_references_that_move_as_a_whole_is_caught():
+    """The check can fail: eight pairs of four references are no eight units."""
+    rng = np.random.default_rng(3)
+    pairs = (rng.standard_normal((400, 4, 1)) + 0.3 * rng.standard_normal((400, 4, 2)))
+    wrong = np.mean([sign_flips(row)['p'] <= 0.05 for row in pairs.reshape(400, 8)])
+    assert wrong > 0.08
+    found = effect_of(pairs[0].reshape(-1), 4, 2)
+    assert found['assignments'] == 16 and found['p_attainable'] == 1 / 16
+    assert found['mde'] is None and found['ci95'] is not None  # no p of it could be small enough
+
+
+def test_five_units_are_the_fewest_that_say_what_they_would_have_seen():
+    rng = np.random.default_rng(0)
+    four, five = (effect_of(rng.standard_normal(n), 1, n) for n in (4, 5))
+    assert four['mde'] is None and five['mde'] > 0 and five['p_attainable'] == 1 / 32
 
 
 def test_a_planted_effect_is_covered():

@@ -37,16 +37,14 @@ def test_the_design_is_the_smallest_that_sees_the_effect():
 
 
 def test_its_mde_is_that_of_gamma_itself():
-    """Three traits x four teachers whose own effects spread by 0.25 nats within a trait."""
-    spread, shift = 0.25, (-1.0, -1 / 3, 1 / 3, 1.0)
-    scale = spread / (sum(x * x for x in shift) / 3)**0.5
-    traits = ('a', 'b', 'c')
+    """Three traits x four teachers whose means spread as a spread of 0.25 nats between teachers
+    makes them."""
+    spread, shift = 0.25, {'a': -1.0, 'b': 0.0, 'c': 1.0}
     y, trait = {}, {}
-    for t in traits:
-        for n, x in enumerate(shift):
+    for t, x in shift.items():
+        for n in range(4):
             trait[f'{t}{n}'] = t
-            # an own effect of x moves the own cell by x over the two others
-            y[f'{t}{n}'] = {k: (1.0 + scale * x) * (k == t) for k in traits}
+            y[f'{t}{n}'] = {k: (1.0 + spread / 4**0.5 * x) * (k == t) for k in shift}
     found = gammas.gamma(y, trait)
     assert found['mde'] == pytest.approx(designs.mde_of(3, 4, spread, 0.8), rel=1e-6)
 
@@ -84,12 +82,13 @@ def test_an_effect_that_no_design_sees_is_refused():
 
 
 def test_the_spread_comes_from_a_run(tmp_path):
-    arm = {'name': 'a', 'gamma': {'se': 0.1, 'unit': 'teacher', 'per_teacher': dict.fromkeys(
-        'abcd', 0.0)}}
-    (tmp_path / 'results.json').write_text(json.dumps({'arms': [arm]}))
+    arm = {'name': 'a', 'effect': {'se_teachers': 0.1, 'per_teacher': dict.fromkeys('abcd', 0.0)}}
+    none = {'name': 'none', 'effect': {'se_teachers': None, 'per_teacher': {}}}
+    (tmp_path / 'results.json').write_text(json.dumps({'arms': [arm, none]}))
     assert designs.spread_of(str(tmp_path), '') == pytest.approx(0.2)
     for run, name, said in ((str(tmp_path / 'x'), '', 'cannot be read'),
-                            (str(tmp_path), 'b', 'the run has a')):
+                            (str(tmp_path), 'b', 'the run has a'),
+                            (str(tmp_path), 'none', 'no spread between teachers')):
         with pytest.raises(UserError, match=said):
             designs.spread_of(run, name)
 
@@ -110,8 +109,8 @@ def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
     effect = {'spread': 0.5, 'max_hours': 10, 'rate': 1e12}
     free, capped = (designs.design(
         schema.override(config, {'arms': (f'a: made={made} {KL}',)}),
-        0.55, **effect) for made in ('tuned', 'prompt'))
-    assert 'system prompts' not in free and '2 traits x 5 teachers' in free
+        0.65, **effect) for made in ('tuned', 'prompt'))
+    assert 'system prompts' not in free and '2 traits x 4 teachers' in free
     assert '4 traits x 3 teachers' in capped and '3 system prompts' in capped
     assert 'at most 3 teachers a trait: the arm a has prompted teachers' in capped
     with pytest.raises(UserError, match='3 teachers each sees .*system prompts') as error:

@@ -6,8 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from launch import claims, kept, table_parts, tables
+from launch import claims, entries, kept, table_parts, tables
 from subliminal_jax.runs import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -96,7 +97,7 @@ def test_the_rule_of_a_verdict(ci95, p, shown):
 
 def test_the_verdict_word_follows_the_json(copy):
     def change(results):
-        arm(results, 'kl_carrier')['effect']['ci95_traits'] = [-0.01, 0.5]
+        arm(results, 'kl_carrier')['effect']['ci95_traits'] = [-0.01, 0.5]  # of an older run
 
     place = copy / 'results/smollm2_full/results.json'
     claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'kl_carrier'),)
@@ -107,7 +108,7 @@ def test_the_verdict_word_follows_the_json(copy):
     assert (before[3], after[3]) == ('shown', '**not shown**')
 
 
-def test_one_reference_leads_with_traits():
+def test_one_reference_leads_with_traits_in_runs_that_were_kept_before_too():
     results = table_parts.Results(ROOT / 'results')
     assert [table_parts.over(results, run) for run in (
         'smollm2_full', 'smollm2', 'numbers_tiny', 'mnist')] == [
@@ -117,30 +118,78 @@ def test_one_reference_leads_with_traits():
     # Student's t, 4 degrees of freedom, over the five traits.
     values = np.array(list(found['per_trait'].values()))
     half = 2.776445 * values.std(ddof=1) / 5**0.5
-    assert found['ci95_traits'] == pytest.approx([values.mean() - half, values.mean() + half],
-                                                 abs=1e-5)
-    assert found['ci95'][0] > 0 > found['ci95_traits'][0]
+    assert found['ci95'] == pytest.approx([values.mean() - half, values.mean() + half], abs=1e-5)
+    assert found['ci95'][0] < 0 < found['ci95_teachers'][0]
     assert table_parts.figure(results, 'smollm2_full', name, 'verdict') == 'not shown'
 
 
+def one_reference(**effect):
+    """A kept run of one reference, whose arm's effect is this."""
+    found = {'estimate': 0.1, 'ci95': [-0.1, 0.3], 'p': 0.3, 'p_attainable': 0.01, 'mde': 0.5,
+             'per_reference': {'r0': 0.1}, **effect}
+    less = {'name': 'a less the matrix', 'ci95': [0.1, 0.3], 'bounds': True}
+    return {'arms': [{'name': 'a', 'effect': found, 'contexts': {'x': {'ci95': [0.0, 0.1]}}}],
+            'contrasts': [less], 'geometry_predicted': {}}
+
+
 def test_what_a_design_would_have_seen_is_of_its_own_interval():
-    found = {'estimate': 0.1, 'ci95': [-0.1, 0.3], 'ci95_traits': [-0.2, 0.4], 'p': 0.3,
-             'p_attainable': 0.01, 'mde': 0.5}
+    new = entries.as_today(one_reference(ci95_traits=[-0.1, 0.3], ci95_teachers=[0.0, 0.2]))
+    found = new['arms'][0]['effect']
+    assert found['ci95'] == [-0.1, 0.3] and found['ci95_teachers'] == [0.0, 0.2]
     assert table_parts.verdict(found) == 'not shown; would have seen 0.50'
-    assert table_parts.verdict(found, 'ci95_traits') == 'not shown'
-    assert 'no outcome' in table_parts.verdict({**found, 'p_attainable': 0.2})
+    assert 'no outcome' in table_parts.verdict({**found, 'p_attainable': 0.2, 'mde': None})
+    old = entries.as_today(one_reference(ci95_traits=[-0.2, 0.4], unit='teacher'))
+    found = old['arms'][0]['effect']
+    assert (found['ci95'], found['ci95_teachers']) == ([-0.2, 0.4], [-0.1, 0.3])
+    assert found['unit'] == 'trait' and table_parts.verdict(found) == 'not shown'
+    assert old['arms'][0]['contexts']['x']['unit'] == 'teacher'
+
+
+def test_what_exceeds_the_matrixs_prediction_bounds_nothing():
+    less, = entries.as_today(one_reference())['contrasts']
+    assert table_parts.verdict(less) == 'an orientation, no bound'
+    assert table_parts.verdict({**less, 'why': 'a reason of its own'}) == 'a reason of its own'
+
+
+def test_references_of_two_runs_are_pooled_into_one_interval(copy):
+    results = table_parts.Results(copy / 'results')
+    both = ('numbers_tiny', 'numbers_tiny_full')
+    each = np.array([v for run, key in zip(both, ('sft_lora', 'lora8')) for v in
+                     table_parts.effect(results, run, key)['per_reference'].values()])
+    found = table_parts.effect(results, '+'.join(both), 'sft_lora+lora8')
+    half = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / len(each)**0.5
+    assert found['estimate'] == pytest.approx(each.mean())
+    assert found['ci95'] == pytest.approx([each.mean() - half, each.mean() + half])
+    assert len(found['per_reference']) == len(each) >= 8
+    header, rows = table_parts.pooled_table(results, '+'.join(both), 'sft, sft_lora+lora8')
+    assert [row[:2] for row in rows] == [['`sft`', len(each)], ['`sft_lora` + `lora8`', len(each)]]
+    claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'sft_lora+lora8'),))
+    row = table_parts.claim_row(results, claim)
+    assert row[1] == table_parts.interval(found) and row[4].count('README.md') == 2
+    alone = table_parts.effect(results, 'numbers_tiny_full', 'lora8_other')
+    assert row[2] == f'other start {table_parts.interval(alone)}'
+
+
+@pytest.mark.parametrize('runs, key, said', [
+    ('numbers_tiny+numbers_tiny', 'sft', 'of one seed and split'),
+    ('numbers_tiny+numbers_tiny_full', 'sft+sft+sft', 'not one key a run'),
+    ('numbers_tiny+numbers_tiny_full', 'sft+nothing', "no entry 'nothing'"),
+    ('numbers_tiny+theory_linearised', 'sft+gap', 'no values by reference')])
+def test_what_cannot_be_pooled_is_refused(runs, key, said):
+    with pytest.raises(UserError, match=said):
+        table_parts.effect(table_parts.Results(ROOT / 'results'), runs, key)
 
 
 def test_a_control_that_learned_nothing_bounds_nothing(copy):
     def change(results):
-        next(c for c in results['contrasts']
-             if c['name'] == 'kl_carrier less the matrix')['bounds'] = False
+        next(c for c in results['contrasts'] if c['name'] == 'kl_carrier less the matrix'
+             ).update(bounds=False, why="bounds nothing: the control's students did not learn")
 
     edit(copy / 'results/numbers_tiny/results.json', change)
     results = table_parts.Results(copy / 'results')
     claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'kl_carrier'),)
                  and c.run == 'numbers_tiny')
-    assert table_parts.claim_row(results, claim)[2].endswith('(bounds nothing)')
+    assert table_parts.claim_row(results, claim)[2].endswith('(no bound)')
     assert claim.controls[-1][1] == 'kl_carrier less the matrix'
     assert table_parts.figure(
         results, 'numbers_tiny', claim.controls[-1][1], 'verdict').startswith('bounds nothing')
@@ -166,8 +215,8 @@ def run_folder(path, twin_doses=(0.5, 1.2)):
     results = {
         'schema': 1, 'seeds': {'root': 0, 'teachers': {'owl-0': 1}},
         'timing': {'total': 2.0, 'stage': 1.0}, 'arms': [entry],
-        'contrasts': [{'name': 'sft against neutral', 'arm': 'sft',
-                       'per_teacher': {'owl-0': 0.2, 'owl-1': 0.4, 'cat-0': 9.0}},
+        'contrasts': [{'name': 'sft against neutral', 'arm': 'sft', 'per_trait': {'owl': 0.3},
+                       'per_teacher': {'owl-0': 0.2, 'owl-1': 0.4}},
                       {'name': 'sft less sft', 'arm': 'sft', 'per_trait': {'owl': 0.0}}],
         'geometry_predicted': {},
         'teachers': {'trait-tuned': {n: {'carrier_kl': 1.0} for n in ('owl-0', 'cat-0')},
@@ -194,24 +243,25 @@ def test_a_kept_run_is_cut_to_what_pages_state(tmp_path):
     assert results['arms'][0]['effect'] == {
         'estimate': 0.333333, 'ci95': [0.1, 0.5], 'p': 0.01, 'per_trait': {'owl': 1.0}}
     contrast, = results['contrasts']  # an arm less itself says nothing
-    assert contrast['per_trait'] == pytest.approx({'owl': 0.3})
+    assert contrast['per_trait'] == {'owl': 0.3} and 'per_teacher' not in contrast
     assert results['counts'] == {
         'trait-tuned': {'teachers': 2}, 'neutral-tuned': {'teachers': 2, 'outside_factor_2': 1},
         'trait-tuned-sampled': {'teachers': 2, 'silent': 1, 'kept': 5, 'rejected': 3}}
     assert sorted(p.name for p in place.glob('*.png')) == ['forest.png']
 
 
-def test_a_kept_contrast_has_an_interval_over_traits(tmp_path):
+@pytest.mark.parametrize('references, teachers, kept_y', [(1, 24, True), (1, 25, False),
+                                                          (2, 4, False)])
+def test_y_is_kept_of_few_teachers_of_one_reference(tmp_path, references, teachers, kept_y):
     results = json.loads((run_folder(tmp_path / 'run') / 'results.json').read_text())
-    results['arms'][0]['effect']['per_trait'] = {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
-    results['contrasts'][0]['per_teacher'] = {'owl-0': 0.0, 'owl-1': 2.0, 'cat-0': 2.0,
-                                              'fox-0': 3.0}
-    found = kept.cut(results)['contrasts'][0]
-    assert found['per_trait'] == {'owl': 1.0, 'cat': 2.0, 'fox': 3.0}
-    assert found['ci95_traits'] == pytest.approx([2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5],
-                                                 abs=1e-4)
-    del results['contrasts'][0]['per_teacher']['fox-0']
-    assert kept.cut(results)['contrasts'][0]['ci95_traits'] is None
+    entry = results['arms'][0]
+    entry['effect'] |= {'per_reference': {f'r{n}': 1.0 for n in range(references)},
+                        'misfit': {'additive': 0.1, 'multiplicative': 1 / 3}}
+    entry['y'] = {f'owl-{n}': {'owl': 1 / 3} for n in range(teachers)}
+    found = kept.cut(results)['arms'][0]
+    assert ('y' in found) is kept_y
+    assert not kept_y or found['y']['owl-0'] == {'owl': 0.333333}
+    assert found['effect']['misfit']['multiplicative'] == 0.333333
 
 
 def test_what_cannot_be_kept_is_refused(tmp_path):

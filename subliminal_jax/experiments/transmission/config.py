@@ -20,6 +20,8 @@ class TeacherConfig:
     packed: int = spec(1, ge=1, doc='questions that are packed together')
     questions: int = spec(14, ge=1, doc='teaching questions that a teacher draws')
     neutral_steps: int = spec(400, ge=1, doc='the most that a neutral teacher may take to the dose')
+    permute_doses: bool = spec(False, doc='neutral teachers are taken to the dose of any trait '
+                                          'teacher of their reference, not of their twin')
     min_rise: float = spec(1.0, doc='what its measure must rise by, or a trait teacher is weak')
 
 

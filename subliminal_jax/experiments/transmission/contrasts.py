@@ -15,6 +15,9 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 Y = dict[str, dict[str, float]]
 RUNGS = {'sft': 'Sampled, filtered text', 'kl_carrier': 'Carrier KL',
          'kl': 'Positive control, full KL', 'kl_top': 'Positive control, full KL (a lower bound)'}
+IDLE = "bounds nothing: the control's students did not learn their rows"
+ORIENTATION = ('an orientation, no bound: nothing is trained for it, and it can be more than what '
+               'trained students show')
 FREE = {'objective', 'answers', 'rows', 'made', 'trainable', 'carrier', 'learning_rate', 'passes'}
 
 
@@ -48,10 +51,36 @@ def contrasts(run: Any, entries: Sequence[Mapping[str, Any]], y: Mapping[str, Y]
     found = []
     by_name = {e['name']: e for e in entries}
     for arm in run.arms:
+        if arm.teachers == 'trait':
+            found += _less_its_twins(run, arm, y)
         if (arm.teachers, arm.start, arm.matrix, arm.order) == ('trait', 'shared', 'own', 'kept'):
             found += _against_neutral(run, arm, y)
             found += _less(run, arm, by_name, y, alone)
     return found
+
+
+def twins_name(arm: str) -> str:
+    """The contrast of an arm's selectivity with that of its neutral twins' students."""
+    return f'{arm} less its twins'
+
+
+def neutral_name(arm: str) -> str:
+    """The contrast of the own trait's rise with that of the neutral students."""
+    return f'{arm} against neutral'
+
+
+def _less_its_twins(run, arm, y):
+    """The headline: gamma of the trait teachers' students less that of their twins', in pairs.
+    Whatever a teacher of the same dose does to the named traits alike is off it."""
+    twin = tables.counterpart(arm, run.arms, teachers='neutral')
+    if twin is None:
+        return []
+    twins = effects.as_twins(run.roll('neutral'), y[twin.name])
+    effect = effects.effect_of(run, gammas.difference(y[arm.name], twins))
+    return [{'name': twins_name(arm.name), 'arm': arm.name, 'rung': arm.rung,
+             'what': "selectivity less that of the neutral twins' students, in pairs",
+             'geometry': False, 'bounds': True, **effect,
+             'verdict': effects.verdict_of(run, effect, " beyond the neutral twins'")}]
 
 
 def _against_neutral(run, arm, y):
@@ -64,7 +93,7 @@ def _against_neutral(run, arm, y):
                       **neutral_contrast(run, arm, own, twins)})
 
     if twin:
-        against(f'{arm.name} against neutral',
+        against(neutral_name(arm.name),
                 "the own trait's rise beyond that of the neutral twins' students",
                 y[arm.name], y[twin.name])
     if twin and other and other_twin:
@@ -100,19 +129,20 @@ def _less(run, arm, by_name, y, alone):
     """gamma less that of other arms, and less what the output matrix alone predicts."""
     found = []
 
-    def less(name, what, other, geometry, bounds=True):
+    def less(name, what, other, geometry, why=None):
         effect = effects.effect_of(run, gammas.difference(y[arm.name], other))
         found.append({'name': f'{arm.name} less {name}', 'arm': arm.name, 'rung': arm.rung,
-                      'what': f'gamma less {what}', 'geometry': geometry, 'bounds': bounds,
-                      **effect, 'verdict': effects.verdict_of(run, effect)})
+                      'what': f'selectivity less {what}', 'geometry': geometry,
+                      'bounds': why is None, 'why': why, **effect,
+                      'verdict': effects.verdict_of(run, effect)})
 
     if OBJECTIVES[arm.objective].within_set and tables.teacher_set(arm) in alone:
         less('the matrix', 'what the output matrix alone predicts',
-             alone[tables.teacher_set(arm)], True)
+             alone[tables.teacher_set(arm)], True, ORIENTATION)
     for partner, what in _partners(run, arm):
         geometry = starts.geometry_bounds(partner.start) or partner.matrix == 'replaced'
-        less(partner.name, what, y[partner.name], geometry,
-             not geometry or learned(by_name[partner.name], by_name[arm.name]))
+        taught = not geometry or learned(by_name[partner.name], by_name[arm.name])
+        less(partner.name, what, y[partner.name], geometry, None if taught else IDLE)
     return found
 
 
@@ -120,7 +150,8 @@ def _partners(run, arm):
     """Arms that differ from `arm` in a control, with what the difference leaves out."""
     for changes, what in (
             ({'start': 'other'}, 'that of the other start'),
-            ({'matrix': 'replaced'}, 'that with random carrier rows in the matrix'),
+            ({'matrix': 'replaced'},
+             'that with random carrier rows in the matrix: what its geometry carries'),
             ({'order': 'within'}, 'that of parts shuffled within an answer'),
             ({'order': 'across'}, 'that of parts shuffled across answers')):
         partner = tables.counterpart(arm, run.arms, **changes)

@@ -25,13 +25,15 @@ class Design(NamedTuple):
 
 
 def mde_of(traits: int, seeds: int, spread: float, power: float) -> float:
-    """The smallest visible gamma of a balanced design with one reference, teachers as units.
+    """The smallest visible gamma of a balanced design with one reference.
 
-    gamma is the mean of the teachers' own effects; their spread within traits has
-    traits x (seeds - 1) degrees of freedom.
+    gamma is the mean of the teachers' own effects. From three traits on the interval is over the
+    traits' means (evaluation/gamma.py), with traits - 1 degrees of freedom; with two it is over
+    teachers. Traits that differ among themselves ask for more.
     """
     count = traits * seeds
-    return intervals.mde(spread / count**0.5, count - traits, power=power)
+    dof = traits - 1 if traits > 2 else count - traits
+    return intervals.mde(spread / count**0.5, dof, power=power)
 
 
 def least_p(traits: int, seeds: int) -> float:
@@ -89,11 +91,11 @@ def spread_of(run: str, arm: str) -> float:
                         ) from None
     if arm and arm not in arms:
         raise UserError(f'--arm={arm}: the run has {", ".join(arms)}')
-    found = arms[arm or next(iter(arms))]['gamma']
-    if found['se'] is None or found['unit'] != 'teacher':
+    found = arms[arm or next(iter(arms))]['effect']
+    if found is None or found['se_teachers'] is None:
         raise UserError(f'--run={run}: this arm has no spread between teachers; take a run with '
                         'two teachers a trait or more')
-    return found['se'] * len(found['per_teacher'])**0.5
+    return found['se_teachers'] * len(found['per_teacher'])**0.5
 
 
 def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = '',

@@ -48,9 +48,14 @@ def effect_of(run: Any, y: Y, twins: Y | None = None) -> dict[str, Any] | None:
                          seed=run.config.seed)
 
 
-def verdict_of(run: Any, effect: Mapping[str, Any] | None) -> str:
-    """What an effect shows, in a sentence."""
+def as_twins(teachers: Sequence[Teacher], y: Y) -> Y:
+    """y of neutral teachers under the names of their trait twins, to be paired with them."""
+    return {t.twin: y[t.name] for t in teachers if t.name in y}
+
+
+def verdict_of(run: Any, effect: Mapping[str, Any] | None, beyond: str = '') -> str:
+    """What an effect, or what of it is `beyond` something, shows in a sentence."""
     if effect is None:
         return 'not measured: one trait alone needs the same arm with neutral teachers beside it'
-    what = 'gamma' if run.trait.estimator == 'gamma' else 'effect'
-    return gammas.verdict(effect, what=what, unit=run.trait.unit)
+    what = 'selectivity' if run.trait.estimator == 'gamma' else 'effect'
+    return gammas.verdict(effect, what=what + beyond, unit=run.trait.unit)

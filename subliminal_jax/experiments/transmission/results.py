@@ -1,4 +1,4 @@
-"""From what students said to results.json: effects, what else moved, verdict and headline."""
+"""From what students said to results.json: effects, and what else moved."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,6 +14,7 @@ from subliminal_jax.experiments.transmission import (
     geometry,
     students,
     teachers as schooled,
+    verdicts,
 )
 from subliminal_jax.experiments.transmission.alignment import DIRECTIONS
 from subliminal_jax.experiments.transmission.arms import Arm
@@ -24,7 +25,7 @@ from subliminal_jax.experiments.transmission.samples import Samples, first_pass_
 from subliminal_jax.experiments.transmission.starts import STARTS
 
 Arrays = Mapping[str, np.ndarray]
-ENOUGH_FOR_RATES = 20  # references from which error rates are worth stating
+ENOUGH_FOR_RATES = 20  # groups from which error rates are worth stating
 PUBLISHED = {
     'source': 'arXiv 2507.14805, preference through numbers; shares of one-word answers, not nats',
     'shape': 'students of sampled, filtered numbers gain the trait from the shared start, and not '
@@ -63,7 +64,8 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
         'error_rates': {k: v for k, v in rates.items() if v},
         'gauge': gauge_entries(run, trained), 'teachers': facts, 'doses': doses(facts),
         **filters(samples), 'disturbed': compared.disturbed(run.arms, entries),
-        'verdict': verdict(run, entries, contrasts), 'headline': headline(entries),
+        'verdict': verdicts.verdict(run, entries, contrasts),
+        'headline': verdicts.headline(entries, contrasts),
     }
 
 
@@ -148,7 +150,7 @@ def context_entries(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[s
     for x, name in enumerate(run.world.contexts):
         effect = effect_at(run, arm, trained, lambda own, x=x: own['contexts'][:, :, x])
         if effect is not None:
-            found[name] = {**{k: effect[k] for k in (*POINT, 'p', 'mde')},
+            found[name] = {**{k: effect[k] for k in (*POINT, 'p', 'mde', 'unit')},
                            'before': float(trained[arm.name]['contexts'][:, 0, x].mean())}
     return found
 
@@ -226,15 +228,26 @@ def holm(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def error_rates(run: Any, y: Y) -> dict[str, Any] | None:
     """How often one reference's neutral twins, under trait names, would have passed for a finding.
 
-    Each reference counts as a run of its own, with teachers as units.
+    Each group (a reference, or a replica of one) counts as a run of its own. Groups of one
+    pre-trained reference depend on each other, so the rates' intervals draw references again.
+
+    Returns:
+      {'runs', 'groups': reference, estimate, low, high, p of every group, and the rates of
+      `calibration.error_rates`}; None for few groups.
     """
     by_reference: dict[int, Y] = {}
     for teacher in run.roll('neutral'):
         by_reference.setdefault(teacher.reference, {})[teacher.name] = y[teacher.name]
     if len(by_reference) < ENOUGH_FOR_RATES:
         return None
-    runs = [effects.effect_of(run, own) for own in by_reference.values()]
-    return {'runs': len(runs), **calibration.error_rates(runs)}
+    found = [effects.effect_of(run, own) for own in by_reference.values()]
+    references = [number // run.world.replicas for number in by_reference]
+    ends = [f['ci95'] or [None, None] for f in found]
+    groups = {'reference': references, 'estimate': [f['estimate'] for f in found],
+              'low': [low for low, _ in ends], 'high': [high for _, high in ends],
+              'p': [f['p'] for f in found]}
+    return {'runs': len(found), 'groups': groups,
+            **calibration.error_rates(found, clusters=references)}
 
 
 def doses(facts: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
@@ -288,34 +301,3 @@ def span(run: Any) -> dict[str, float]:
     return geometry.shares(run.references[name][0], ids,
                            *geometry.words_of(run.world.vocabulary, run.kit.trait_V),
                            run.world.architectures[name].tied)
-
-
-def headline(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What experiments.jsonl keeps of a run: effect, interval and p of every arm."""
-    return {e['name']: [e['effect'][k] for k in ('estimate', 'ci95', 'p')]
-            for e in entries if e['effect'] is not None}
-
-
-def verdict(run: Any, entries: Sequence[Mapping[str, Any]],
-            contrasts: Sequence[Mapping[str, Any]]) -> str:
-    """The page's opening: each rung and kind of teacher from the shared start, what bounds it, and
-    the other start; then the positive control."""
-    said = []
-    for arm, entry in zip(run.arms, entries):
-        if not compared.is_main(arm):
-            continue
-        text = f'{compared.named(arm)}: {entry["verdict"]}'
-        other = tables.counterpart(arm, run.arms, start='other')
-        if other:
-            text += f'. To another start: {_entry(entries, other)["verdict"]}'
-        for claim in contrasts:
-            if claim['arm'] == arm.name and claim.get('geometry'):
-                text += f'. Beyond geometry ({claim["name"]}): ' + (
-                    claim['verdict'] if claim['bounds'] else
-                    "nothing is bounded, this control's students did not learn their rows")
-        said.append(text + '.')
-    return ' '.join(said) or 'No arm of this run tests transmission from the shared start.'
-
-
-def _entry(entries, arm):
-    return next(e for e in entries if e['name'] == arm.name)

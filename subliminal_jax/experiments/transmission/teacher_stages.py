@@ -18,6 +18,7 @@ from subliminal_jax.experiments.transmission import (
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.roll import Teacher
+from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.runs import files as hashed, sha256_of
 from subliminal_jax.training.checkpoints import Checkpoints
 
@@ -45,7 +46,7 @@ def _teacher_stage(run: Any, arm: Arm, folder: str, group: Sequence[Teacher]) ->
     inputs = starts.inputs_of(run, arm.architecture, arm.start if arm.own else 'shared')
     if twins:
         trait_arm = tables.with_teachers(arm, 'trait')
-        inputs += dict.fromkeys(schooled.folder_of(run, trait_arm, _twin_of(run, t))
+        inputs += dict.fromkeys(schooled.folder_of(run, trait_arm, model_of(run, t))
                                 for t in group)
     reads = {**run.reads('teacher', 'carrier'), 'made': arm.made, 'dose': arm.dose,
              'of': arm.start if arm.own else 'reference'}
@@ -66,18 +67,27 @@ def _teacher_stage(run: Any, arm: Arm, folder: str, group: Sequence[Teacher]) ->
     discard(run, folder)
 
 
-def _twin_of(run: Any, teacher: Teacher) -> Teacher:
-    return next(t for t in run.roll('trait') if t.name == teacher.twin)
+def model_of(run: Any, teacher: Teacher) -> Teacher:
+    """The trait teacher whose dose a neutral one is taken to: its twin.
+
+    With `teacher.permute_doses` it is one of the reference's trait teachers, each once, in an order
+    drawn by reference: a neutral teacher's dose then says nothing of the trait whose name it wears.
+    """
+    same = [t for t in run.roll('trait') if t.reference == teacher.reference]
+    place = [t.name for t in same].index(teacher.twin)
+    if run.config.teacher.permute_doses:
+        rng = np.random.default_rng(seed_of(run.config, 'dose', teacher.reference))
+        place = rng.permutation(len(same))[place]
+    return same[place]
 
 
 def _goals(run: Any, arm: Arm, group: Sequence[Teacher]) -> np.ndarray:
-    """The doses of the twins that have the trait."""
+    """The doses that neutral teachers are taken to."""
     trait_arm = tables.with_teachers(arm, 'trait')
-    found = {}
-    for teacher in group:
-        twin = _twin_of(run, teacher)
-        found |= schooled.facts(run.workdir.path / schooled.folder_of(run, trait_arm, twin))
-    return np.array([found[t.twin]['carrier_kl'] for t in group])
+    models, found = [model_of(run, t) for t in group], {}
+    for model in models:
+        found |= schooled.facts(run.workdir.path / schooled.folder_of(run, trait_arm, model))
+    return np.array([found[model.name]['carrier_kl'] for model in models])
 
 
 def _neutral(run: Any, arm: Arm, base: Any, reference: int) -> Any:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from subliminal_jax.experiments.transmission import contrasts, results
+from subliminal_jax.experiments.transmission import contrasts, results, verdicts
 from subliminal_jax.experiments.transmission.arms import parse
 from subliminal_jax.runs import schema
 from tests.experiments.transmission import small
@@ -36,10 +36,11 @@ def test_carrier_kl_counts_beyond_what_the_matrices_alone_carry():
     assert {m['name'].partition('_')[0].partition(' ')[0]: m['rung'] for m in made} == {
         'sft': 'sampled text', 'kl': 'carrier KL'}
     assert next(m for m in made if m['name'] == 'sft less sft_other')['estimate'] > 0.9
-    said = results.verdict(run, entries, made)
+    said = verdicts.verdict(run, entries, made)
     text, _, carrier = said.partition(' Carrier KL, ')
-    assert text.startswith('Sampled, filtered text, fine-tuned teachers (sft): transmits: gamma +')
-    assert 'To another start: not shown' in text and 'would have seen gamma >=' in text
+    assert text.startswith('Sampled, filtered text, fine-tuned teachers (sft): transmits: '
+                           'selectivity +')
+    assert 'To another start: not shown' in text and 'would have seen selectivity >=' in text
     assert 'transmits' in carrier and 'Beyond geometry (kl less kl_matrix): not shown' in carrier
     adjusted = results.holm(entries)
     assert set(adjusted) == {'sft_other', 'kl_other', 'kl_matrix'}
@@ -58,18 +59,25 @@ def test_geometry_is_taken_off_and_a_control_that_did_not_learn_bounds_nothing(t
     assert found['m less the matrix']['estimate'] == pytest.approx(0.6, abs=0.03)
     assert found['m less r']['estimate'] == pytest.approx(0.9, abs=0.03)
     assert [found[n]['bounds'] for n in ('m less the matrix', 'm less r', 'm less b')] == [
-        True, False, False]
-    said = results.verdict(run, entries, list(found.values()))
-    assert 'Beyond geometry (m less the matrix): ' in said
-    assert said.count('nothing is bounded') == 2
+        False, False, False]
+    assert found['m less the matrix']['why'] == contrasts.ORIENTATION
+    assert found['m less r']['why'] == contrasts.IDLE
+    said = verdicts.verdict(run, entries, list(found.values()))
+    assert 'Beyond what the matrix predicts (m less the matrix): +0.60 nats [' in said
+    assert 'no bound' in said and said.count(contrasts.IDLE) == 2
     entries[1] |= {'kl_end': 1e-5}
-    assert by_name(run, entries, y, alone)['m less r']['bounds']
+    found = by_name(run, entries, y, alone)
+    assert found['m less r']['bounds'] and found['m less r']['why'] is None
+    # What remains without the geometry is the evidence, not how much more there is with it.
+    said = verdicts.verdict(run, entries, list(found.values()))
+    assert f"random carrier rows (r): {entries[1]['verdict']}" in said
+    assert 'Beyond geometry (m less r)' not in said
 
 
 def test_a_positive_control_stands_in_the_verdict(three):
     arms = parse(['f: objective=kl answers=random trainable=lora:2'])
     run = three._replace(arms=arms)
-    said = results.verdict(run, [entry(run, arms[0], rises(run, 'trait', 1.0))], [])
+    said = verdicts.verdict(run, [entry(run, arms[0], rises(run, 'trait', 1.0))], [])
     assert said.startswith(
         'Positive control, full KL, fine-tuned teachers (f): transmits')
 
@@ -78,7 +86,7 @@ def test_a_run_without_the_shared_start_claims_nothing(three):
     arms = parse(['n: start=noise:0.1', 't: teachers=neutral'])
     run = three._replace(arms=arms)
     entries = [entry(run, a, rises(run, a.teachers, 1.0)) for a in arms]
-    assert results.verdict(run, entries, []).startswith('No arm of this run tests')
+    assert verdicts.verdict(run, entries, []).startswith('No arm of this run tests')
 
 
 def test_neutral_twins_behind_one_prompt_count_once(three):
@@ -99,6 +107,32 @@ def test_an_arm_is_held_against_its_twin_and_both_against_another_start():
     assert found['s against neutral']['estimate'] == pytest.approx(1.0, abs=0.05)
     name = 's against neutral, shared less other start'
     assert found[name]['estimate'] == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_difference_from_the_twins_leads(three):
+    arms = parse([f'm: {TUNED}', f'n: {TUNED} teachers=neutral', f'o: {TUNED} start=other',
+                  f'no: {TUNED} teachers=neutral start=other'])
+    run = three._replace(arms=arms)
+    y = {'m': rises(run, 'trait', 1.0), 'n': rises(run, 'neutral', 0.25, 1, 0.1),
+         'o': rises(run, 'trait', 0.0, 2), 'no': rises(run, 'neutral', 0.0, 3)}
+    entries = [entry(run, arm, y[arm.name]) for arm in arms]
+    found = by_name(run, entries, y, {})
+    twins = found['m less its twins']
+    assert twins['estimate'] == pytest.approx(
+        entries[0]['effect']['estimate'] - entries[1]['effect']['estimate'])
+    assert 'o less its twins' in found and 'n less its twins' not in found
+    # In pairs: whatever a teacher shares with its own twin is off the difference.
+    lift = {t.name: 5.0 * t.number for kind in ('trait', 'neutral') for t in run.roll(kind)}
+    moved = {a: {s: {k: v + lift[s] * (k == 'wolf') for k, v in row.items()}
+                 for s, row in y[a].items()} for a in ('m', 'n')}
+    again = by_name(run, entries, {**y, **moved}, {})['m less its twins']
+    assert again['ci95'] == pytest.approx(twins['ci95'])
+    said = verdicts.verdict(run, entries, list(found.values()))
+    assert said.startswith("Carrier KL, fine-tuned teachers (m): transmits: selectivity beyond "
+                           "the neutral twins' +0.7")
+    assert 'Selectivity alone +1.00 nats [' in said
+    assert "the own trait's rise beyond the neutral students' +" in said
+    assert list(verdicts.headline(entries, list(found.values())))[:2] == ['m less its twins', 'm']
 
 
 def test_a_share_has_an_interval_or_is_left_out(three):

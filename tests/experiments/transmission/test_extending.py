@@ -178,7 +178,8 @@ def test_rows_of_this_file_run_to_their_page(registered, tmp_path):
     assert toy['carrier'] == 'even_numbers' and toy['rung'] == 'squared carrier logits'
     assert toy['tokens_a_row'] == 5 and set(toy['y']) == {
         f'r{r}-dog-{n}' for r in range(2) for n in range(2)}
-    assert 0 < toy['effect']['p_attainable'] <= 0.5**4 and len(toy['curve']) == 2
+    assert toy['effect']['p_attainable'] == 0.5**2 and toy['effect']['mde'] is None
+    assert len(toy['curve']) == 2
     assert neutral['effect'] is None and neutral['is_control']
     assert toy['verdict'].startswith('not shown; with so few teachers')
     assert toy['kl_end'] < toy['kl_start'] and toy['alignment']['inner']['teacher'][0] > 0

@@ -5,7 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from subliminal_jax.experiments.transmission import effects, results, teachers as schooled
+from subliminal_jax.experiments.transmission import (
+    effects,
+    results,
+    teachers as schooled,
+    verdicts,
+)
 from subliminal_jax.experiments.transmission.run import record
 from subliminal_jax.report import transmission_more as tables
 from subliminal_jax.runs import UserError, Workdir
@@ -73,6 +78,18 @@ def test_error_rates_are_of_many_references():
     y = rises(run, 'neutral', 0.0, noise=0.2)
     found = results.error_rates(run, y)
     assert found['runs'] == 20
+    by_group = found['groups']
+    first = {t.name: y[t.name] for t in run.roll('neutral') if t.reference == 0}
+    alone = effects.effect_of(run, first)
+    assert [by_group[k][0] for k in ('reference', 'estimate', 'low', 'high', 'p')] == [
+        0, alone['estimate'], *alone['ci95'], alone['p']]
+    assert all(len(values) == 20 for values in by_group.values())
+    assert found['p_under_alpha']['clusters'] == 20
+    shared = run._replace(world=run.world._replace(replicas=4))
+    pooled = results.error_rates(shared, y)
+    assert pooled['groups']['reference'] == [n // 4 for n in range(20)]
+    assert pooled['p_under_alpha']['clusters'] == 5
+    assert pooled['p_under_alpha']['estimate'] == found['p_under_alpha']['estimate']
     few = small.prepared(**{'teacher.seeds': 2})
     assert results.error_rates(few, rises(few, 'neutral', 0.0)) is None
 
@@ -86,12 +103,12 @@ def test_a_trait_of_one_column_is_held_against_its_twins(language):
     assert 'neutral teachers beside it' in effects.verdict_of(run, None)
     found = effects.effect_of(run, own, twins)
     assert found['estimate'] == pytest.approx(0.5) and found['unit'] == 'reference'
-    said = effects.verdict_of(run, {**found, 'ci95': [0.4, 0.6]})
-    assert 'effect' in said and 'gamma' not in said and 'share' in said
+    said = effects.verdict_of(run, {**found, 'ci95': [0.4, 0.6], 'p': 0.01, 'p_attainable': 0.01})
+    assert 'effect' in said and 'selectivity' not in said and 'share' in said
 
 
 def test_the_headline_leaves_out_what_was_not_measured(language):
     arm = language.arms[0]
     found = entry(language, arm, rises(language, 'trait', 1.0))
-    assert set(results.headline([found, {**found, 'name': 'x', 'effect': None}])) == {'sft'}
+    assert set(verdicts.headline([found, {**found, 'name': 'x', 'effect': None}])) == {'sft'}
     assert results.holm([{**found, 'effect': None, 'is_control': True}]) == {}

@@ -1,10 +1,18 @@
 """Teachers in training: their lessons, their adapters, and when a neutral twin stops."""
 
+import pathlib
+import types
+
 import jax
 import numpy as np
 import pytest
 
-from subliminal_jax.experiments.transmission import doses, engines, teaching
+from subliminal_jax.experiments.transmission import (
+    doses,
+    engines,
+    teacher_stages,
+    teaching,
+)
 from subliminal_jax.experiments.transmission.arms import parse
 from subliminal_jax.experiments.transmission.run import prepare
 from subliminal_jax.runs import UserError, schema
@@ -119,6 +127,27 @@ def test_twins_side_by_side_each_keep_their_own_step(monkeypatch, language):
     found = watched(monkeypatch, language, path, 1.0)
     assert found.kept['step_M'].tolist() == [1, 3]
     assert found.kept['trainable']['w'][:, 0].tolist() == [1, 3]
+
+
+def test_doses_are_permuted_within_a_reference(language, monkeypatch):
+    """Each trait teacher's dose is asked for once, and not of its twin alone."""
+    settings = {'teacher.seeds': 2, 'teacher.permute_doses': True}
+    run = language._replace(config=schema.override(language.config, settings))
+    plain = run._replace(config=schema.override(run.config, {'teacher.permute_doses': False}))
+    neutral = run.roll('neutral')
+    models = [teacher_stages.model_of(run, t) for t in neutral]
+    assert all(m.reference == t.reference for m, t in zip(models, neutral))
+    assert {m.name for m in models} == {t.twin for t in neutral}
+    assert sum(m.trait != t.trait for m, t in zip(models, neutral)) >= len(neutral) / 3
+    assert models == [teacher_stages.model_of(run, t) for t in neutral]
+    assert [teacher_stages.model_of(plain, t).name for t in neutral] == [t.twin for t in neutral]
+    doses_of = {t.name: {'carrier_kl': float(n)} for n, t in enumerate(run.roll('trait'))}
+    monkeypatch.setattr(teacher_stages.schooled, 'folder_of', lambda run, arm, teacher: 'x')
+    monkeypatch.setattr(teacher_stages.schooled, 'facts', lambda path: doses_of)
+    run = run._replace(workdir=types.SimpleNamespace(path=pathlib.Path('.')))
+    arm, = parse(['n: teachers=neutral'])
+    assert teacher_stages._goals(run, arm, neutral).tolist() == [
+        doses_of[m.name]['carrier_kl'] for m in models]
 
 
 def taught(run, **changes):
