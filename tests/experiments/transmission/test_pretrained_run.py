@@ -15,7 +15,8 @@ ARMS = (f'p: {KL}', f't: {TUNED}', f'tn: {TUNED} teachers=neutral', f'g: {TUNED}
         f'z: {TUNED} start=noise:0.1', f'zo: {TUNED} start=noise:0.1 own=true',
         f'l: {KL.replace("prompt", "lora:2")}')
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole run
+# The first test waits for the whole run. test_prepared.py and test_worlds.py have quicker ones.
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 
 @pytest.fixture(scope='module')
@@ -122,7 +123,6 @@ def uncached():
     compilation_cache.reset_cache()
 
 
-@pytest.mark.slow
 def test_devices_that_share_the_weights_end_with_the_same_numbers(made, root, tmp_path, uncached):
     found, *_ = made
     settings = config(root, *ARMS[:3], f'm: {TUNED} start=moved:2', **{'model.devices': 4})

@@ -129,6 +129,7 @@ def test_the_first_alignment_of_a_kl_student_is_with_its_teacher(made):
     assert inner['teacher'][0] > 0 and inner['teacher'][0] > abs(inner['random'][0])
 
 
+@pytest.mark.slow
 def test_stopped_in_and_after_every_stage_a_run_ends_with_the_same_results(
         made, tmp_path, monkeypatch):
     found, path, settings = made
