@@ -26,7 +26,7 @@ def test_what_stands_beside_selectivity_is_a_table_of_its_own():
                                       'ci95': [0.1, 0.4]}])
     row, = table.rows
     assert row[:2] == ['kl', 'carrier KL'] and row[4] == ''  # no arm of neutral teachers
-    assert '+0.25' in row[3] and '+0.20' in row[5] and row[6:] == ['0.123', '0.050']
+    assert '0.25 [' in row[3] and '0.20 [' in row[5] and row[6:] == ['0.123', '0.050']
 
 
 def test_a_contrast_that_bounds_nothing_says_why():
