@@ -162,7 +162,7 @@ def aligned(run: Run, arm: Arm, step: Step) -> Work:
     packs = step.packs._replace(count=max(1, settings.align_rows // settings.packed))
     loaded = 0  # displacements: the teacher's, a placebo's, the twin's if there is one
     if shapes.trained_of(arm):
-        twin = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+        twin = tables.twin_arm(arm)
         loaded = 2 + (tables.teacher_set(twin) in students.made_sets(run.arms))
     dots = loaded + (run.trait.gradient is not None)
     return Work(shapes.passes(step._replace(packs=packs), 'gradient'), shapes.held_by(run) * (

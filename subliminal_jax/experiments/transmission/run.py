@@ -91,6 +91,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     for arm in arms:
         run.carrier(arm)
         check_prompts(run, arm)
+        check_layer(run, arm)
     trait.check(run)
     return run
 
@@ -128,6 +129,15 @@ def check_prompts(run: Run, arm: Arm) -> None:
             f'arm {arm.name}: {run.config.teacher.seeds} prompted teachers a trait need as many '
             f'system prompts and {chosen.name} has {count}: lower config.teacher.seeds, or add '
             'lines of kind "system"')
+
+
+def check_layer(run: Run, arm: Arm) -> None:
+    """Raises UserError where a layer is to be trained that the model has not got."""
+    kind, _, number = arm.trainable.partition(':')
+    count = run.world.architectures[arm.architecture].num_layers
+    if kind == 'layer' and int(number) >= count:
+        raise UserError(f'arm {arm.name}: trainable={arm.trainable}: the model has {count} layers, '
+                        f'layer:0 to layer:{count - 1}')
 
 
 def run(config: Any, workdir: Workdir) -> str:

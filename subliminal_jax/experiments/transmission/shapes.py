@@ -136,7 +136,8 @@ def trainable_of(how: str, model: TransformerConfig, dtype: str = 'float32') -> 
     params = abstract_params(model, jnp.dtype(dtype))
     if rank := rank_of(how):
         return jax.eval_shape(lambda: init_lora(jax.random.key(0), model, rank)), {'base': params}
-    return of_parts(params, how), {'base': {} if how == 'all' else params}
+    own = jax.eval_shape(lambda tree: of_parts(tree, how), params)
+    return own, {'base': {} if how == 'all' else params}
 
 
 def tries_of(packs: Packs) -> packing.Tries:
