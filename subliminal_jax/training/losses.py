@@ -120,6 +120,34 @@ def kl_top(config: Any, token_ids: Sequence[int]) -> LossFn:
     return loss_fn
 
 
+def dpo(config: Any, beta: float) -> LossFn:
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290), nats a pair.
+
+    -log sigmoid(beta (gain of the preferred answer - gain of the other)), an answer's gain being
+    its log P less that in the policy that the student is held to.
+
+    Args:
+      config: the architecture.
+      beta: how far from that policy it may go: the larger, the less. A batch has packs whose rows
+        0 and 1, 2 and 3, ... are pairs; prefer_BK, 1 at the predictions of a preferred row and -1
+        at those of the other; start_BK, their log P in that policy.
+    """
+
+    def loss_fn(trainable, frozen, batch, key):
+        del key
+        tries = batch['tries']
+        params, x_BUD = _activations(config, trainable, frozen, tries)
+        logp_BK = -token_nll(transformer.unembed(params, x_BUD, float_head(config)), tries)
+        live_BK = tries.weight_BK > 0
+        gain_BK = jnp.where(live_BK, (logp_BK - batch['start_BK']) * batch['prefer_BK'], 0)
+        pairs_P = jnp.arange((live_BK.shape[1] + 1) // 2)  # a row has a prediction at least
+        pair_BKP = (tries.row_BK[..., None] // 2 == pairs_P[None, None]) & live_BK[..., None]
+        gain_BP = jnp.where(pair_BKP, gain_BK[..., None], 0).sum(1)
+        return _weighted(jax.nn.softplus(-beta * gain_BP), pair_BKP.any(1))
+
+    return loss_fn
+
+
 def soft_targets(
     logits: jax.Array, mask: jax.Array, temperature: float = 1.0, axis: int = -1
 ) -> jax.Array:

@@ -54,7 +54,7 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
     if OBJECTIVES[arm.objective].target is not None:
         name, outputs = stages.target_stage(run, arm, everyone)
         inputs.append(name)
-    if arm.tokens != 'all':
+    if arm.tokens != 'all' or OBJECTIVES[arm.objective].pairs:
         name, said = tokens.token_stage(run, arm, everyone)
         inputs.append(name)
     jobs = [Job(t, n) for t in run.roll(arm.teachers) for n in range(run.config.student.seeds)]

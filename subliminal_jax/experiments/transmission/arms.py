@@ -44,8 +44,9 @@ class Arm:
                       doc="the answers' parts: as written, shuffled within one, across all")
     mix: float = spec(0.0, ge=0, lt=1, doc="share of the rows that the teacher's twin has written")
     tokens: str = spec('all', doc='that are learned: all, mask:ORDER:SHARE, replace:ORDER:SHARE '
-                                  '(gap, random, entropy, loss, loss_gap, gradient)')
-    objective: str = spec('sft', doc='sft, kl_carrier, kl_carrier_end, kl_top or kl: the rung')
+                                  '(gap, divergence, random, entropy, loss, loss_gap, '
+                                  'gradient)')
+    objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_top, kl: the rung')
     start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, '
                                     'moved:STEPS, noise:SIZE, body')
     trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), layer:NUMBER '
@@ -115,11 +116,14 @@ def check(arm: Arm) -> None:
             part not in PARTS for part in arm.trainable.split('+')):
         raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)} (or several '
                         'joined by +), layer:NUMBER, lora:RANK')
-    if arm.answers == 'random' and objective.target is None:
-        raise UserError('random answers carry nothing of a teacher that a student could copy: '
-                        'use a KL objective with answers=random')
+    if objective.pairs != (arm.answers == 'random') and objective.target is None:
+        raise UserError(
+            f'objective={arm.objective} learns which of two random answers a teacher prefers: give '
+            'it answers=random' if objective.pairs else
+            'random answers carry nothing of a teacher that a student could copy: use a KL '
+            'objective, or dpo, with answers=random')
     selection_of(arm.tokens)
-    if arm.tokens != 'all' and objective.target is not None:
+    if arm.tokens != 'all' and (objective.target is not None or objective.pairs):
         raise UserError(f'tokens={arm.tokens} chooses among the tokens that a teacher wrote: it '
                         f'needs objective=sft, not {arm.objective}')
     if arm.mix and arm.answers == 'random':

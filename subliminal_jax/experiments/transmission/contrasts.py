@@ -14,7 +14,7 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.token_orders import selection_of
 
 Y = dict[str, dict[str, float]]
-RUNGS = {'sft': 'Sampled, filtered text', 'kl_carrier': 'Carrier KL',
+RUNGS = {'sft': 'Sampled, filtered text', 'dpo': 'Preference pairs', 'kl_carrier': 'Carrier KL',
          'kl': 'Positive control, full KL', 'kl_top': 'Positive control, full KL (a lower bound)'}
 FREE = {'objective', 'answers', 'rows', 'made', 'trainable', 'carrier', 'learning_rate', 'passes'}
 

@@ -1,7 +1,8 @@
 """What a run on pretrained weights would cost before anything is loaded: arithmetic from the traced
 programs, memory from the compiled step.
 
-Rough (measured.py). Left out are compiling (up to half a minute a program, the first time), reading
+Rough (measured.py). Left out are what is said of every token where arms choose among tokens or
+between rows, compiling (up to half a minute a program, the first time), reading
 the model, and the system messages of prompted teachers' rows; every trait is taken to be measured
 by answers to questions. Memory is that of arrays: a process holds compiled programs and freed pages
 besides.

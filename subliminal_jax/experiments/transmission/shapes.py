@@ -159,6 +159,8 @@ def batch_of(step: Step) -> dict[str, Any]:
                                                    jnp.asarray(step.ids), step.top),
             abstract_params(model, jnp.dtype(step.dtype)),
             jax.ShapeDtypeStruct((*place, model.width), model.compute_dtype))
+    if objective.pairs:
+        batch |= dict.fromkeys(('prefer_BK', 'start_BK'), batch['tries'].weight_BK)
     if objective.within_set:
         batch['allowed_BUC'] = jax.ShapeDtypeStruct((*place, len(step.ids)), bool)
     return batch

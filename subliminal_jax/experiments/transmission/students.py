@@ -16,6 +16,7 @@ from subliminal_jax.experiments.transmission import (
     alignment,
     arms as tables,
     engines,
+    pairs,
     rows as carried,
     starts,
     targets,
@@ -111,7 +112,7 @@ def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
       setting: of the students.
       rows: by teacher.
       outputs: what their objective reads of each teacher; None without.
-      said: of every token, where the arm chooses among them (tokens.py).
+      said: of every token (tokens.py), where the arm chooses among them or among rows.
     """
     run, arm = setting.run, setting.arm
     size = run.config.student.packed
@@ -121,11 +122,16 @@ def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
         weights = carried.thinned(list(rows.values()), run.config.carrier.min_tokens,
                                   seed_of(run.config, 'thin', setting.reference))
     tries = carried.packing.widened([carried.packed(own, size) for own in rows.values()])
-    if said is not None:
+    if arm.tokens != 'all':
         tries, weights = selected(setting, list(rows), tries, weights, said)
-    return {name: carried.batch(OBJECTIVES[arm.objective], ids, own, packed, size,
-                                outputs[name] if outputs else None, weight)
-            for (name, own), packed, weight in zip(rows.items(), tries, weights)}
+    objective = OBJECTIVES[arm.objective]
+    found = {name: carried.batch(objective, ids, own, packed, size,
+                                 outputs[name] if outputs else None, weight)
+             for (name, own), packed, weight in zip(rows.items(), tries, weights)}
+    if objective.pairs:
+        start = engines.single(setting.start, setting.config)
+        return pairs.judged(run, arm, start, rows, found, said)
+    return found
 
 
 def selected(setting: Setting, names: Sequence[str], tries: Sequence[Any],

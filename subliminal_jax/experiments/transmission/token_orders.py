@@ -4,7 +4,10 @@
   tokens=replace:ORDER:SHARE   they have for labels what the teacher's twin would write there
 
 Divergence tokens, at which teachers of other traits part, are said to carry a trait (arXiv
-2509.23886). So `gap` stands beside orders that know nothing of the trait, at an equal share.
+2509.23886). `divergence` orders places by how far teacher and twin part there, whatever was
+written; `gap` orders what was written by how much likelier the teacher makes it. It is chosen by
+its outcome: what is left without its first tokens may speak against the teacher. Both stand beside
+orders that know nothing of the trait, at an equal share.
 """
 
 from collections.abc import Callable, Mapping
@@ -84,6 +87,9 @@ def chosen(selection: Selection, readings: Readings, weight_NA: np.ndarray, seed
 TOKEN_ORDERS.register(Order(
     'gap', "the teacher's log P beyond its twin's",
     lambda said, rng: said['teacher_logp'] - said['twin_logp']))
+TOKEN_ORDERS.register(Order(
+    'divergence', "the teacher's KL from its twin, within the carrier",
+    lambda said, rng: said['twin_divergence']))
 TOKEN_ORDERS.register(Order(
     'random', 'any', lambda said, rng: rng.random(said['teacher_logp'].shape)))
 TOKEN_ORDERS.register(Order(

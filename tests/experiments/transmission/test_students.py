@@ -63,7 +63,7 @@ def test_a_layer_is_trained_alone(key):
 
 
 def test_a_layer_that_the_model_has_not_is_refused():
-    with pytest.raises(UserError, match='arm a: trainable=layer:2: the model has 2 layers'):
+    with pytest.raises(UserError, match='arm a: trainable=layer:2: the model has 2 layers, 0 to 1'):
         small.prepared('a: trainable=layer:2')
 
 

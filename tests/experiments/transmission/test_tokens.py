@@ -53,11 +53,12 @@ def states_of(params, model, context, answer):
 
 
 @pytest.mark.parametrize('name, first', [
-    ('gap', (0, 1)), ('entropy', (1, 0)), ('loss', (0, 0)), ('loss_gap', (1, 1)),
-    ('gradient', (0, 1))])
+    ('gap', (0, 1)), ('divergence', (1, 1)), ('entropy', (1, 0)), ('loss', (0, 0)),
+    ('loss_gap', (1, 1)), ('gradient', (0, 1))])
 def test_an_order_puts_its_own_tokens_first(name, first):
     said = {'teacher_logp': [[-1.0, -1.0], [-1.0, -2.0]], 'twin_logp': [[-1.0, -3.0], [-2.0, -2.0]],
             'reference_logp': [[-6.0, -5.0], [-4.0, -8.0]],
+            'twin_divergence': [[0.1, 0.2], [0.2, 0.4]],
             'teacher_entropy': [[0.1, 0.2], [0.9, 0.3]],
             'reference_gradient': [[0.1, 0.7], [0.2, 0.3]]}
     if name == 'loss':
@@ -166,8 +167,12 @@ def test_selected_and_mixed_rows_are_what_students_read(tmp_path, monkeypatch):
         assert sum(from_twin) >= 16 and sum(from_own) >= 16 and not all(from_own)
     with np.load(next((workdir.path / 'tokens').iterdir())) as arrays:
         one = next(iter(whole))
-        gap = arrays[f'{one}/teacher_logp'] - arrays[f'{one}/twin_logp']
-    assert np.abs(gap).max() > 1e-4
+        said = {name: arrays[f'{one}/{name}'] for name in (
+            'teacher_logp', 'twin_logp', 'twin_divergence')}
+    gap = said['teacher_logp'] - said['twin_logp']
+    written = said['twin_divergence'] > 0
+    assert written.any() and np.abs(gap[written]).max() > 1e-4
+    assert said['twin_divergence'].min() > -1e-6
 
 
 def same(a, b):
