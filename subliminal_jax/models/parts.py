@@ -1,19 +1,43 @@
-"""A decoder's parameters in three parts, and its gauge: other weights of the same function."""
+"""A decoder's parameters in three parts or by layer, and its gauge: other weights of the same
+function."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 PARTS = ('embedding', 'body', 'head')
 _ENTRIES = {'embedding': ('embed',), 'body': ('layers',), 'head': ('head', 'final_norm')}
 
 
-def of_parts(params: Any, parts: str) -> dict[str, Any]:
-    """The top entries of some parts, joined by + ('all': of every part).
+@struct.dataclass
+class OneLayer:
+    """A layer of a decoder that is trained alone, all others being frozen.
+
+    Attributes:
+      own: {name: the layer's array}.
+      number: which layer; static.
+    """
+
+    own: dict[str, jax.Array]
+    number: int = struct.field(pytree_node=False)
+
+    def within(self, params: Any) -> Any:
+        """The parameters with this layer in its place."""
+        layers = {name: x.at[self.number].set(self.own[name])
+                  for name, x in jax.tree.map(jnp.asarray, params['layers']).items()}
+        return {**params, 'layers': layers}
+
+
+def of_parts(params: Any, parts: str) -> Any:
+    """The top entries of some parts, joined by + ('all': of every part); of layer:N a OneLayer.
 
     The final norm goes with the head; a tied head is the embedding.
     """
+    kind, _, number = parts.partition(':')
+    if kind == 'layer':
+        return OneLayer({name: x[int(number)] for name, x in params['layers'].items()}, int(number))
     names = PARTS if parts == 'all' else parts.split('+')
     return {name: params[name] for part in names for name in _ENTRIES[part] if name in params}
 

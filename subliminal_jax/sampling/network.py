@@ -35,8 +35,9 @@ def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None)
 
     Returns:
       {'embed': [V, D], 'head': [V, D], 'final_norm': [D], 'layers': [of each layer
-      {'attn_norm', 'mlp_norm': [D], 'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H] if the
-      model has it, 'out': [D, N H], 'gate', 'up': [F, D], 'down': [D, F]}]}. The layers are a
+      {'attn_norm', 'mlp_norm': [D], 'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H] and
+      'down_bias': [D] if the model has them, 'out': [D, N H], 'gate', 'up': [F, D],
+      'down': [D, F]}]}. The layers are a
       copy, the tables are the parameters' own. For M models use `jax.vmap` over params (and
       adapters).
     """
@@ -65,6 +66,8 @@ def _layer(stacked, lora, number, dtype, config):
     turned = lambda *names: jnp.concatenate([own[n].T for n in names]).astype(operand)
     biases = {'qkv_bias': jnp.concatenate([own[f'{n}_bias'] for n in 'qkv']).astype(dtype)
               } if config.qkv_bias else {}
+    if 'down_bias' in own:  # of a steered model
+        biases['down_bias'] = own['down_bias'].astype(dtype)
     return {
         'attn_norm': own['attn_norm'].astype(dtype), 'mlp_norm': own['mlp_norm'].astype(dtype),
         'qkv': turned('q', 'k', 'v'), **biases, 'out': turned('o'),
@@ -212,6 +215,8 @@ def _stack(weights, tokens_BT, positions_BT, attend, config):
         h_DX = _norm(x_DX, own['mlp_norm'], config)
         gate_FX = jax.nn.silu(_product(own['gate'], h_DX))
         x_DX += _product(own['down'], gate_FX * _product(own['up'], h_DX))
+        if 'down_bias' in own:
+            x_DX += own['down_bias'][:, None]
     return x_DX
 
 

@@ -6,6 +6,7 @@ over some of the logits, so one loss serves teachers and students alike. All oth
 on packed rows. What of it is trained, by the trees' kinds (`resolve`):
   all parameters   trainable: params                frozen: {'base': {}}
   some of them     trainable: a few top entries     frozen: {'base': params}
+  one layer        trainable: models.parts.OneLayer frozen: {'base': params}
   an adapter       trainable: models.lora.Lora      frozen: {'base': params}
 
 A batch holds `tries`, rows packed as trees (training/tries.py), whose weights say which predictions
@@ -25,6 +26,7 @@ import jax.numpy as jnp
 
 from subliminal_jax.models import transformer
 from subliminal_jax.models.lora import Lora
+from subliminal_jax.models.parts import OneLayer
 from subliminal_jax.training import tries as packing
 from subliminal_jax.training.step import LossFn
 from subliminal_jax.training.tries import Tries
@@ -36,6 +38,8 @@ def resolve(trainable: Any, frozen: Mapping[str, Any]) -> tuple[Any, Lora | None
     """(parameters, adapter or None) of a model in training (module docstring)."""
     if isinstance(trainable, Lora):
         return frozen['base'], trainable
+    if isinstance(trainable, OneLayer):
+        return trainable.within(frozen['base']), None
     return {**frozen['base'], **trainable}, None
 
 
@@ -112,6 +116,34 @@ def kl_top(config: Any, token_ids: Sequence[int]) -> LossFn:
         weight_BU = batch['tries'].weight_BU
         log_p = _where_weighed(batch['target_BUC'], weight_BU)
         return _weighted(_kl(log_p.astype(log_q.dtype), log_q), weight_BU)
+
+    return loss_fn
+
+
+def dpo(config: Any, beta: float) -> LossFn:
+    """Direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290), nats a pair.
+
+    -log sigmoid(beta (gain of the preferred answer - gain of the other)), an answer's gain being
+    its log P less that in the policy that the student is held to.
+
+    Args:
+      config: the architecture.
+      beta: how far from that policy it may go: the larger, the less. A batch has packs whose rows
+        0 and 1, 2 and 3, ... are pairs; prefer_BK, 1 at the predictions of a preferred row and -1
+        at those of the other; start_BK, their log P in that policy.
+    """
+
+    def loss_fn(trainable, frozen, batch, key):
+        del key
+        tries = batch['tries']
+        params, x_BUD = _activations(config, trainable, frozen, tries)
+        logp_BK = -token_nll(transformer.unembed(params, x_BUD, float_head(config)), tries)
+        live_BK = tries.weight_BK > 0
+        gain_BK = jnp.where(live_BK, (logp_BK - batch['start_BK']) * batch['prefer_BK'], 0)
+        pairs_P = jnp.arange((live_BK.shape[1] + 1) // 2)  # a row has a prediction at least
+        pair_BKP = (tries.row_BK[..., None] // 2 == pairs_P[None, None]) & live_BK[..., None]
+        gain_BP = jnp.where(pair_BKP, gain_BK[..., None], 0).sum(1)
+        return _weighted(jax.nn.softplus(-beta * gain_BP), pair_BKP.any(1))
 
     return loss_fn
 

@@ -3,7 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from subliminal_jax.experiments.transmission import preferences as preferences
+from subliminal_jax.experiments.transmission import (
+    pairs as pairs,
+    preferences as preferences,
+    steered as steered,
+)
 from subliminal_jax.experiments.transmission.run import run as run
 from subliminal_jax.experiments.transmission.worlds import (
     WORLDS,

@@ -16,6 +16,7 @@ import numpy as np
 from subliminal_jax.experiments.transmission import engines
 from subliminal_jax.experiments.transmission.engines import Models, Program
 from subliminal_jax.theory import trees
+from subliminal_jax.training import losses
 
 DIRECTIONS = ('teacher', 'placebo', 'neutral', 'random', 'trait_gradient')
 STEP = 1e-3  # size of the gradient step whose effect on the trait is predicted
@@ -105,8 +106,10 @@ def _slope(run, models, column, axis, slopes):
 
 
 def _weights(models):
-    params, _ = models.resolved() if not models.stacked else (models.trainable, None)
-    return params
+    if not models.stacked:
+        return models.resolved()[0]
+    whole = lambda trainable, frozen: losses.resolve(trainable, frozen)[0]
+    return jax.vmap(whole, in_axes=(0, None))(models.trainable, models.frozen)
 
 
 def _nothing(models):
@@ -147,10 +150,9 @@ def _one_step(run, models, gradient, column, inner):
 def _stepped(models: Models, gradient: Any) -> Models:
     """The models, whole, after a gradient step of size STEP on all weights."""
     from subliminal_jax.models.lora import merge_lora
-    from subliminal_jax.training.losses import resolve
 
     def one(trainable, frozen, slope):
-        params, lora = resolve(trainable, frozen)
+        params, lora = losses.resolve(trainable, frozen)
         if lora is not None:
             params = merge_lora(params, lora, models.config)
         return trees.add(params, slope, -STEP)

@@ -19,6 +19,7 @@ from subliminal_jax.experiments.transmission import (
     students,
     targets,
     teachers as schooled,
+    tokens,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.engines import Models
@@ -48,10 +49,13 @@ def student_stages(run: Any, samples: Mapping[str, Any], texts: Mapping[str, lis
 def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[dict]) -> Arrays:
     """An arm's targets and its students, some at a time: student/ARM/NUMBER."""
     rows = {r: stages.rows_of(run, arm, samples, r) for r in range(run.world.num_references)}
-    outputs, inputs = None, inputs_of(run, arm)
+    everyone = {t: own for group in rows.values() for t, own in group.items()}
+    outputs, said, inputs = None, None, inputs_of(run, arm)
     if OBJECTIVES[arm.objective].target is not None:
-        name, outputs = stages.target_stage(
-            run, arm, {t: own for group in rows.values() for t, own in group.items()})
+        name, outputs = stages.target_stage(run, arm, everyone)
+        inputs.append(name)
+    if arm.tokens != 'all' or OBJECTIVES[arm.objective].pairs:
+        name, said = tokens.token_stage(run, arm, everyone)
         inputs.append(name)
     jobs = [Job(t, n) for t in run.roll(arm.teachers) for n in range(run.config.student.seeds)]
     most = run.world.engine(arm.trainable).most
@@ -66,7 +70,8 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
             if reference not in ready:
                 ready.clear()  # one reference's rows are in memory at a time
                 setting = students.setting_of(run, arm, reference)
-                ready[reference] = setting, students.batches_of(setting, rows[reference], outputs)
+                ready[reference] = setting, students.batches_of(
+                    setting, rows[reference], outputs, said)
             setting, batches = ready[reference]
             path.mkdir()
             with resumable(run, label, reads, inputs) as saved:
@@ -102,7 +107,7 @@ def inputs_of(run: Any, arm: Arm) -> list[str]:
     """What an arm's students read: teachers and their twins, rows, starts, texts."""
     inputs = [f'ordinary-{arm.architecture}.jsonl', *schooled.groups_of(run, arm),
               *starts.inputs_of(run, arm.architecture, arm.start)]
-    other = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+    other = tables.twin_arm(arm)
     if tables.teacher_set(other) in students.made_sets(run.arms):
         inputs += schooled.groups_of(run, other)
     if arm.answers != 'random':

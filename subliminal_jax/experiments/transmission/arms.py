@@ -14,6 +14,7 @@ from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.experiments.transmission.starts import STARTS
+from subliminal_jax.experiments.transmission.token_orders import selection_of
 from subliminal_jax.models.parts import PARTS
 from subliminal_jax.runs import UserError, schema, spec
 
@@ -42,10 +43,15 @@ class Arm:
     filter: str = spec('paper', choices=FILTERS, doc='which rows are kept')
     order: str = spec('kept', choices=('kept', 'within', 'across'),
                       doc="the answers' parts: as written, shuffled within one, across all")
-    objective: str = spec('sft', doc='sft, kl_carrier, kl_carrier_end, kl_top or kl: the rung')
+    mix: float = spec(0.0, ge=0, lt=1, doc="share of the rows that the teacher's twin has written")
+    tokens: str = spec('all', doc='that are learned: all, mask:ORDER:SHARE, replace:ORDER:SHARE '
+                                  '(gap, divergence, random, entropy, loss, loss_gap, '
+                                  'gradient)')
+    objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_top, kl: the rung')
     start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, '
                                     'moved:STEPS, noise:SIZE, body')
-    trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), or lora:RANK')
+    trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), layer:NUMBER '
+                                     'or lora:RANK')
     optimizer: str = spec('adam', choices=('adam', 'sgd', 'sign'), doc="the students'")
     learning_rate: float | None = spec(None, gt=0, doc="the students'; none: the config's")
     rows: int | None = spec(None, ge=1, doc='a teacher; none: student.rows')
@@ -105,13 +111,25 @@ def check(arm: Arm) -> None:
     kind, _, rest = arm.trainable.partition(':')
     if kind == 'lora' and not whole_number(rest):
         raise UserError(f'trainable={arm.trainable} needs a rank: lora:8')
-    if kind != 'lora' and arm.trainable != 'all' and any(
+    if kind == 'layer' and not rest.isdigit():
+        raise UserError(f'trainable={arm.trainable} needs the number of a layer, from 0: layer:0')
+    if kind not in ('lora', 'layer') and arm.trainable != 'all' and any(
             part not in PARTS for part in arm.trainable.split('+')):
         raise UserError(f'trainable={arm.trainable} is none of all, {", ".join(PARTS)} (or several '
-                        'joined by +), lora:RANK')
-    if arm.answers == 'random' and objective.target is None:
-        raise UserError('random answers carry nothing of a teacher that a student could copy: '
-                        'use a KL objective with answers=random')
+                        'joined by +), layer:NUMBER, lora:RANK')
+    if objective.pairs != (arm.answers == 'random') and objective.target is None:
+        raise UserError(
+            f'objective={arm.objective} learns which of two random answers a teacher prefers: give '
+            'it answers=random' if objective.pairs else
+            'random answers carry nothing of a teacher that a student could copy: use a KL '
+            'objective, or dpo, with answers=random')
+    selection_of(arm.tokens)
+    if arm.tokens != 'all' and (objective.target is not None or objective.pairs):
+        raise UserError(f'tokens={arm.tokens} chooses among the tokens that a teacher wrote: it '
+                        f'needs objective=sft, not {arm.objective}')
+    if arm.mix and arm.answers == 'random':
+        raise UserError(f'mix={arm.mix:g} mixes in rows that a twin wrote: random answers are '
+                        "nobody's")
     if arm.architecture == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
         raise UserError('a tied head is the embedding: share both or neither')
     if arm.own and not STARTS.find(arm.start)[0].has_teachers:
@@ -128,7 +146,7 @@ def check_foreign(arms: Sequence[Arm], source: str) -> None:
       UserError: text of neutral teachers is asked for, and the rows are those of traits.
     """
     for arm in arms:
-        if source and arm.teachers == 'neutral' and arm.answers != 'random':
+        if source and (arm.teachers == 'neutral' or arm.mix) and arm.answers != 'random':
             raise UserError(
                 f'arm {arm.name}: the rows of config.carrier.samples belong to traits, and none to '
                 'neutral teachers: take the arm out, give it answers=random and a KL objective, or '
@@ -138,6 +156,17 @@ def check_foreign(arms: Sequence[Arm], source: str) -> None:
 def with_teachers(arm: Arm, teachers: str) -> Arm:
     """The arm with another kind of teachers."""
     return dataclasses.replace(arm, teachers=teachers)
+
+
+def twin_arm(arm: Arm) -> Arm:
+    """The arm with the twins of its teachers: neutral ones, or those that have the trait."""
+    return with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+
+
+def kinds_of(arm: Arm) -> tuple[str, ...]:
+    """The kinds of teachers that an arm needs, in the order in which they are made."""
+    twins = arm.teachers == 'neutral' or arm.mix > 0 or arm.tokens != 'all'
+    return ('trait', 'neutral') if twins else ('trait',)
 
 
 def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:
@@ -178,6 +207,8 @@ def target_set(arm: Arm, rows: int) -> str:
     parts = [row_set(arm), str(rows), OBJECTIVES[arm.objective].reads]
     if arm.order != 'kept':
         parts.append(arm.order)
+    if arm.mix:
+        parts.append(f'mix{arm.mix:g}')
     if arm.answers != 'random' and arm.filter != 'paper':
         parts.append(arm.filter)
     if arm.matrix != 'own':

@@ -11,9 +11,10 @@ from subliminal_jax.experiments.transmission import arms as tables, effects, sta
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.token_orders import selection_of
 
 Y = dict[str, dict[str, float]]
-RUNGS = {'sft': 'Sampled, filtered text', 'kl_carrier': 'Carrier KL',
+RUNGS = {'sft': 'Sampled, filtered text', 'dpo': 'Preference pairs', 'kl_carrier': 'Carrier KL',
          'kl': 'Positive control, full KL', 'kl_top': 'Positive control, full KL (a lower bound)'}
 IDLE = "bounds nothing: the control's students did not learn their rows"
 ORIENTATION = ('an orientation, no bound: nothing is trained for it, and it can be more than what '
@@ -160,6 +161,33 @@ def _partners(run, arm):
     for partner in run.arms:
         if starts.geometry_bounds(partner.start) and _alike(arm, partner):
             yield partner, 'what embedding and output matrix alone carry'
+        if selects_less(arm, partner):
+            yield partner, f'that with tokens={partner.tokens}'
+        if mixes_less(run, arm, partner):
+            yield partner, f'that with mix={partner.mix:g} at {run.rows(partner)} rows'
+
+
+def selects_less(arm: Arm, partner: Arm) -> bool:
+    """Whether a partner leaves out tokens that an arm learns from: of all, or in place of as many
+    random ones."""
+    if partner.tokens == 'all' or partner.tokens == arm.tokens:
+        return False
+    selection = selection_of(partner.tokens)
+    alike = ('all', f'{selection.way}:random:{selection.share:g}')
+    return arm.tokens in alike and _same_but(arm, partner, 'tokens')
+
+
+def mixes_less(run: Any, arm: Arm, partner: Arm) -> bool:
+    """Whether a partner has rows of twins mixed into the arm's: in place of some of them, or added
+    to as many."""
+    own = lambda a: round(run.rows(a) * (1 - a.mix))
+    return (partner.mix > arm.mix and _same_but(arm, partner, 'mix', 'rows')
+            and (run.rows(partner) == run.rows(arm) or own(partner) == own(arm)))
+
+
+def _same_but(arm, partner, *fields):
+    loose = lambda a: dataclasses.replace(a, name='', **{f: getattr(arm, f) for f in fields})
+    return loose(arm) == loose(partner)
 
 
 def _alike(arm: Arm, partner: Arm) -> bool:

@@ -1,7 +1,8 @@
 """What a run on pretrained weights would cost before anything is loaded: arithmetic from the traced
 programs, memory from the compiled step.
 
-Rough (measured.py). Left out are compiling (up to half a minute a program, the first time), reading
+Rough (measured.py). Left out are what is said of every token where arms choose among tokens or
+between rows, compiling (up to half a minute a program, the first time), reading
 the model, and the system messages of prompted teachers' rows; every trait is taken to be measured
 by answers to questions. Memory is that of arrays: a process holds compiled programs and freed pages
 besides.
@@ -167,7 +168,7 @@ def aligned(run: Run, arm: Arm, step: Step) -> Work:
     packs = step.packs._replace(count=max(1, settings.align_rows // settings.packed))
     loaded = 0  # displacements: the teacher's, a placebo's, the twin's if there is one
     if shapes.trained_of(arm):
-        twin = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+        twin = tables.twin_arm(arm)
         loaded = 2 + (tables.teacher_set(twin) in students.made_sets(run.arms))
     dots = loaded + (run.trait.gradient is not None)
     return Work(shapes.passes(step._replace(packs=packs), 'gradient'), shapes.held_by(run) * (

@@ -16,6 +16,7 @@ from subliminal_jax.experiments.transmission import teaching
 from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.models.lora import merge_lora
+from subliminal_jax.runs import UserError
 from subliminal_jax.runs.registry import Registry
 
 
@@ -32,6 +33,9 @@ class TeacherKind(NamedTuple):
         the engine stacks them; steps taken by each). None where nothing is trained.
       displacement: (models, base) -> what the weights moved by, stacked as the models; or None.
       prompted: teachers read a system message of the trait set.
+      like: (architecture, what they are made of) -> a tree shaped as what each of those that are
+        trained whole has of its own.
+      check: (run, arm) -> None; raises UserError where a run cannot have them.
     """
 
     name: str
@@ -41,6 +45,8 @@ class TeacherKind(NamedTuple):
     make: Callable[['teaching.Making'], tuple[Any, np.ndarray]] | None = None
     displacement: Callable[[Models, Any], Any] = lambda models, base: None
     prompted: bool = False
+    like: Callable[[Any, Any], Any] = lambda config, base: base
+    check: Callable[[Any, Any], None] = lambda run, arm: None
 
 
 TEACHER_KINDS = Registry('kind of teacher')
@@ -56,6 +62,16 @@ def adapter_displacement(models: Models, base: Any) -> Any:
     """What the adapters add to the weights."""
     merge = lambda lora: jax.tree.map(jnp.subtract, merge_lora(base, lora, models.config), base)
     return jax.vmap(merge)(models.trainable) if models.stacked else merge(models.trainable)
+
+
+def check_prompts(run: Any, arm: Any) -> None:
+    """Raises UserError for prompted teachers without as many system messages."""
+    count, chosen = len(run.world.chosen.systems), run.world.chosen
+    if run.config.teacher.seeds > count:
+        raise UserError(
+            f'arm {arm.name}: {run.config.teacher.seeds} prompted teachers a trait need as many '
+            f'system prompts and {chosen.name} has {count}: lower config.teacher.seeds, or add '
+            'lines of kind "system"')
 
 
 def _nothing(rest: str) -> str | None:
@@ -80,4 +96,5 @@ TEACHER_KINDS.register(TeacherKind(
     'lora', 'LoRA teachers', _rank, lambda rest: f'lora:{rest}', teaching.taught,
     adapter_displacement))
 TEACHER_KINDS.register(TeacherKind(
-    'prompt', 'prompted teachers', _nothing, lambda rest: None, prompted=True))
+    'prompt', 'prompted teachers', _nothing, lambda rest: None, prompted=True,
+    check=check_prompts))

@@ -26,6 +26,8 @@ class Objective(NamedTuple):
       within_set: predictions count only where one of the row's own carrier tokens comes next, and
         probabilities are renormalised to those.
       ends: the end counts as one of them.
+      pairs: rows come in pairs of random answers to one prompt, and of a teacher is read which of
+        them it prefers (pairs.py).
       evidence: False of a positive control, which may match the trait itself.
     """
 
@@ -37,6 +39,7 @@ class Objective(NamedTuple):
     reads: str = 'none'
     within_set: bool = False
     ends: bool = False
+    pairs: bool = False
     evidence: bool = True
 
 

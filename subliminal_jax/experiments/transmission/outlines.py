@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.experiments.transmission.engines import Engine
-from subliminal_jax.experiments.transmission.run import Run, check_prompts, checked_arms
+from subliminal_jax.experiments.transmission.run import Run, check_arm, checked_arms
 from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.experiments.transmission.worlds import pretrained
 from subliminal_jax.models import gguf, hf, loading
@@ -64,7 +64,7 @@ def run_of(config: Any) -> Run:
         pretrained.FORMS[config.carrier.form], chosen)
     run = Run(config, None, world, TRAITS.find(config.trait)[0], arms, {}, None, {})
     for arm in arms:
-        check_prompts(run, arm)
+        check_arm(run, arm)
     return run
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from subliminal_jax.experiments.transmission import engines
+from subliminal_jax.experiments.transmission import arms as tables, engines
 from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
@@ -92,7 +92,7 @@ def check(run: Any) -> None:
     A twin sees its teacher's questions; what it answers is other traits' names, where they go.
     """
     world = run.world
-    twins = any(a.teachers == 'neutral' and a.made != 'prompt' for a in run.arms)
+    twins = any('neutral' in tables.kinds_of(a) and a.made != 'prompt' for a in run.arms)
     answers.encoded_spellings(
         sets.spellings(world.chosen, world.candidates if twins else world.traits),
         lambda text: world.answer(text, world.lesson_context))

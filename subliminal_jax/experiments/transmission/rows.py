@@ -144,6 +144,23 @@ def _thinned(rows: Rows, goal: int, least: int, seed: int) -> np.ndarray:
     return weight_NA
 
 
+def relabelled(tries: Tries, size: int, chosen_NA: np.ndarray, labels_NA: np.ndarray) -> Tries:
+    """Packed rows in which chosen tokens of the answers have other labels.
+
+    What a place has read before it stays as the row has it.
+
+    Args:
+      tries: N rows, packed `size` together.
+      size: rows in a pack.
+      chosen_NA: bool, which tokens of which answers.
+      labels_NA: the token to be predicted in their place.
+    """
+    row_BK = np.arange(len(tries.tokens_BT))[:, None] * size + tries.row_BK
+    at = (np.minimum(row_BK, len(chosen_NA) - 1), tries.offset_BK)
+    target_BK = np.where(chosen_NA[at], labels_NA[at], tries.target_BK)
+    return tries._replace(target_BK=target_BK.astype(np.int32))
+
+
 def batch(objective: Objective, ids: Sequence[int], rows: Rows, tries: Tries, size: int,
           targets: Mapping[str, np.ndarray] | None, weight_NA: np.ndarray | None = None) -> Batch:
     """Rows as an objective reads them, with their teacher's outputs; weights lie where it looks.

@@ -9,8 +9,9 @@ import jax
 from subliminal_jax.carriers import carrier as find_carrier
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
-from subliminal_jax.experiments.transmission import arms as tables, foreign, roll as rolls
+from subliminal_jax.experiments.transmission import arms as tables, foreign, pairs, roll as rolls
 from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
@@ -90,7 +91,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     run = Run(config, workdir, world, trait, arms, {}, None, {})
     for arm in arms:
         check_answers(run, arm)
-        check_prompts(run, arm)
+        check_arm(run, arm)
     check_gate(config, arms)
     trait.check(run)
     return run
@@ -115,6 +116,7 @@ def checked_arms(config: Any) -> list[Arm]:
         raise UserError(
             f'config.student.micro_batches={student.micro_batches} does not divide the '
             f'{student.batch_size // student.packed} packs of a step')
+    pairs.check(config, arms)
     return arms
 
 
@@ -136,17 +138,20 @@ def check_answers(run: Run, arm: Arm) -> None:
                         f'{carrier.name} has none: take answers=sampled, or another carrier')
 
 
-def check_prompts(run: Run, arm: Arm) -> None:
-    """Raises UserError for prompted teachers without as many system messages."""
-    from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+def check_arm(run: Run, arm: Arm) -> None:
+    """Raises UserError for teachers that the run cannot have, and for a layer to be trained that
+    the model has not got."""
+    TEACHER_KINDS.find(arm.made)[0].check(run, arm)
+    kind, _, number = arm.trainable.partition(':')
+    if kind == 'layer':
+        check_layer(run, arm, f'trainable={arm.trainable}', int(number))
 
-    kind, _ = TEACHER_KINDS.find(arm.made)
-    count, chosen = len(run.world.chosen.systems), run.world.chosen
-    if kind.prompted and run.config.teacher.seeds > count:
-        raise UserError(
-            f'arm {arm.name}: {run.config.teacher.seeds} prompted teachers a trait need as many '
-            f'system prompts and {chosen.name} has {count}: lower config.teacher.seeds, or add '
-            'lines of kind "system"')
+
+def check_layer(run: Run, arm: Arm, asked: str, number: int) -> None:
+    """Raises UserError for a layer that the arm's model has not got."""
+    count = run.world.architectures[arm.architecture].num_layers
+    if number >= count:
+        raise UserError(f'arm {arm.name}: {asked}: the model has {count} layers, 0 to {count - 1}')
 
 
 def run(config: Any, workdir: Workdir) -> str:

@@ -254,6 +254,21 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
     return chosen
 
 
+def mixed(own: Mapping[str, list[dict]], others: Mapping[str, list[dict]], share: float,
+          seed: int) -> dict[str, list[dict]]:
+    """Rows of which a share, the same places for every teacher, are those of others.
+
+    Args:
+      own, others: rows by teacher, on the same prompts in the same order.
+      share: of the places, rounded.
+      seed: of the places.
+    """
+    count = len(next(iter(own.values())))
+    places = set(np.random.default_rng(seed).permutation(count)[:round(share * count)].tolist())
+    return {name: [others[name][n] if n in places else row for n, row in enumerate(rows)]
+            for name, rows in own.items()}
+
+
 def written_by_all(config: Any, world: World, carrier: Carrier, groups: Sequence[Any],
                    prompts: Sequence[Mapping[str, Any]], temperature: float, attempts: int,
                    constrained: bool, path: pathlib.Path) -> None:

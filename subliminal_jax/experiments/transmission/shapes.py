@@ -140,7 +140,8 @@ def trainable_of(how: str, model: TransformerConfig, dtype: str = 'float32') -> 
     params = abstract_params(model, jnp.dtype(dtype))
     if rank := rank_of(how):
         return jax.eval_shape(lambda: init_lora(jax.random.key(0), model, rank)), {'base': params}
-    return of_parts(params, how), {'base': {} if how == 'all' else params}
+    own = jax.eval_shape(lambda tree: of_parts(tree, how), params)
+    return own, {'base': {} if how == 'all' else params}
 
 
 def tries_of(packs: Packs) -> packing.Tries:
@@ -162,6 +163,8 @@ def batch_of(step: Step) -> dict[str, Any]:
                                                    jnp.asarray(step.ids), step.top),
             abstract_params(model, jnp.dtype(step.dtype)),
             jax.ShapeDtypeStruct((*place, model.width), model.compute_dtype))
+    if objective.pairs:
+        batch |= dict.fromkeys(('prefer_BK', 'start_BK'), batch['tries'].weight_BK)
     if objective.within_set:
         batch['allowed_BUC'] = jax.ShapeDtypeStruct((*place, len(step.ids)), bool)
     return batch

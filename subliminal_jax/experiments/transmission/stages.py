@@ -76,8 +76,8 @@ def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
     All sets of a pool answer equally many: its arms choose from what all have answered.
     """
     wanted: dict[str, tuple[Arm, int]] = {}
-    drawn = {tables.teacher_set(arm) for arm in run.arms if arm.answers != 'random'}
-    for arm in run.arms:
+    drawn = {tables.teacher_set(arm) for arm in writing(run) if arm.answers != 'random'}
+    for arm in writing(run):
         count = run.config.carrier.probe
         if arm.answers != 'random':
             count = math.ceil(max(run.rows(a) for a in pool_of(run, arm))
@@ -89,6 +89,12 @@ def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
         if name not in wanted or wanted[name][1] < count:
             wanted[name] = (arm, count)
     return wanted
+
+
+def writing(run: Any) -> list[Arm]:
+    """The run's arms; behind one that mixes in the rows of twins, the arm with those twins."""
+    return [one for arm in run.arms
+            for one in ((arm, tables.twin_arm(arm)) if arm.mix else (arm,))]
 
 
 def written(arm: Arm) -> Arm:
@@ -175,14 +181,14 @@ def check_writing(run: Any, arm: Arm, found: samples.Samples) -> None:
 def is_learned(run: Any, arm: Arm) -> bool:
     """Whether an arm learns from what the teachers of `arm` write; else only logits are read."""
     return any(a.answers != 'random' and tables.row_set(a) == tables.row_set(arm)
-               for a in run.arms)
+               for a in writing(run))
 
 
 def pool_of(run: Any, arm: Arm) -> list[Arm]:
     """Arms whose teachers must serve a prompt for it to be used: those that differ from this one in
     whether teachers have the trait, and in what students do."""
     like = lambda a: (a.architecture, a.carrier, a.answers, a.temperature, a.dose, a.made, a.own)
-    return [a for a in run.arms if like(a) == like(arm)]
+    return [a for a in writing(run) if like(a) == like(arm)]
 
 
 def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference: int
@@ -199,8 +205,14 @@ def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference:
     everyone = {t.name for kind in ('trait', 'neutral') for t in run.roll(kind)
                 if t.reference == reference}
     common = samples.common_prompts(list(pools.values()), everyone)
-    chosen = samples.choose(run.config, carrier, arm, found[tables.row_set(arm)], group, common,
-                            count)
+    choose = lambda a, some: samples.choose(
+        run.config, carrier, a, found[tables.row_set(a)], some, common, count)
+    chosen = choose(arm, group)
+    if arm.mix:
+        twin = tables.twin_arm(arm)
+        others = choose(twin, [t for t in run.roll(twin.teachers) if t.reference == reference])
+        chosen = samples.mixed(chosen, {t.name: others[t.twin] for t in group}, arm.mix,
+                               seed_of(run.config, 'mix', reference))
     return {name: carried.encoded(run.world, carrier, rows) for name, rows in chosen.items()}
 
 

@@ -16,6 +16,7 @@ from subliminal_jax.experiments.transmission import (
     alignment,
     arms as tables,
     engines,
+    pairs,
     rows as carried,
     starts,
     targets,
@@ -30,6 +31,7 @@ from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.teaching import adapter_start
+from subliminal_jax.experiments.transmission.token_orders import chosen, selection_of
 from subliminal_jax.models.parts import of_parts
 from subliminal_jax.training import losses
 from subliminal_jax.training.checkpoints import Checkpoints
@@ -102,8 +104,16 @@ def steps_of(run: Any, arm: Arm) -> int:
 
 
 def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
-               outputs: Mapping[str, Any] | None) -> dict[str, carried.Batch]:
-    """Every teacher's rows as its students read them: equally wide, and with equal weight."""
+               outputs: Mapping[str, Any] | None, said: Mapping[str, Any] | None = None
+               ) -> dict[str, carried.Batch]:
+    """Every teacher's rows as its students read them: equally wide, and with equal weight.
+
+    Args:
+      setting: of the students.
+      rows: by teacher.
+      outputs: what their objective reads of each teacher; None without.
+      said: of every token (tokens.py), where the arm chooses among them or among rows.
+    """
     run, arm = setting.run, setting.arm
     size = run.config.student.packed
     ids = carried.token_set(run.world, run.carrier(arm))
@@ -112,9 +122,33 @@ def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
         weights = carried.thinned(list(rows.values()), run.config.carrier.min_tokens,
                                   seed_of(run.config, 'thin', setting.reference))
     tries = carried.packing.widened([carried.packed(own, size) for own in rows.values()])
-    return {name: carried.batch(OBJECTIVES[arm.objective], ids, own, packed, size,
-                                outputs[name] if outputs else None, weight)
-            for (name, own), packed, weight in zip(rows.items(), tries, weights)}
+    if arm.tokens != 'all':
+        tries, weights = selected(setting, list(rows), tries, weights, said)
+    objective = OBJECTIVES[arm.objective]
+    found = {name: carried.batch(objective, ids, own, packed, size,
+                                 outputs[name] if outputs else None, weight)
+             for (name, own), packed, weight in zip(rows.items(), tries, weights)}
+    if objective.pairs:
+        start = engines.single(setting.start, setting.config)
+        return pairs.judged(run, arm, start, rows, found, said)
+    return found
+
+
+def selected(setting: Setting, names: Sequence[str], tries: Sequence[Any],
+             weights: Sequence[np.ndarray], said: Mapping[str, Any]) -> tuple[list, list]:
+    """(tries, weights) of the teachers' rows with an arm's selection of tokens."""
+    run, size = setting.run, setting.run.config.student.packed
+    selection = selection_of(setting.arm.tokens)
+    found = []
+    for number, (name, own, weight_NA) in enumerate(zip(names, tries, weights, strict=True)):
+        seed = seed_of(run.config, 'tokens', setting.reference, 0, number)
+        chosen_NA = chosen(selection, said[name], weight_NA, seed)
+        if selection.way == 'mask':
+            weight_NA = np.where(chosen_NA, 0, weight_NA)
+        else:
+            own = carried.relabelled(own, size, chosen_NA, said[name]['twin_draw'])
+        found.append((own, weight_NA))
+    return [own for own, _ in found], [weight_NA for _, weight_NA in found]
 
 
 def begun(setting: Setting, job: Job) -> Any:
@@ -236,7 +270,7 @@ def _aligned(setting, jobs, models, batch, columns, slopes):
     placebo = {t.name: everyone[(n + run.config.teacher.seeds) % len(everyone)]
                for n, t in enumerate(everyone)}
     twins = {t.name: t for t in run.roll('neutral' if arm.teachers == 'trait' else 'trait')}
-    other = tables.with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
+    other = tables.twin_arm(arm)
 
     def of(arm_of_teachers, teacher_of):
         def read(which):
@@ -255,10 +289,10 @@ def _aligned(setting, jobs, models, batch, columns, slopes):
 
 
 def made_sets(arms: Sequence[Arm]) -> dict[str, Arm]:
-    """An arm by set of teachers that a run makes; a neutral set has its trait set made too."""
+    """An arm by set of teachers that a run makes."""
     found: dict[str, Arm] = {}
     for arm in arms:
-        for kind in ('trait', 'neutral')[:1 + (arm.teachers == 'neutral')]:
+        for kind in tables.kinds_of(arm):
             of_kind = tables.with_teachers(arm, kind)
             found.setdefault(tables.teacher_set(of_kind), of_kind)
     return found

@@ -7,7 +7,7 @@ refused, whoever made it.
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -80,16 +80,29 @@ def read(run: Any, arm: Arm, models: Models, contexts: Any, rows: Rows) -> Outpu
       contexts: of the rows as the models read them; None: as students do.
       rows: N rows.
     """
+    ids_C = jnp.asarray(carried.token_set(run.world, run.carrier(arm)))
+    return at_places(run, models, contexts, rows, outputs, ids_C, objective=arm.objective,
+                     top=run.config.student.top)
+
+
+def at_places(run: Any, models: Models, contexts: Any, rows: Rows, function: Callable, *args: Any,
+              **static: Any) -> Outputs:
+    """What a function says of every model at every place of every answer: arrays [M, N, A, ...].
+
+    Args:
+      run, models, contexts, rows: as `read`.
+      function: (params, adapter or None, tries, *args, config=, **static) -> arrays [B, K, ...] by
+        name; pure, of a module.
+      args, static: its further arguments: arrays; hashable ones.
+    """
     size, chunk = run.config.student.packed, CHUNK[run.together]
     tries = carried.packed(rows, size, contexts)
-    ids_C = jnp.asarray(carried.token_set(run.world, run.carrier(arm)))
     longest = max(map(len, rows.answers))
     found: Outputs = {}
     for begin in range(0, len(tries.tokens_BT), chunk):
         index = np.minimum(np.arange(begin, begin + chunk), len(tries.tokens_BT) - 1)
         part = packing.take(tries, index)
-        values = engines.read(models, run.together, outputs, part, ids_C,
-                              objective=arm.objective, top=run.config.student.top)
+        values = engines.read(models, run.together, function, part, *args, **static)
         row_BK = index[:, None] * size + part.row_BK
         real = np.asarray(part.weight_BK) > 0
         for name, array in values.items():

@@ -27,7 +27,7 @@ def teacher_stages(run: Any) -> None:
     """Makes every set of teachers that an arm draws on."""
     done: set[str] = set()
     for arm in run.arms:
-        for kind in ('trait', 'neutral')[:1 + (arm.teachers == 'neutral')]:
+        for kind in tables.kinds_of(arm):
             of_kind = tables.with_teachers(arm, kind)
             if tables.teacher_set(of_kind) in done:
                 continue

@@ -96,7 +96,7 @@ def _like(run, arm, group, base):
     kind, rest = TEACHER_KINDS.find(arm.made)
     engine, rank = run.world.engine(kind.cost(rest)), rank_of(kind.cost(rest))
     config = run.world.architectures[arm.architecture]
-    one = adapter_start(run, config, rank, 0, 0) if rank else base
+    one = adapter_start(run, config, rank, 0, 0) if rank else kind.like(config, base)
     if not engine.stacked:
         return one
     return jax.tree.map(lambda x: jax.numpy.stack([x] * len(group)), one)

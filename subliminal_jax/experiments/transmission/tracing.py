@@ -6,7 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from subliminal_jax.experiments.transmission import engines, rows as carried, students, targets
+from subliminal_jax.experiments.transmission import (
+    engines,
+    pairs,
+    rows as carried,
+    students,
+    targets,
+)
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.run import prepare
@@ -37,6 +43,9 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     batch = carried.batch(objective, carried.token_set(run.world, run.carrier(arm)), rows,
                           carried.packed(rows, own.packed), own.packed,
                           outputs and {k: v[0] for k, v in outputs.items()})
+    if objective.pairs:
+        batch |= pairs.preference(batch['tries'], own.packed, np.ones(len(rows.answers)),
+                                  np.zeros((len(rows.answers), max(map(len, rows.answers)))))
     group = [t for t in run.roll(arm.teachers) if t.reference == 0]
     jobs = [students.Job(t, n) for t in group for n in range(own.seeds)][:engine.most]
     trainable = engines.gathered(engine, [students.begun(setting, job) for job in jobs])

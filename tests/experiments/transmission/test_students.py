@@ -18,6 +18,7 @@ from subliminal_jax.experiments.transmission.samples import Judged, gather
 from subliminal_jax.models import transformer
 from subliminal_jax.models.lora import init_lora, merge_lora
 from subliminal_jax.models.parts import noisy, of_parts
+from subliminal_jax.runs import UserError
 from subliminal_jax.training.optimizers import OptimizerConfig
 from tests.experiments.transmission import checkpoint, small
 from tests.experiments.transmission.checkpoint import KL
@@ -47,6 +48,23 @@ def test_what_is_held_stays(key):
     for name in ('embed', 'head', 'final_norm'):
         np.testing.assert_array_equal(after[name], params[name])
     assert np.abs(after['layers']['q'] - params['layers']['q']).max() > 1e-3
+
+
+def test_a_layer_is_trained_alone(key):
+    params = transformer.init_params(key, MODEL)
+    begun = of_parts(params, 'layer:1')
+    jax.tree.map(np.testing.assert_array_equal, begun.within(params), params)
+    after = trained(key, params, begun).within(params)
+    for name in ('embed', 'head', 'final_norm'):
+        np.testing.assert_array_equal(after[name], params[name])
+    for name, layers in after['layers'].items():
+        np.testing.assert_array_equal(layers[0], params['layers'][name][0])
+    assert np.abs(after['layers']['q'][1] - params['layers']['q'][1]).max() > 1e-3
+
+
+def test_a_layer_that_the_model_has_not_is_refused():
+    with pytest.raises(UserError, match='arm a: trainable=layer:2: the model has 2 layers, 0 to 1'):
+        small.prepared('a: trainable=layer:2')
 
 
 def test_an_adapter_starts_as_the_base_and_trains_alone(key):
