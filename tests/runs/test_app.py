@@ -1,5 +1,7 @@
 """Flags in either spelling, flag files, and hints that name the flags of the program that runs."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -86,3 +88,19 @@ def test_an_address_is_not_a_path(value):
 @pytest.mark.parametrize('value', ['runs/a', '/tmp/a:b', 'C:/runs', '~/x', 'a=b.jsonl', 'gs:x', ''])
 def test_paths_are_taken_as_they_are(value):
     assert local_path('workdir', value) == value
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='of glibc')
+@pytest.mark.parametrize('environment, most', [({}, 1_000), ({'MALLOC_ARENA_MAX': '2'}, None)])
+def test_memory_of_large_arrays_is_kept_unless_the_user_has_set_malloc(environment, most):
+    counted = ('import resource, numpy\n'
+               'from subliminal_jax.runs.app import keep_memory\n'
+               'keep_memory()\n'
+               'faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
+               'numpy.ones(1 << 24); before = faults()\n'
+               'for _ in range(4): numpy.ones(1 << 24)\n'
+               'print(faults() - before)')
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(('MALLOC_', 'GLIBC_'))}
+    found = int(subprocess.run([sys.executable, '-c', counted], env={**clean, **environment},
+                               capture_output=True, text=True, check=True).stdout)
+    assert found < most if most else found > 10_000  # 128 MiB are 32,768 pages
