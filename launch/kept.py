@@ -63,8 +63,11 @@ def cut(results: Mapping[str, Any]) -> dict[str, Any]:
         kept['arms'] = [_arm(entry) for entry in results['arms']]
         kept['contrasts'] = [_picked(entry, CONTRAST) for entry in results['contrasts']
                              if entry['name'] != f'{entry["arm"]} less {entry["arm"]}']
-        kept['geometry_predicted'] = {name: {'effect': _picked(entry['effect'], EFFECT)}
-                                      for name, entry in results['geometry_predicted'].items()}
+        kept['geometry_predicted'] = {
+            name: {'effect': _picked(entry['effect'], EFFECT)}
+            for name, entry in results.get('geometry_predicted', {}).items()}
+        kept['first_link'] = {name: _link(entry)
+                              for name, entry in results.get('first_link', {}).items()}
         kept['counts'] = counts(results)
     return _short(kept)
 
@@ -78,7 +81,7 @@ def counts(results: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = {'teachers': len(teachers),
                        **({'rise': [min(rises), max(rises)]} if rises else {})}
         twins = results['teachers'].get(name.replace('neutral', 'trait', 1))
-        if name in results['doses']:
+        if name in results.get('doses', ()):
             ratios = [t['carrier_kl'] / twins[key.removesuffix('-neutral')]['carrier_kl']
                       for key, t in teachers.items()]
             found[name]['outside_factor_2'] = sum(not 0.5 <= ratio <= 2 for ratio in ratios)
@@ -122,6 +125,12 @@ def _arm(entry):
                         for name, c in entry.get('contexts', {}).items()}
     kept['cosine'] = {name: values[0] for name, values in entry['alignment']['cosine'].items()}
     return kept
+
+
+def _link(entry):
+    return {name: {**value, 'effect': _picked(value['effect'], EFFECT)}
+            if isinstance(value, dict) and 'effect' in value else value
+            for name, value in entry.items()}
 
 
 def _short(value):

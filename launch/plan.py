@@ -2,11 +2,14 @@
 
   python -m launch.plan --config=configs/NAME.py --mde=NATS [--spread=NATS | --run=DIR]
       [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
+  python -m launch.plan --config=configs/NAME.py --gate=DIR [--signal=3] ...
 
 For transmission on pretrained weights: how many teachers make the smallest visible gamma (`mde`, at
 config.power) as small as is wanted, with their rows, hours and gigabytes, and the least permutation
 p that they can reach: designs that could not reach .05 whatever came out are left out. The spread
-of gamma between teachers of a trait is taken from a finished run (--run), or assumed.
+of gamma between teachers of a trait is taken from a finished run (--run), or assumed. With --gate
+(a run whose gate was read): the rows, tokens and hours that sampled text takes until the effect is
+so many standard errors.
 """
 
 from absl import flags
@@ -17,6 +20,8 @@ MDE = flags.DEFINE_float('mde', None, 'the gamma that the design should see, nat
 SPREAD = flags.DEFINE_float(
     'spread', 0.25, 'standard deviation of gamma between teachers, nats', lower_bound=0)
 RUN = flags.DEFINE_string('run', '', 'a finished run whose spread is taken')
+GATE = flags.DEFINE_string('gate', '', 'a finished run whose gate was read')
+SIGNAL = flags.DEFINE_float('signal', 3.0, 'the wanted effect, in standard errors', lower_bound=0)
 ARM = flags.DEFINE_string('arm', '', "the run's arm; by default the first")
 MAX_HOURS = flags.DEFINE_float('max_hours', 24.0, 'what can be afforded', lower_bound=0)
 RATE = flags.DEFINE_float(
@@ -33,12 +38,12 @@ def main(config_arguments: list[str]) -> None:
     if design is None:
         raise UserError(f'the experiment {loaded.name} has no designs to choose from: take a '
                         'config of transmission with world=pretrained')
-    if not MDE.value:
-        raise UserError('which effect should the design see? Pass --mde=NATS')
+    if bool(MDE.value) == bool(GATE.value):
+        raise UserError('which effect should the design see? Pass --mde=NATS, or --gate=DIR')
     use_compilation_cache()
     rate = RATE.value * 1e12 or plan.measured_rate()
     print(design(loaded.config, MDE.value, spread=SPREAD.value, run=RUN.value, arm=ARM.value,
-                 max_hours=MAX_HOURS.value, rate=rate))
+                 gate=GATE.value, signal=SIGNAL.value, max_hours=MAX_HOURS.value, rate=rate))
 
 
 if __name__ == '__main__':

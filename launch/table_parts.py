@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from launch import link_tables
 from launch.claims import CLAIMS, Claim
 from launch.entries import Results, effect, entry, over
+from launch.figures import SPECS, ends, interval, p_value
 from subliminal_jax.runs import UserError, unknown_name
 
 ALPHA = 0.05
 GREY = 'positive control, no evidence'
 IDLE = "bounds nothing: the control's students did not learn their rows"
-SPECS = {'nats': '+.2f', 'nats3': '+.3f', 'share': '.3f'}
 CONDITIONS = {
     'reference': 'reference (untrained)', 'teacher': 'teacher',
     'student_aux': 'student, auxiliary logits on noise',
@@ -40,34 +41,13 @@ def figure(results: Results, run: str, key: str, style: str = 'nats') -> str:
         if style == 'p':
             return p_value(value['effect']['p'] if 'effect' in value else value['p'])
         if style == 'range':
-            return _range(value, '+.2f')
+            return ends(value, '+.2f')
         if style == 'minutes':
             return f'{value / 60:.0f} min'
         return format(value, style)
     except (TypeError, ValueError, KeyError):
         raise UserError(f'results/{run}/results.json: {key!r} cannot be written as {style!r}'
                         ) from None
-
-
-def _range(pair, spec):
-    return f'[{pair[0]:{spec}}, {pair[1]:{spec}}]'
-
-
-def interval(found: Mapping[str, Any], style: str = 'nats') -> str:
-    """An estimate with its interval."""
-    estimate = found.get('estimate', found.get('mean', found.get('slope')))
-    if style == 'percent':
-        low, high = (100 * x for x in found['ci95'])
-        return f'{100 * estimate:.1f} % [{low:.1f}, {high:.1f}]'
-    spec = SPECS[style]
-    if found['ci95'] is None:
-        return f'{estimate:{spec}}'
-    return f'{estimate:{spec}} {_range(found["ci95"], spec)}'
-
-
-def p_value(p: float | None) -> str:
-    """A p with two digits."""
-    return '' if p is None else f'{p:.2g}'
 
 
 def is_shown(found: Mapping[str, Any]) -> bool:
@@ -132,7 +112,7 @@ def _intervals(results, run, found, style):
     if over(results, run) != 'traits':
         return [interval(found, style)]
     teachers = found.get('ci95_teachers')
-    return [interval(found, style), _range(teachers, SPECS[style]) if teachers else '']
+    return [interval(found, style), ends(teachers, SPECS[style]) if teachers else '']
 
 
 def contrasts_table(results, run, names='', style='nats'):
@@ -303,5 +283,5 @@ TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_tab
           'contexts': contexts_table, 'pooled': pooled_table, 'traits': traits_table,
           'rows': rows_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
-          'sweep': sweep_table,
-          'widths': widths_table, 'gauge': gauge_table, 'rates': rates_table}
+          'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
+          'rates': rates_table, **link_tables.TABLES}

@@ -160,3 +160,38 @@ def test_a_config_with_a_world_of_designs_gets_one(monkeypatch, capsys):
     with flagsaver.flagsaver(mde=0.6, spread=0.5, rate=1.0):
         program.main([f'--config={ROOT}/configs/numbers_smollm2_full.py'])
     assert 'to see gamma >= 0.6 nats' in capsys.readouterr().out
+
+
+def test_rows_and_hours_follow_from_a_gate(tmp_path, monkeypatch):
+    config = schema.override(Config(), {
+        'arms': ('sft: trainable=lora:8',), 'traits': 8, 'split': 'report', 'teacher.seeds': 1,
+        'prepared.steps': 24, 'carrier.link_rows': 32, 'carrier.per_prompt': 8})
+    gate = {'nats_set': 0.12, 'tokens': 26.0, 'kept': 0.5}
+    (tmp_path / 'results.json').write_text(json.dumps({'gate': {'rows': gate}}))
+    monkeypatch.setattr(designs.costs, 'plan', lambda config: [
+        designs.costs.Stage('all', 3.6e15 * config.student.rows, 1e9, 1.0)])
+    said = designs.by_gate(config, str(tmp_path), 4.0, max_hours=1e6, rate=1e12)
+    rows = int(said.split(' rows a teacher')[0].split()[-1])  # 4 = .15 sqrt(2 x .12 x rows x 8)
+    assert rows == 371 and '9646 tokens' in said and '742 answers' in said
+    assert '371.00 hours' in said
+    with pytest.raises(UserError, match='beyond --max_hours=24'):
+        designs.by_gate(config, str(tmp_path), 4.0, max_hours=24, rate=1e12)
+    (tmp_path / 'results.json').write_text(
+        json.dumps({'gate': {'rows': {**gate, 'nats_set': 0.0}}}))
+    with pytest.raises(UserError, match='no number of rows is enough'):
+        designs.by_gate(config, str(tmp_path), 4.0, max_hours=24, rate=1e12)
+    (tmp_path / 'results.json').write_text(json.dumps({'gate': {}}))
+    with pytest.raises(UserError, match='holds no gate'):
+        designs.by_gate(config, str(tmp_path), 4.0, max_hours=24, rate=1e12)
+
+
+def test_a_prepared_reference_and_the_first_link_have_their_cost():
+    config = schema.override(Config(), {
+        'arms': ('sft: trainable=lora:8',), 'teacher.seeds': 1, 'prepared.steps': 24,
+        'carrier.link_rows': 32, 'carrier.per_prompt': 8})
+    run = outlines.run_of(config)
+    made, = designs.costs.reference_stages(run)
+    linked, = designs.costs.link_stages(run)
+    assert made.flops > 0 and linked.flops > 0
+    half = outlines.run_of(schema.override(config, {'prepared.steps': 12}))
+    assert next(designs.costs.reference_stages(half)).flops == pytest.approx(made.flops / 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from launch import claims, entries, kept, table_parts, tables
+from launch import claims, entries, figures, kept, table_parts, tables
 from subliminal_jax.runs import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -165,9 +165,9 @@ def test_references_of_two_runs_are_pooled_into_one_interval(copy):
     assert [row[:2] for row in rows] == [['`sft`', len(each)], ['`sft_lora` + `lora8`', len(each)]]
     claim = next(c for c in claims.CLAIMS if c.subjects == (('', 'sft_lora+lora8'),))
     row = table_parts.claim_row(results, claim)
-    assert row[1] == table_parts.interval(found) and row[4].count('README.md') == 2
+    assert row[1] == figures.interval(found) and row[4].count('README.md') == 2
     alone = table_parts.effect(results, 'numbers_tiny_full', 'lora8_other')
-    assert row[2] == f'other start {table_parts.interval(alone)}'
+    assert row[2] == f'other start {figures.interval(alone)}'
 
 
 @pytest.mark.parametrize('runs, key, said', [

@@ -17,6 +17,7 @@ from subliminal_jax.experiments.transmission import (
     accelerators,
     arm_stages,
     arms as tables,
+    first_link,
     kinds,
     readings,
     samples,
@@ -35,6 +36,7 @@ from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.experiments.transmission.run import Run
 from subliminal_jax.experiments.transmission.shapes import Step, asked_in, reads
 from subliminal_jax.experiments.transmission.starts import STARTS
+from subliminal_jax.experiments.transmission.worlds import prepared
 from subliminal_jax.experiments.transmission.worlds.pretrained import MOVING_PACK
 from subliminal_jax.models.params import TransformerConfig, count_params
 from subliminal_jax.runs.plan import Stage
@@ -225,8 +227,33 @@ def plan(config: Any) -> list[Stage]:
     if config.model.compute == 'bfloat16':
         accelerators.virtual_devices()
     run = run_of(config)
-    return [*start_stages(run), *teacher_stages(run), *row_stages(run), *student_stages(run),
-            *geometry_stages(run)]
+    return [*reference_stages(run), *start_stages(run), *teacher_stages(run), *row_stages(run),
+            *link_stages(run), *student_stages(run), *geometry_stages(run)]
+
+
+def reference_stages(run: Run) -> Iterator[Stage]:
+    """R*: a few steps on random rows."""
+    config, model = run.config, run.world.architectures['main']
+    if not config.prepared.steps:
+        return
+    packs = shapes.carried(config, -(-config.prepared.batch_size // prepared.PACKED)
+                           * prepared.PACKED, prepared.PACKED, 1)
+    one = Work(shapes.step_flops(shapes.lesson_step(run, model, 'all', packs)),
+               shapes.held_by(run) * figure('adam'))
+    yield (one * config.prepared.steps).stage('reference, R*', 6.0 * shapes.held_by(run))
+
+
+def link_stages(run: Run) -> Iterator[Stage]:
+    """The first link: rows of every trait teacher, read by every one, and their gradients."""
+    rows = run.config.carrier.link_rows
+    for name, arm in (first_link.arms_of(run) if rows else {}).items():
+        model, teachers = run.world.architectures[arm.architecture], len(run.roll('trait'))
+        held, size = shapes.held_by(run), run.config.student.packed
+        packs = shapes.carried(run.config, rows, size, shapes.answers_of(run.config, arm))
+        step = shapes.lesson_step(run, model, 'all', packs)
+        one = Work(reads(model, packs) * teachers + shapes.passes(step, 'gradient'),
+                   held * (figure('loaded') + figure('dotted')) * teachers)
+        yield (one * teachers).stage(f'first link, {name}', 3.5 * held)
 
 
 def start_stages(run: Run) -> Iterator[Stage]:

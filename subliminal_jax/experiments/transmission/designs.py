@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any, NamedTuple
 
 from subliminal_jax.evaluation import intervals, permutation
-from subliminal_jax.experiments.transmission import arms as tables, costs
+from subliminal_jax.experiments.transmission import arms as tables, costs, gate as gates
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.runs import UserError, local_path
 from subliminal_jax.traits import trait_set as sets
@@ -96,6 +97,63 @@ def spread_of(run: str, arm: str) -> float:
         raise UserError(f'--run={run}: this arm has no spread between teachers; take a run with '
                         'two teachers a trait or more')
     return found['se_teachers'] * len(found['per_teacher'])**0.5
+
+
+def gate_of(run: str) -> dict[str, Any]:
+    """The gate's figures of a finished run, of its first set of rows.
+
+    Raises:
+      UserError: no such run, or one without a gate.
+    """
+    path = pathlib.Path(local_path('gate', run)) / 'results.json'
+    try:
+        return next(iter(json.loads(path.read_text())['gate'].values()))
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise UserError(f'--gate={run}: {path} holds no gate ({error!r}): take a run of sampled '
+                        'text with config.carrier.link_rows') from None
+
+
+def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: float) -> str:
+    """Rows, tokens and hours for a wanted signal to noise, from what a gate has read of rows.
+
+    The arithmetic is gate.py's; teachers, traits, arms and the model are the config's.
+
+    Args:
+      config: the experiment.
+      run: the folder of a finished run with a gate.
+      signal: the mean effect over its standard error.
+      max_hours, rate: as `design`.
+
+    Raises:
+      UserError: rows that tell nothing, or no affordable number of them.
+    """
+    found = gate_of(run)
+    chosen = sets.load_trait_set(config.trait_set)
+    teachers = len(sets.of_run(chosen, config.split, config.traits, config.names)
+                   ) * config.teacher.seeds
+    needed = gates.rows_needed(signal, found['nats_set'], teachers)
+    if needed == float('inf'):
+        raise UserError(f"--gate={run}: within the carrier's set its rows tell no teacher from "
+                        'one of another trait: no number of rows is enough; strengthen the '
+                        'teachers (config.teacher.steps)')
+    rows = max(1, math.ceil(needed))
+    wanted = dataclasses.replace(config, student=dataclasses.replace(config.student, rows=rows))
+    stages = costs.plan(wanted)
+    hours = sum(s.flops / s.efficiency for s in stages) / rate / 3600
+    if hours > max_hours:
+        raise UserError(
+            f'a signal of {signal:g} takes {rows} rows a teacher and {hours:.1f} h at '
+            f'{rate / 1e12:.2f} TFLOP/s, beyond --max_hours={max_hours:g}: take stronger teachers, '
+            'a smaller signal, fewer arms, or faster hardware (--rate)')
+    return '\n'.join([
+        f'to see an effect of {signal:g} standard errors ({teachers} teachers; '
+        f"{found['nats_set']:.3f} nats a row within the carrier's set, {found['tokens']:.1f} "
+        f'tokens a row, of {run}):',
+        f'  {rows} rows a teacher, {rows * found["tokens"]:.0f} tokens',
+        f'  {rows / max(found["kept"], 1e-9):.0f} answers a teacher, of which the filter keeps '
+        f'{found["kept"]:.0%}',
+        f'  {hours:.2f} hours at {rate / 1e12:.2f} TFLOP/s',
+        '(signal = .15 sqrt(2 x nats in all rows x teachers), fitted to runs kept in results/)'])
 
 
 def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = '',

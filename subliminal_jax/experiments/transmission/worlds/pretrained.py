@@ -290,11 +290,19 @@ def calculated(config: Config) -> str:
     return accelerators.elsewhere(config)
 
 
-def design(config: Config, *args: Any, **settings: Any) -> str:
-    """A design that would see an effect."""
+def design(config: Config, mde: float, *, gate: str = '', signal: float = 3.0,
+           **settings: Any) -> str:
+    """A design that would see an effect; or, from a run with a gate, the rows that a signal takes.
+
+    Raises:
+      UserError: there is none that can be afforded.
+    """
     from subliminal_jax.experiments.transmission import designs
 
-    return designs.design(config, *args, **settings)
+    if gate:
+        return designs.by_gate(config, gate, signal, max_hours=settings['max_hours'],
+                               rate=settings['rate'])
+    return designs.design(config, mde, **settings)
 
 
 PRETRAINED = WORLDS.register(WorldKind('pretrained', Config, make, plan, calculated, design))
