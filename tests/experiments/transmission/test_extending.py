@@ -1,4 +1,5 @@
-"""What plugs in: a carrier, a trait, an objective and a teacher kind of this file's own.
+"""What plugs in: a carrier, a trait, an objective, a kind of teacher, a start and a world of this
+file's own.
 
 No file of the package knows of them. docs/extending.md walks through the parts between the marks.
 """
@@ -17,7 +18,9 @@ from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.transmission import engines, kinds, rows, teaching
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS, TeacherKind
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES, Objective
+from subliminal_jax.experiments.transmission.starts import STARTS, Start
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
+from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind, tiny
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, Workdir, schema
 from subliminal_jax.training import losses, tries as packing
@@ -139,26 +142,49 @@ def losses_of_text(config, token_ids):
 
 DESCENDED = TeacherKind('descended', 'teachers by gradient descent', lambda rest: None,
                         lambda rest: 'all', descended, kinds.whole_displacement)
+# [start]
+# The reference with its layers in the opposite order: no weight is new, and none is in its place.
+
+
+def turned(run, architecture, rest, reference):
+    params = run.references[architecture][reference]
+    return {**params, 'layers': jax.tree.map(lambda x: x[::-1], params['layers'])}
+
+
+TURNED = Start('turned', turned, lambda rest: 'takes no number' if rest else None)
+# [world]
+# The tiny language, in which students are asked three questions only. A world that has little in
+# common with a known one fills in all of `World`.
+
+
+def terse(config, arms):
+    whole = tiny.make(config, arms)
+    return whole._replace(name='terse', questions=whole.questions[:3])
+
+
+TERSE = WorldKind('terse', tiny.Config, terse, tiny.plan)
 # [run]
 SMALL = {
-    'traits': 1, 'trait': 'likes_red', 'allow_weak_teacher': True,
+    'world': 'terse', 'traits': 1, 'trait': 'likes_red', 'allow_weak_teacher': True,
     'language': {'references': 2, 'width': 16, 'ffn_width': 32, 'num_heads': 2, 'steps': 60,
                  'corpus_rows': 1000},
     'teacher': {'seeds': 2, 'steps': 6},
     'carrier': {'name': 'even_numbers', 'min_kept': 0.0, 'probe': 8, 'dose_rows': 16},
     'student': {'rows': 32, 'batch_size': 8, 'marks': (16, 32), 'align_rows': 8},
     'arms': ('toy: objective=squared made=descended:0.5 answers=random',
-             'toy_neutral: objective=squared made=descended:0.5 answers=random teachers=neutral'),
+             'toy_neutral: objective=squared made=descended:0.5 answers=random teachers=neutral',
+             'toy_turned: objective=squared made=descended:0.5 answers=random start=turned'),
 }
 # [end]
 
 
 @pytest.fixture
 def registered():
-    """The four rows, for as long as a test runs."""
+    """The six rows, for as long as a test runs."""
     places = ((carriers.CARRIERS, carriers.register, EVEN), (TRAITS, TRAITS.register, RED),
               (OBJECTIVES, OBJECTIVES.register, SQUARED),
-              (TEACHER_KINDS, TEACHER_KINDS.register, DESCENDED))
+              (TEACHER_KINDS, TEACHER_KINDS.register, DESCENDED),
+              (STARTS, STARTS.register, TURNED), (WORLDS, WORLDS.register, TERSE))
     for _, register, row in places:
         register(row)
     yield
@@ -172,7 +198,9 @@ def test_rows_of_this_file_run_to_their_page(registered, tmp_path):
     workdir = Workdir(tmp_path / 'run', config, 'transmission')
     table = transmission.run(config, workdir)
     results = json.loads((workdir.path / 'results.json').read_text())
-    toy, neutral = results['arms']
+    toy, neutral, turned_toy = results['arms']
+    assert results['world'] == 'terse' and turned_toy['student_init'] == 'turned'
+    assert turned_toy['is_control'] and turned_toy['distance'] > 0.1
     assert (results['trait'], results['unit'], results['estimator']) == (
         'likes_red', 'share', 'paired')
     assert toy['carrier'] == 'even_numbers' and toy['rung'] == 'squared carrier logits'
@@ -192,7 +220,8 @@ def test_rows_of_this_file_run_to_their_page(registered, tmp_path):
 
 def test_a_name_is_registered_once_and_unknown_ones_name_the_nearest(registered):
     for register, row in ((carriers.register, EVEN), (TRAITS.register, RED),
-                          (OBJECTIVES.register, SQUARED), (TEACHER_KINDS.register, DESCENDED)):
+                          (OBJECTIVES.register, SQUARED), (TEACHER_KINDS.register, DESCENDED),
+                          (STARTS.register, TURNED), (WORLDS.register, TERSE)):
         with pytest.raises(UserError, match=f'called {row.name!r} already'):
             register(row)
     with pytest.raises(UserError, match='did you mean squared'):
