@@ -192,6 +192,7 @@ def registered():
         del registry[row.name]
 
 
+@pytest.mark.timeout(900)  # a whole run, compilations included
 def test_rows_of_this_file_run_to_their_page(registered, tmp_path):
     base = transmission.config_of(SMALL)
     config = schema.build(type(base), SMALL, base)

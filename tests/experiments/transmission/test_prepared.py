@@ -29,6 +29,8 @@ PREPARED = {
     'carrier.min_tokens': 1, 'teacher.seeds': 1, 'student.rows': 8, 'carrier.new_tokens': 64}
 SFT = 'sft: trainable=lora:2'
 
+pytestmark = pytest.mark.timeout(900)  # whole runs, compilations included
+
 
 def config(root, *arms, **changes):
     return checkpoint.config(root, *(arms or (SFT,)), **{**PREPARED, **changes})
