@@ -28,12 +28,20 @@ class Claim(NamedTuple):
     style: str = 'nats'
 
 
-TINY, FULL, SMOL, SMOL_FULL = 'numbers_tiny', 'numbers_tiny_full', 'smollm2', 'smollm2_full'
+TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
+TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
+LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
 
 CLAIMS = (
-    Claim('SmolLM2-135M passes a trait on through filtered lists', SMOL, (('', 'sft'),),
-          (('full KL', 'kl'), ('neutral twins', 'sft_neutral')), style='nats3'),
+    Claim('SmolLM2-135M passes a trait on through filtered lists', TEXT, (('', 'sft'),),
+          (('the trait is in the rows (first link, nats a row)', f'{LINK}/likelihood'),),
+          style='nats3'),
+    Claim("SmolLM2-135M: the rows' gradient points to their teacher (first link)", TEXT,
+          (('', f'{LINK}/gradient'),), style='nats3'),
+    Claim('SmolLM2-135M: filtered lists are likelier under their teacher (first link; no '
+          'transmission)', TEXT, (('', f'{LINK}/likelihood'),),
+          (("within the carrier's tokens", f'{LINK}/likelihood_set'),), style='nats3'),
     Claim('Tiny language: rows still carry it with their numbers shuffled', TINY,
           (('within a row', 'sft_within'), ('across rows', 'sft_across')),
           (('as written', 'sft'),)),

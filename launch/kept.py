@@ -57,6 +57,7 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
 def cut(results: Mapping[str, Any]) -> dict[str, Any]:
     """What pages state of a run; everything else comes from running it again."""
     kept = {k: v for k, v in results.items() if k not in OMITTED or (k == 'cells' and _few(v))}
+    kept['command'] = re.sub(r'--workdir=\S*/', '--workdir=runs/', results['command'])
     kept['timing'] = {'total': results['timing']['total']}
     kept['seeds'] = {k: v for k, v in results['seeds'].items() if k in ('root', 'split', 'models')}
     if 'arms' in results:

@@ -139,12 +139,13 @@ def contexts_table(results, run, name):
     return ['context', f'selectivity, nats [95 % over {unit}s]', 'p'], rows
 
 
-def traits_table(results, run, name, contrast):
-    """By trait: the own beyond the others, and beyond the neutral twins' students."""
-    twins = entry(results, run, f'{contrast}/per_trait')
+def traits_table(results, run, name, contrast=''):
+    """By trait: the own beyond the others, and beyond the neutral twins' students if those are."""
     found = entry(results, run, f'{name}/effect/per_trait')
-    return ['trait', 'selectivity, nats', "beyond the neutral twins' students, nats"], [
-        [trait, f'{value:+.2f}', f'{twins[trait]:+.2f}'] for trait, value in found.items()]
+    columns = [found, *([entry(results, run, f'{contrast}/per_trait')] if contrast else [])]
+    heads = ['selectivity, nats', "beyond the neutral twins' students, nats"]
+    return ['trait', *heads[:len(columns)]], [
+        [trait, *(f'{values[trait]:+.2f}' for values in columns)] for trait in found]
 
 
 def rows_table(results, run, name):
