@@ -133,6 +133,7 @@ def test_what_cannot_be_selected_or_mixed_is_refused(line, said):
     assert said in str(error.value) and '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a whole run
 def test_selected_and_mixed_rows_are_what_students_read(tmp_path, monkeypatch):
     """A run: tokens masked are as many as asked; others have the twin's labels, or are its rows."""
