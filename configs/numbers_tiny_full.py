@@ -36,7 +36,7 @@ def arms() -> tuple[str, ...]:
              'start=other' for name, rates in RATES.items()]
     made += [f'dose{d:g}: dose={d:g}' for d in DOSES] + ['dose2_other: dose=2 start=other']
     made += [f'moved{n}: start=moved:{n}' for n in MOVES]
-    # No greedy teachers: each has one answer a prompt, and all of a reference serve a third of them.
+    # No greedy teachers: each has one answer a prompt, and all of a reference serve few of them.
     made += [f'T{t:g}: temperature={t:g}' for t in TEMPERATURES]
     made += ['nofilter: filter=none', 'strict: filter=strict',
              'nofilter_other: filter=none start=other']
