@@ -214,6 +214,7 @@ def run_folder(path, twin_doses=(0.5, 1.2)):
     doses = dict(zip(('owl-0-neutral', 'cat-0-neutral'), twin_doses))
     results = {
         'schema': 1, 'seeds': {'root': 0, 'teachers': {'owl-0': 1}},
+        'command': 'python -m launch.run --workdir=/some/where/runs/kept',
         'timing': {'total': 2.0, 'stage': 1.0}, 'arms': [entry],
         'contrasts': [{'name': 'sft against neutral', 'arm': 'sft', 'per_trait': {'owl': 0.3},
                        'per_teacher': {'owl-0': 0.2, 'owl-1': 0.4}},
@@ -238,6 +239,7 @@ def test_a_kept_run_is_cut_to_what_pages_state(tmp_path):
     (place / 'README.md').write_text('# One\n\n![by arm](forest.png)\n')
     kept.keep(run_folder(tmp_path / 'run', (0.49, 1.2)), place)
     results = json.loads((place / 'results.json').read_text())
+    assert results['command'] == 'python -m launch.run --workdir=runs/kept'
     assert results['timing'] == {'total': 2.0} and results['seeds'] == {'root': 0}
     assert 'teachers' not in results and 'y' not in results['arms'][0]
     assert results['arms'][0]['effect'] == {
