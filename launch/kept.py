@@ -9,6 +9,7 @@ from typing import Any
 
 from subliminal_jax.runs import UserError
 
+BENCH = 'bench_'  # begins the name of a figure that a benchmark draws, not the run
 DIGITS = 6  # significant, of a kept number
 ARM = ('name', 'rung', 'carrier', 'answers', 'objective', 'teacher_kind', 'teacher_made',
        'student_init', 'fields', 'rows', 'tokens_a_row', 'effect', 'verdict', 'curve', 'contexts',
@@ -24,11 +25,12 @@ OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates')
 def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     """Keeps a finished run: its results.json cut to what pages state, and its figures.
 
-    Figures are those that the place's README.md shows; all of them where there is no such page. One
-    that the run does not draw (a benchmark's) stays as it is.
+    Figures are those that the place's README.md shows; all of them where there is no such page. A
+    benchmark draws those named bench_*, which stay as they are.
 
     Raises:
-      UserError: the folder holds no results.json, or nobody has a figure that the page shows.
+      UserError: the folder holds no results.json, or lacks a figure that the page shows: an older
+        run's figure would stand beside new numbers.
     """
     source = run / 'results.json'
     if not source.exists():
@@ -44,9 +46,10 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     figures = sorted((run / 'figures').glob('*.png'))
     if page.exists():
         shown = set(re.findall(r'\]\(([\w.-]+\.png)\)', page.read_text(encoding='utf-8')))
-        known = {figure.name for figure in (*figures, *place.glob('*.png'))}
+        known = {figure.name for figure in (*figures, *place.glob(f'{BENCH}*.png'))}
         if missing := shown - known:
-            raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows')
+            raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows: name one that '
+                            'the run draws')
         figures = [figure for figure in figures if figure.name in shown]
     place.mkdir(parents=True, exist_ok=True)
     (place / 'results.json').write_text(written(kept))

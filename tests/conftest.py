@@ -4,9 +4,12 @@ import gc
 import os
 import pathlib
 
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=8'
-)
+# Eight virtual devices. The other three cut the time of compiling to a third: the suite compiles
+# some thousand programs, each of which runs for milliseconds. What is computed stays the same.
+os.environ['XLA_FLAGS'] = ' '.join((
+    os.environ.get('XLA_FLAGS', ''), '--xla_force_host_platform_device_count=8',
+    '--xla_backend_optimization_level=0', '--xla_cpu_use_fusion_emitters=false',
+    '--xla_cpu_parallel_codegen_split_count=1'))
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 import jax  # noqa: E402

@@ -275,6 +275,15 @@ def test_what_cannot_be_kept_is_refused(tmp_path):
     with pytest.raises(UserError, match='lacks gone.png'):
         kept.keep(run_folder(tmp_path / 'run'), place)
     assert not (place / 'results.json').exists()
+    (place / 'gone.png').write_bytes(b'of an older run')  # would stand beside new numbers
+    with pytest.raises(UserError, match='lacks gone.png'):
+        kept.keep(run_folder(tmp_path / 'renamed'), place)
+    (place / 'README.md').write_text('![speed](bench_speed.png)\n')
+    with pytest.raises(UserError, match='lacks bench_speed.png'):
+        kept.keep(tmp_path / 'run', place)
+    (place / 'bench_speed.png').write_bytes(b"a benchmark's")
+    kept.keep(tmp_path / 'run', place)
+    assert (place / 'results.json').exists()
     (tmp_path / 'results.json').write_text('[1')
     with pytest.raises(UserError, match='is no JSON'):
         kept.keep(tmp_path, tmp_path / 'results' / 'two')

@@ -44,7 +44,8 @@ def test_a_random_model_writes_what_the_filter_keeps(root, form, temperature):
             row['logprobs'], own[len(text) - 1 - size:len(text) - 1], atol=5e-5)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a whole run
 def test_an_arm_of_constrained_answers_runs_to_its_end(tmp_path):
     """In the tiny language, with references that have hardly been trained."""
     settings = small.config('c: answers=constrained', traits=2, **{

@@ -85,6 +85,7 @@ def test_rows_that_make_no_pairs_are_refused(line, overrides, said):
     assert said in str(error.value) and 'arm a' in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a whole run
 def test_pairs_of_steered_teachers_run_to_their_page(tmp_path):
     settings = small.config(

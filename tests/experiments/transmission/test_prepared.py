@@ -176,6 +176,8 @@ def test_a_gate_needs_rows_to_read(root):
             prepare(config(root, **{'gate.asked': True, **changes}))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a whole run
 def test_a_run_ends_at_its_gate_with_a_page(root, tmp_path):
     settings = config(root, **{'gate.only': True, 'gate.min_kept': 1.0})
     said = transmission.run(settings, Workdir(tmp_path / 'run', settings, 'transmission'))

@@ -18,6 +18,8 @@ from subliminal_jax.runs import Workdir, schema
 from subliminal_jax.traits import answers
 from tests.experiments.transmission import tiny_checkpoint
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # two whole runs
+
 NATS = 1e-3
 SHARED = {
     'traits': 3, 'allow_weak_teacher': True,
