@@ -48,8 +48,8 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
         shown = set(re.findall(r'\]\(([\w.-]+\.png)\)', page.read_text(encoding='utf-8')))
         known = {figure.name for figure in (*figures, *place.glob(f'{BENCH}*.png'))}
         if missing := shown - known:
-            raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows: name one that '
-                            'the run draws')
+            raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows: name one '
+                            'that the run draws')
         figures = [figure for figure in figures if figure.name in shown]
     place.mkdir(parents=True, exist_ok=True)
     (place / 'results.json').write_text(written(kept))
