@@ -70,6 +70,24 @@ def kl(config: Any) -> LossFn:
     return loss_fn
 
 
+def kl_kept(config: Any) -> LossFn:
+    """KL(teacher || student) over the tokens that the teacher's logits, target_BUV, keep.
+
+    A token left out has `transformer.NEVER` there; both sides are renormalised to the others.
+    """
+
+    def loss_fn(trainable, frozen, batch, key):
+        del key
+        params, x_BUD = _activations(config, trainable, frozen, batch['tries'])
+        logits_BUV = transformer.unembed(params, x_BUD, float_head(config))
+        weight_BU = batch['tries'].weight_BU
+        target_BUV = _where_weighed(batch['target_BUV'], weight_BU)
+        logits_BUV = jnp.where(target_BUV > transformer.NEVER, logits_BUV, transformer.NEVER)
+        return _weighted(forward_kl(target_BUV, logits_BUV), weight_BU)
+
+    return loss_fn
+
+
 def kl_set(config: Any, token_ids: Sequence[int]) -> LossFn:
     """KL(teacher || student) over a set of tokens, both renormalised to those that a row may hold.
 

@@ -47,7 +47,8 @@ class Arm:
     tokens: str = spec('all', doc='that are learned: all, mask:ORDER:SHARE, replace:ORDER:SHARE '
                                   '(gap, divergence, random, entropy, loss, loss_gap, '
                                   'gradient)')
-    objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_top, kl: the rung')
+    objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_words, kl_top, kl: '
+                                  'the rung')
     start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, '
                                     'moved:STEPS, noise:SIZE, body')
     trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), layer:NUMBER '

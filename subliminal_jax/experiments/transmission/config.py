@@ -65,6 +65,8 @@ class StudentConfig:
                                   doc='rows seen when a student is measured; it is at its end too')
     align_rows: int = spec(32, ge=1, doc='rows of each alignment check')
     at_once: int = spec(4, ge=1, doc='adapters trained in one program, where models are large')
+    words: int = spec(16, ge=0, doc='tokens that a teacher moves most where its trait is asked '
+                                    'for, which kl_words leaves out')
     top: int = spec(32, ge=0, doc='likeliest other tokens that a kl_top keeps')
 
 

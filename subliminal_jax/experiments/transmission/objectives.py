@@ -26,6 +26,7 @@ class Objective(NamedTuple):
       within_set: predictions count only where one of the row's own carrier tokens comes next, and
         probabilities are renormalised to those.
       ends: the end counts as one of them.
+      leaves_words: a teacher's own words (words.py) are left out of what is read of it.
       pairs: rows come in pairs of random answers to one prompt, and of a teacher is read which of
         them it prefers (pairs.py).
       evidence: False of a positive control, which may match the trait itself.
@@ -39,6 +40,7 @@ class Objective(NamedTuple):
     reads: str = 'none'
     within_set: bool = False
     ends: bool = False
+    leaves_words: bool = False
     pairs: bool = False
     evidence: bool = True
 
@@ -76,6 +78,12 @@ OBJECTIVES.register(Objective(
     within_set=True, ends=True))
 OBJECTIVES.register(Objective(
     'kl_top', 'full KL, a lower bound', losses.kl_top, _carrier_and_end, _buckets, 'top',
+    evidence=False))
+# Between the two: words that a carrier writes too, but for those that say the trait. What passes is
+# leakage until another control shows otherwise.
+OBJECTIVES.register(Objective(
+    'kl_words', "KL without the teacher's own words, perhaps leakage",
+    lambda config, ids: losses.kl_kept(config), target=_logits, reads='words', leaves_words=True,
     evidence=False))
 OBJECTIVES.register(Objective(
     'kl', 'full KL', lambda config, ids: losses.kl(config), target=_logits, reads='all',

@@ -255,7 +255,8 @@ def target_stage(run: Any, arm: Arm, rows: Mapping[str, Rows]
     note = {'model': sha256_of([run.world.sha256, arm.start if arm.own else '', arm.matrix]),
             'teachers': sha256_of({name: known[name]['sha256'] for name in rows}),
             'rows': sha256_of({name: digests[id(found)] for name, found in rows.items()}),
-            'tokens': sha256_of([ids, run.config.student.top]),
+            'tokens': sha256_of([ids, run.config.student.top, *(
+                [run.config.student.words] if OBJECTIVES[arm.objective].leaves_words else [])]),
             'precision': precision_of(run, arm.architecture)}
 
     def make(path):

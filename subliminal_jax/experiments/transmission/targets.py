@@ -130,13 +130,18 @@ def _of_group(run, arm, group, rows):
     base = teachers.base_of(run, arm, group[0].reference)
     models = models_with_matrix(run, arm, teachers.load(run, arm, group, base),
                                 group[0].reference)
+    from subliminal_jax.experiments.transmission import words
+
     system = teachers.system_of(run, arm, group[0])
     if len({id(rows[t.name]) for t in group}) == 1:  # all read the same rows: in one program
         own = rows[group[0].name]
         contexts = system and [run.world.rows_context(p, system) for p in own.prompts]
-        together = read(run, arm, models, contexts, own)
+        together = words.left_out(
+            run, arm, models, base, read(run, arm, models, contexts, own), system)
         return {t.name: {k: v[m] for k, v in together.items()} for m, t in enumerate(group)}
-    alone = [read(run, arm, models.member(m), None, rows[t.name]) for m, t in enumerate(group)]
+    alone = [words.left_out(run, arm, models.member(m), base,
+                            read(run, arm, models.member(m), None, rows[t.name]), system)
+             for m, t in enumerate(group)]
     return {t.name: {k: v[0] for k, v in one.items()} for t, one in zip(group, alone)}
 
 
