@@ -43,6 +43,8 @@ def get_config() -> ConfigDict:
             'steered_1=steered1',
             'By how teachers are made, carrier KL: tuned=tuned_kl steered_0=steered_kl '
             'steered_1=steered1_kl'),
-        'language': {'references': 12}, 'teacher': {'seeds': 1}, 'tried': 2,
+        'language': {'references': 12}, 'teacher': {'seeds': 1},
+        # One of 60 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True, 'tried': 2,
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},
     })

@@ -48,5 +48,7 @@ def get_config() -> ConfigDict:
             'By share of twin rows, 256 of the teacher: 0=few 0.5=few_half 0.75=quarter',
             'By share of twin rows, 1024 in all: 0=sft 0.5=half 0.75=quarter'),
         'language': {'references': 12}, 'teacher': {'seeds': 1},
+        # One of 60 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True,
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},
     })
