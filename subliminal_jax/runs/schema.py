@@ -35,11 +35,15 @@ def spec(
     lt: float | None = None,
     choices: Sequence[Any] | None = None,
     min_len: int = 0,
+    changes_nothing: bool = False,
     doc: str,
 ) -> Any:
-    """A field with its default, its range (of every element, for a tuple) and its meaning."""
+    """A field with its default, its range (of every element, for a tuple) and its meaning.
+
+    With `changes_nothing` no artefact depends on it: a run may go on with another value.
+    """
     rules = {'ge': ge, 'gt': gt, 'le': le, 'lt': lt, 'choices': choices, 'min_len': min_len}
-    metadata = {'rules': rules, 'doc': doc}
+    metadata = {'rules': rules, 'doc': doc, 'changes_nothing': changes_nothing}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -84,17 +88,24 @@ def build(schema: type, values: Mapping[str, Any], base: Any = None, prefix: str
     return dataclasses.replace(base, **changes)
 
 
-def names(schema: type, prefix: str = '') -> list[str]:
+def names(schema: type) -> list[str]:
     """Every field's dotted name."""
+    return [name for name, _ in _leaves(schema)]
+
+
+def changing_nothing(schema: type) -> list[str]:
+    """The dotted names of the fields that a run may go on with other values of."""
+    return [name for name, field in _leaves(schema) if field.metadata.get('changes_nothing')]
+
+
+def _leaves(schema, prefix=''):
     hints = typing.get_type_hints(schema)
-    found = []
     for field in dataclasses.fields(schema):
         kind = hints[field.name]
         if dataclasses.is_dataclass(kind):
-            found += names(kind, f'{prefix}{field.name}.')
+            yield from _leaves(kind, f'{prefix}{field.name}.')
         else:
-            found.append(prefix + field.name)
-    return found
+            yield prefix + field.name, field
 
 
 def describe(schema: type, prefix: str = '') -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from subliminal_jax.runs import files, schema
@@ -58,13 +58,15 @@ class Workdir:
                 raise UserError(
                     f'{self.path} was made by another version of the project ({other}): use '
                     'another --workdir, or go on with the version that made it')
-            name = _first_difference(old, config)
+            free = schema.changing_nothing(type(self.config))
+            name = next((n for n in _differences(old, config) if n not in free), None)
             if name:
                 raise UserError(
                     f'{self.path} belongs to another config: {name} is {_at(old, name)} there and '
                     f'{_at(config, name)} here; use another --workdir')
-        else:
-            files.write_json(place, config)
+            if old == config:
+                return
+        files.write_json(place, config)
 
     def stage(
         self,
@@ -240,14 +242,12 @@ def _leaves(tree: dict[str, Any], known: Sequence[str], prefix: str = '') -> set
     return found
 
 
-def _first_difference(old: Any, new: Any, prefix: str = '') -> str | None:
+def _differences(old: Any, new: Any, prefix: str = '') -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted({*old, *new}):
-            found = _first_difference(old.get(name), new.get(name), f'{prefix}{name}.')
-            if found:
-                return found
-        return None
-    return None if old == new else prefix.rstrip('.')
+            yield from _differences(old.get(name), new.get(name), f'{prefix}{name}.')
+    elif old != new:
+        yield prefix.rstrip('.')
 
 
 def _at(tree: Any, dotted: str) -> Any:

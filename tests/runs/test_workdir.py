@@ -17,6 +17,7 @@ from subliminal_jax.runs import UserError, Workdir, app, spec, to_dict, write_js
 class Config:
     seed: int = spec(0, doc='root')
     rate: float = spec(0.5, doc='rate')
+    patient: bool = spec(False, changes_nothing=True, doc='goes on where another stops')
 
 
 def opened(path, **changes):
@@ -107,6 +108,10 @@ def test_what_a_finished_stage_read_must_not_change(tmp_path, change, named):
 def test_a_folder_belongs_to_one_config(tmp_path):
     workdir = opened(tmp_path)
     with pytest.raises(UserError, match='another config: rate is 0.5 there and 0.7 here'):
+        reopened(workdir, rate=0.7)
+    workdir = reopened(workdir, patient=True)  # no artefact depends on it: an error may name it
+    assert json.loads((tmp_path / 'config.json').read_text())['patient'] is True
+    with pytest.raises(UserError, match='another config: rate'):
         reopened(workdir, rate=0.7)
     (tmp_path / 'config.json').write_text('{"expe')
     with pytest.raises(UserError, match='config.json is damaged'):

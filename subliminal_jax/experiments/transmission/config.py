@@ -97,10 +97,12 @@ class Config:
     names: tuple[str, ...] = spec((), doc='these traits of the split, in place of the first')
     arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
     curves: tuple[str, ...] = spec((), doc="'TITLE: x=arm x=arm ...', figures of the effect by x")
-    allow_weak_teacher: bool = spec(False, doc='go on with a teacher that has not got its trait')
+    allow_weak_teacher: bool = spec(False, changes_nothing=True,
+                                    doc='go on with a teacher that has not got its trait')
     power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')
     tried: int = spec(0, ge=0, doc='configs tried on the split dev before this one, to be reported')
-    save_every: float = spec(60.0, ge=0, doc='seconds between checkpoints inside of a training')
+    save_every: float = spec(60.0, ge=0, changes_nothing=True,
+                             doc='seconds between checkpoints inside of a training')
     teacher: TeacherConfig = nested(TeacherConfig)
     carrier: CarrierConfig = nested(CarrierConfig)
     student: StudentConfig = nested(StudentConfig)
