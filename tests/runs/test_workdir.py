@@ -208,8 +208,8 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 @pytest.mark.parametrize('old, said', [
     ({'experiment': 'transmission_weights', 'seed': 0, 'rate': 0.5},
      'its experiment is transmission_weights, and test is asked for'),
-    ({'experiment': 'test', 'seed': 0}, 'config.rate is known here alone'),
-    ({'experiment': 'test', 'seed': 0, 'rate': 0.5, 'world': {'steps': 3}},
+    ({'experiment': 'test', 'seed': 0, 'patient': False}, 'config.rate is known here alone'),
+    ({'experiment': 'test', 'seed': 0, 'rate': 0.5, 'patient': False, 'world': {'steps': 3}},
      'config.world is known there alone'),
     ([], 'holds no config'), (None, 'holds no config'),
 ])
