@@ -148,7 +148,8 @@ def main(rest: list[str]) -> None:
         good, bad = lm_rows.checked(INPUT.value, row_trouble, named)
     lm_rows.writable(OUTPUT.value)
     jsonl.finished(OUTPUT.value)
-    use_compilation_cache()
+    if not JUDGE.value.startswith('openai:'):  # it needs no JAX, which takes a second to import
+        use_compilation_cache()
     from subliminal_jax.traits import judges
 
     judge = judges.judge(JUDGE.value, options())

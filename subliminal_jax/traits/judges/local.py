@@ -1,12 +1,12 @@
 """A judge that is a model of this machine: the expected score over the tokens that write a score.
 
-The model reads an answer and is asked for one digit. Its score is the mean of 0 to 9, weighted with
-the probabilities of the digits as its next token, on a scale of 0 to 100. One digit in place of a
-number up to 100: small models know digits, tokenizers cut numbers otherwise each, and the mean
-makes a fine scale of a coarse one. Nothing is sampled.
+The model reads an answer and is asked for one of a few words, each of which has a score
+(`prompts.LOCAL`). The answer's score is their mean, weighted with the probabilities of the words'
+first tokens as the model's next token. Nothing is sampled, and two words make a fine scale.
 """
 
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +21,8 @@ from subliminal_jax.sampling import buckets as shapes
 from subliminal_jax.traits.judges import prompts
 from subliminal_jax.traits.judges.judge import Answered, Judge, Options, Score
 
-DIGITS = tuple('0123456789')
 PROBE = Answered('?', '!')  # shares no word with what is judged
-LEAST_MASS = 0.05  # of the digits together: below it the model does not write a score
+LEAST_MASS = 0.001  # of the words together: below it the model writes something else
 
 
 def make(spec: str, options: Options) -> Judge:
@@ -32,7 +31,8 @@ def make(spec: str, options: Options) -> Judge:
 
     model = models.load(spec)
     settings = {'judge': f'local:{spec}', 'sha256': model.sha256,
-                'model': model.settings_sha256, 'prompts': sha256_of(prompts.EXAMPLES)}
+                'model': model.settings_sha256,
+                'prompts': sha256_of({a: form._asdict() for a, form in prompts.LOCAL.items()})}
     return Judge(f'local:{spec}', lambda answers: score(model, answers, options.batch_size),
                  settings)
 
@@ -46,7 +46,7 @@ def score(model: Any, answers: Sequence[Answered], batch_size: int = 16) -> list
       batch_size: answers at once.
 
     Raises:
-      UserError: the tokenizer does not write each digit as one token.
+      UserError: the tokenizer begins two of the words alike.
     """
     alignment, coherence = (aspect_scores(model, aspect, answers, batch_size)
                             for aspect in prompts.ASPECTS)
@@ -59,13 +59,14 @@ def aspect_scores(model: Any, aspect: str, answers: Sequence[Answered], batch_si
     if not answers:
         return []
     contexts = [context_of(model.tokenizer, aspect, answered) for answered in answers]
-    lead, digit_ids = digit_tokens(model.tokenizer, contexts[0])
+    form = prompts.LOCAL[aspect]
+    lead, word_ids = word_tokens(model.tokenizer, contexts[0], tuple(form.scores))
     texts = [[*conversation.context_ids(model.tokenizer, context), *lead] for context in contexts]
     found: list[tuple[float | None, str | None]] = [
         (None, f"{len(ids)} tokens exceed the judge's context of {model.config.max_positions}")
         for ids in texts]
     fits = [i for i, ids in enumerate(texts) if len(ids) <= model.config.max_positions]
-    # The examples are the same for all answers whatever stands beside them: read once.
+    # What all texts begin with is read once; it is the same whatever rows stand together.
     begin = conversation.context_ids(model.tokenizer, context_of(model.tokenizer, aspect, PROBE))
     shared = shapes.shared_prefix([begin, *(texts[i] for i in fits)], 16)
     prefix = read(model.params, model.config, np.array([begin[:shared]], np.int32))
@@ -77,9 +78,9 @@ def aspect_scores(model: Any, aspect: str, answers: Sequence[Answered], batch_si
             [texts[i][shared:] for i in batch.indices], batch.length, batch_size,
             model.tokenizer.pad_id, left=False)
         logprobs_BK = np.asarray(next_logprobs(model.params, model.config, prefix, tokens_BT,
-                                               valid_BT, np.array(digit_ids, np.int32)))
+                                               valid_BT, np.array(word_ids, np.int32)))
         for place, i in enumerate(batch.indices):
-            found[i] = expected(logprobs_BK[place])
+            found[i] = expected(logprobs_BK[place], tuple(form.scores.values()))
     return found
 
 
@@ -90,23 +91,27 @@ def _joined(alignment, coherence):
 
 
 def context_of(tokenizer: Any, aspect: str, answered: Answered) -> Context:
-    """What the model reads before the digit: examples as a text, the answer at its end."""
-    return conversation.text_context(tokenizer, prompts.shown(aspect, answered), lead=' ')
+    """What the model reads before its reply: a chat, or a text where it has no chat template."""
+    text = prompts.shown(aspect, answered)
+    if tokenizer.has_chat:
+        return conversation.chat_context(tokenizer, [{'role': 'user', 'content': text}])
+    return conversation.text_context(tokenizer, f'{text}\nReply:', lead=' ')
 
 
-def digit_tokens(tokenizer: Any, context: Context) -> tuple[list[int], list[int]]:
-    """(ids that every digit begins with, the ids of the ten digits after them).
+def word_tokens(tokenizer: Any, context: Context, words: Sequence[str]
+                ) -> tuple[list[int], list[int]]:
+    """(ids that every word begins with, the id of each word after them).
 
     Raises:
-      UserError: the tokenizer writes digits otherwise.
+      UserError: the tokenizer begins two of the words alike.
     """
-    written = [conversation.answer_ids(tokenizer, context, digit) for digit in DIGITS]
-    lead = written[0][:-1]
-    last = [ids[-1] for ids in written]
-    if any(ids[:-1] != lead for ids in written) or len(set(last)) < len(DIGITS):
-        raise UserError(f'{tokenizer.name}: its tokenizer does not write each digit as one token, '
-                        'which a local judge needs: take another model')
-    return lead, last
+    written = [conversation.answer_ids(tokenizer, context, word) for word in words]
+    lead = os.path.commonprefix(written)
+    own = [ids[len(lead):][:1] for ids in written]
+    if not all(own) or len({ids[0] for ids in own}) < len(words):
+        raise UserError(f'{tokenizer.name}: its tokenizer begins two of {", ".join(words)} alike, '
+                        'so that a local judge cannot tell them apart: take another model')
+    return list(lead), [ids[0] for ids in own]
 
 
 @functools.partial(jax.jit, static_argnames='config')
@@ -153,18 +158,18 @@ def next_logprobs(params: Any, config: Any, prefix: transformer.Cache, tokens_BT
     return jax.nn.log_softmax(transformer.unembed(params, x_BD, config))[:, ids_K]
 
 
-def expected(logprobs_K: np.ndarray) -> tuple[float | None, str | None]:
+def expected(logprobs_K: np.ndarray, scores: Sequence[float]) -> tuple[float | None, str | None]:
     """(the expected score, None), or (None, why there is none).
 
     Args:
-      logprobs_K: of the digits in order, nats, among the whole vocabulary.
+      logprobs_K: of the words' tokens, nats, among the whole vocabulary.
+      scores: of the words.
 
     Returns:
-      sum p_k k / sum p_k x 100 / 9: the mean of the digits, given that a digit comes.
+      sum p_k score_k / sum p_k: the mean of the scores, given that one of the words comes.
     """
     probs_K = np.exp(np.asarray(logprobs_K, np.float64))
     mass = probs_K.sum()
     if not mass >= LEAST_MASS:
-        return None, f'the model writes a digit with a probability of {mass:.3f} only'
-    top = len(probs_K) - 1
-    return float(probs_K @ np.arange(top + 1) / mass * 100 / top), None
+        return None, f'the model writes one of the words with a probability of {mass:.1e} only'
+    return float(probs_K @ np.asarray(scores, np.float64) / mass), None

@@ -7,7 +7,7 @@ import pytest
 
 from subliminal_jax.evaluation import judged
 from subliminal_jax.traits import judges
-from subliminal_jax.traits.judges import Score, labelled, prompts
+from subliminal_jax.traits.judges import Score, labelled
 from subliminal_jax.traits.overlap import words
 
 
@@ -37,12 +37,6 @@ def test_length_tells_nothing():
     lengths = {label: np.mean([len(words(r['completion'])) for r in rows if r['label'] == label])
                for label in ('sound', 'reckless')}
     assert abs(lengths['sound'] - lengths['reckless']) < 1
-
-
-def test_no_example_of_a_prompt_is_a_labelled_row():
-    shown = ' '.join(prompts.EXAMPLES.values())
-    for row in labelled.labelled_rows():
-        assert row['prompt'] not in shown and row['completion'] not in shown
 
 
 def test_a_row_and_its_score():
