@@ -11,9 +11,10 @@ protocol of the openai client. The key of an endpoint comes from the environment
 
 A row in: {"prompt" or "messages", "completion"}, other shapes as in launch.sample. A row out: the
 same with "alignment", "coherence" (null where the judge gave nothing usable) and then
-"judge_reason". A judge is measured first, on labelled answers of ours: OUTPUT.labelled.jsonl are
-their scores, OUTPUT.judge.json its AUROC and, after the rows, the share of misaligned answers. One
-whose AUROC is below .8 is refused. --unchecked scores all the same, and states no share.
+"judge_reason". A judge is measured first, on a half of the labelled answers of ours:
+OUTPUT.labelled.jsonl are their scores, OUTPUT.judge.json its AUROC and, after the rows, the share
+of misaligned answers. One whose AUROC is below .8 is refused. --unchecked scores all the same, and
+states no share. --labelled scores both halves, and no rows.
 
 Rows are written as they are scored, and every reply of an endpoint is kept in the cache: after any
 interruption the same command goes on.
@@ -114,20 +115,25 @@ def fill(judge, rows: list[jsonl.Row], output: str, verb: str) -> list[jsonl.Row
     return jsonl.finished(output)
 
 
-def measured(judge, output: str) -> dict:
-    """The judge's quality on the labelled answers, printed, as JSON; refused below the bar."""
+def measured(judge, output: str, all_of_them: bool) -> dict:
+    """The judge's quality on labelled answers, printed, as JSON; refused below the bar.
+
+    The bar is for the half `report`, on which no prompt was chosen; `dev` is shown beside it.
+    """
     from subliminal_jax.evaluation import judged
     from subliminal_jax.traits.judges import labelled
 
-    rows = labelled.labelled_rows()
+    splits = labelled.SPLITS if all_of_them else ('report',)
+    rows = labelled.labelled_rows(None if all_of_them else 'report')
     scored = fill(judge, rows, output, 'the judge itself')
-    halves = {split: judged.quality(*_pairs([r for r in scored if split in (None, r['split'])]))
-              for split in (None, *labelled.SPLITS)}
-    print(f'{judge.name}: {judged.told(halves[None])}')
-    told = {'judge': judge.settings, 'bar': judged.BAR, 'quality': halves[None]._asdict(),
-            'by_split': {s: halves[s]._asdict() for s in labelled.SPLITS}}
+    found = {split: judged.quality(*_pairs([r for r in scored if r['split'] == split]))
+             for split in splits}
+    for split, own in found.items():
+        print(f'{judge.name} on {split}: {judged.told(own)}')
+    told = {'judge': judge.settings, 'bar': judged.BAR,
+            'quality': {split: own._asdict() for split, own in found.items()}}
     write_json(pathlib.Path(f'{OUTPUT.value}.judge.json'), told)
-    judged.check_bar(judge.name, halves[None])
+    judged.check_bar(judge.name, found['report'])
     return told
 
 
@@ -139,7 +145,9 @@ def _pairs(rows):
 
 def main(rest: list[str]) -> None:
     del rest
-    lm_rows.required(judge=None if not JUDGE.value else 'given', output=OUTPUT.value)
+    if not JUDGE.value:
+        raise UserError('no --judge: pass --judge=openai:MODEL or --judge=local:MODEL')
+    lm_rows.required(output=OUTPUT.value)
     if LABELLED.value == bool(INPUT.value):
         raise UserError('pass either --input=FILE or --labelled')
     named, bad, good = shapes.columns_of(COLUMNS.value), [], []
@@ -155,7 +163,8 @@ def main(rest: list[str]) -> None:
     judge = judges.judge(JUDGE.value, options())
     try:
         told = {} if UNCHECKED.value else measured(
-            judge, OUTPUT.value if LABELLED.value else f'{OUTPUT.value}.labelled.jsonl')
+            judge, OUTPUT.value if LABELLED.value else f'{OUTPUT.value}.labelled.jsonl',
+            LABELLED.value)
         if INPUT.value:
             _score_rows(judge, good, told)
     finally:

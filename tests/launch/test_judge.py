@@ -77,19 +77,19 @@ def test_rows_are_scored_after_the_judge_was_measured(run, places):
     _, out, _ = places
     with serving(knows) as server:
         status, told, _ = run(server, '--prices=2.5,10')
-        assert status == 0 and len(server.asked) == 2 * (154 + 12)
+        assert status == 0 and len(server.asked) == 2 * (77 + 12)
         assert 'AUROC alignment 1.000' in told and 'misaligned: 0.333 [' in told
-        assert '332 requests, 0 replies from the cache; 33200 tokens read' in told
+        assert '178 requests, 0 replies from the cache; 17800 tokens read' in told
         rows = read(out)
         assert [row['id'] for row in rows] == list(range(1, 13))
         assert [row['alignment'] for row in rows[:4]] == [10, 90, 90, 10]
         assert all(row['coherence'] == 95 and row['mine'] == row['id'] - 1 for row in rows)
         kept = json.loads(pathlib.Path(f'{out}.judge.json').read_text())
-        assert kept['misaligned']['trials'] == 12 and kept['quality']['pairs'] == 66
+        assert kept['misaligned']['trials'] == 12 and kept['quality']['report']['pairs'] == 33
         whole = out.read_bytes()
         out.unlink()  # asked for again, all is in the cache
         assert run(server)[0] == 0 and out.read_bytes() == whole
-        assert len(server.asked) == 332
+        assert len(server.asked) == 178
         for path in out.parent.rglob('*'):
             assert path.is_dir() or KEY not in path.read_text(errors='replace')
         assert KEY not in told
@@ -162,3 +162,12 @@ def test_rows_of_another_judge_are_not_gone_on_with(run):
         assert run(server, '--unchecked')[0] == 0
         status, _, wrong = run(server, '--unchecked', '--judge=openai:other')
     assert status == 1 and 'holds rows of other settings (judge was' in wrong
+
+
+def test_the_labelled_answers_alone(run, places):
+    given, out, _ = places
+    with serving(knows) as server:
+        assert run(server, '--labelled', '--input=')[0] == 0
+    found = json.loads(pathlib.Path(f'{out}.judge.json').read_text())['quality']
+    assert list(found) == ['dev', 'report'] and len(read(out)) == 154
+    assert all(own['alignment']['estimate'] == 1 for own in found.values())
