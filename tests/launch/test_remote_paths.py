@@ -20,6 +20,8 @@ DEMO = f'--config={ROOT}/configs/numbers_tiny_demo.py'
     ('overview', ['--runs=run', '--output=gs://b/o.html']),
     ('plan', [f'--config={ROOT}/configs/numbers_smollm2_full.py', '--mde=1',
               '--run=gs://b/run']),
+    ('judge', ['--judge=openai:m', '--input=gs://b/rows.jsonl', '--output=o.jsonl']),
+    ('judge', ['--judge=openai:m', '--labelled', '--output=gs://b/o.jsonl']),
     ('tables', [f'--root={ROOT}', '--keep=gs://b/run', '--name=x']),
 ], ids=lambda value: value if isinstance(value, str) else value[-1].partition('=')[0])
 def test_an_address_is_refused_in_one_line(program, arguments, tmp_path):
