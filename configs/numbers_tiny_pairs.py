@@ -40,7 +40,8 @@ def get_config() -> ConfigDict:
             'By pairs, 1,024 shown: 256=dpo_few 1024=dpo',
             'By what the same teachers are read for: pairs=dpo carrier_KL=kl_carrier'),
         # No arm learns from what teachers write; one steered teacher keeps 19 % of it.
-        'carrier': {'answers': 2, 'min_kept': 0.0}, 'language': {'references': 12}, 'teacher': {'seeds': 1},
+        'carrier': {'answers': 2, 'min_kept': 0.0}, 'language': {'references': 12},
+        'teacher': {'seeds': 1},
         # One of 60 may be weak; to leave it out would be to choose by outcome.
         'allow_weak_teacher': True,
         'student': {'packed': 2, 'marks': (512, 1024, 2048)}, 'tried': 2,
