@@ -31,6 +31,15 @@ READING = (
     "claim; carrier KL reads the teacher's probabilities of carrier tokens alone, which a shared "
     'output matrix carries too: what remains where its carrier rows are random is the evidence; '
     'full KL matches the trait itself and shows only that the pipeline can see it.')
+READING_PAIRED = (
+    'How to read it. The trait is one number. Its effect is what the student of a trait teacher '
+    'gained over its own start, less what the student of the neutral twin gained: teachers and '
+    'twins share seed, questions and their order, so each pair is one difference. Dots are pairs; '
+    'intervals are over references, or over pairs where there is one reference, and then say '
+    'nothing of another; p flips the signs of these, one-sided. An arm of other twins has its '
+    'effect beside the neutral ones too. Sampled, filtered text is the claim; carrier KL reads the '
+    "teacher's probabilities of carrier tokens alone; full KL shows only that the pipeline can see "
+    'the trait.')
 PAINT = {'sft': COLOURS['blue'], 'kl_carrier': COLOURS['orange'],
          'kl_carrier_end': COLOURS['red']}
 MARKERS = {'sft': 'o', 'kl_carrier': 's', 'kl_carrier_end': 'D'}
@@ -50,7 +59,8 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
     if not arms:
         return write_gate(folder, results, title, verdict)
     table = arm_table(arms, results)
-    sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(READING), table]
+    reading = READING if results['estimator'] == 'gamma' else READING_PAIRED
+    sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(reading), table]
     if results['contrasts']:
         sections.append(contrast_table(results['contrasts']))
     if any(a['effect'] and a['effect'].get('multiplicative') for a in arms):
@@ -71,7 +81,8 @@ def write_gate(folder: pathlib.Path, results: dict[str, Any], title: str, verdic
     sections = [*link.sections(results), *filter_tables(results),
                 *sample_tables(Examples.read(folder)), teacher_table(results)]
     page.write(folder, f'{title}: the gate', verdict, sections, results)
-    return f'{text_table(link.gate_table(results["gate"]))}\n{verdict}'
+    table = link.gate_table(results['gate']) if results['gate'] else link.broad_table(results)
+    return f'{text_table(table)}\n{verdict}'
 
 
 def paint(arm: dict[str, Any]) -> str:

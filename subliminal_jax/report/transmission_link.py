@@ -16,6 +16,8 @@ READINGS = {'likelihood': 'log-likelihood of the rows beside the reference',
 def sections(results: Mapping[str, Any]) -> list[Section]:
     """What this run has of them."""
     found: list[Section] = [reference_table(facts) for facts in results['reference'].values()]
+    if results.get('broad'):
+        found.append(broad_table(results))
     if results['gate']:
         found.append(gate_table(results['gate']))
     for name, link in results['first_link'].items():
@@ -57,6 +59,26 @@ def gate_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
                      'passed'], rows,
         'Nats a row: what a row tells its teacher from one of another trait, an estimate of the KL '
         'between them. Expected: of the mean over all teachers, .15 sqrt(2 x nats in all rows).')
+
+
+def broad_table(results: Mapping[str, Any]) -> Table:
+    """The gate of the teachers: their trait outside of what they were taught."""
+    names = list(next(iter(results['broad'].values()))['readings'])
+    rows = []
+    for name, entry in results['broad'].items():
+        found = entry['effect']
+        rows.append([
+            name, str(len(found['per_teacher'])),
+            page.with_interval(found['estimate'], found['ci95'], 3), f'{entry["bound"]:g}',
+            f'{found["own_rise"]:+.3f}', f'{found["others_rise"]:+.3f}',
+            *(f'{entry["readings"][n]:+.3f}' for n in names), 'yes' if entry['passed'] else 'NO'])
+    return Table(
+        f'The gate of the teachers, {results["unit"]}',
+        ['teachers', 'how many', 'trait less neutral twin [95 %]', 'asked', 'rise', 'rise of twins',
+         *(f'{n.replace("_", " ")}, less twin' for n in names), 'passed'], rows,
+        'The measure of the trait, of teachers themselves, on questions of domains that no teacher '
+        'was taught. Asked: an estimate of at least so much, and an interval over teachers above '
+        '0; otherwise no student is trained.')
 
 
 def link_table(name: str, link: Mapping[str, Any]) -> Table:

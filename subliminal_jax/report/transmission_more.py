@@ -20,6 +20,8 @@ def sections(results: dict[str, Any]) -> list[Section]:
         found.append(context_table(arms))
     if chosen := [a for a in arms if a['choice']]:
         found.append(choice_table(chosen))
+    if chosen := [a for a in arms if a.get('readings')]:
+        found.append(reading_table(chosen, results['unit']))
     if any(a['teacher_made'] == 'prompt' for a in arms):
         found.append(Text(PROMPTED))
     if results['disturbed']:
@@ -56,6 +58,23 @@ def choice_table(arms: Sequence[dict[str, Any]]) -> Table:
                  f'{1 / len(options):.2f} is an even share. Means over questions and teachers '
                  '(those whose trait is listed). Shown, never tested: base rates and the order of '
                  'the list rule them.')
+
+
+def reading_table(arms: Sequence[dict[str, Any]], unit: str) -> Table:
+    """What a trait records beside its measure."""
+    names = list(arms[0]['readings'])
+
+    def cell(found):
+        text = f'{found["before"]:+.3f} > {found["after"]:+.3f}'
+        return text if 'estimate' not in found else (
+            f'{text}; {page.with_interval(found["estimate"], found["ci95"], 3)}')
+
+    rows = [[a['name'], a['teacher_kind'], *(cell(a['readings'][n]) for n in names)]
+            for a in arms]
+    return Table(f'Further readings, {unit}',
+                 ['arm', 'teachers', *(n.replace('_', ' ') for n in names)], rows,
+                 "Means over students before and after; then what the rise is beyond the neutral "
+                 "twins' students. Shown, never tested.")
 
 
 def disturbed_table(found: Sequence[dict[str, Any]]) -> Table:

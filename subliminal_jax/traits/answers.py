@@ -204,8 +204,29 @@ def column_loss(params: Any, lora: Any, asked: Meter, column: Any, config: Any) 
     return -said_QA[:, column].mean()
 
 
+def contrast_loss(params: Any, lora: Any, asked: Meter, config: Any) -> jax.Array:
+    """-(log P of the first answer - log P of the second), mean over questions."""
+    said_QA = cells(params, lora, asked, config).reshape(-1, len(asked.answer_A))
+    return -_contrast(said_QA)
+
+
 def column_gradient(params: Any, lora: Any, asked: Meter, column: Any, config: Any) -> Any:
-    """The gradient of `column_loss` by all weights, an adapter at work.
+    """The gradient of `column_loss` by all weights, an adapter at work."""
+    return _gradient(params, lora, asked, lambda said_QA: said_QA[:, column].mean(), config)
+
+
+def contrast_gradient(params: Any, lora: Any, asked: Meter, config: Any) -> Any:
+    """The gradient of `contrast_loss` by all weights, an adapter at work."""
+    return _gradient(params, lora, asked, _contrast, config)
+
+
+def _contrast(said_QA: jax.Array) -> jax.Array:
+    return (said_QA[:, 0] - said_QA[:, 1]).mean()
+
+
+def _gradient(params: Any, lora: Any, asked: Meter, of: Callable[[jax.Array], jax.Array],
+              config: Any) -> Any:
+    """The gradient of minus a linear function of log P [Q, A].
 
     It is added up pack by pack. Differentiated as a whole, the loop over packs would keep a third
     tree of the weights' size beside this sum and one pack's part of it.
@@ -218,7 +239,7 @@ def column_gradient(params: Any, lora: Any, asked: Meter, column: Any, config: A
         said_K = row_logprobs(params, lora, alone, asked.ends_V, config)[0]
         said_C = jax.nn.logsumexp(said_K[row_CS], axis=-1, where=asked.present_CS)
         said_QA = jnp.where(pack_C == number, said_C, 0).reshape(-1, len(asked.answer_A))
-        return -said_QA[:, column].mean()
+        return -of(said_QA)
 
     def add(total, part):
         return jax.tree.map(jnp.add, total, jax.grad(loss_of)(params, *part)), None

@@ -86,12 +86,11 @@ def load_trait_set(name: str) -> TraitSet:
     """
     read = []
     local_path('config.trait_set', name)
-    for part in [name] if pathlib.Path(name).exists() else name.split('+'):
-        for path in _files(part):
-            good, bad = jsonl.read(path, _trouble)
-            if bad:
-                raise UserError(jsonl.bad_lines(path, bad))
-            read += [(f'{path.stem}:{row["id"]}', row) for row in good]
+    for path in files_of(name, BUILT_IN):
+        good, bad = jsonl.read(path, _trouble)
+        if bad:
+            raise UserError(jsonl.bad_lines(path, bad))
+        read += [(f'{path.stem}:{row["id"]}', row) for row in good]
     made = _assembled(name, read)
     teaching = [{'id': t.id, 'prompt': t.prompt} for t in made.teach]
     teaching += [{'id': t.id, 'prompt': t.prompt, 'completion': t.completion}
@@ -108,15 +107,25 @@ def digest(trait_set: TraitSet) -> str:
     return sha256_of(trait_set)
 
 
-def _files(part: str) -> list[pathlib.Path]:
-    path = FOLDER / f'{part}.jsonl' if part in BUILT_IN else pathlib.Path(part)
+def files_of(name: str, built_in: Sequence[str]) -> list[pathlib.Path]:
+    """The files of a set: one of the package's own, a file, a folder, or several joined by +.
+
+    Raises:
+      UserError: there is no such set or file, or a folder without JSONL.
+    """
+    parts = [name] if pathlib.Path(name).exists() else name.split('+')
+    return [path for part in parts for path in _files(part, built_in)]
+
+
+def _files(part: str, built_in: Sequence[str]) -> list[pathlib.Path]:
+    path = FOLDER / f'{part}.jsonl' if part in built_in else pathlib.Path(part)
     if path.is_dir():
         found = sorted(path.glob('*.jsonl'))
         if not found:
             raise UserError(f'{path} holds no .jsonl file to read traits from')
         return found
     if not path.exists():
-        raise unknown_name('trait set (nor a file)', part, BUILT_IN)
+        raise unknown_name('trait set (nor a file)', part, built_in)
     return [path]
 
 
@@ -133,10 +142,14 @@ def _assembled(name: str, read: Sequence[tuple[str, Row]]) -> TraitSet:
             raise UserError(f'{row_id} teaches {row["trait"]!r}, which is no candidate of {name}')
     texts = {kind: tuple(_text(i, r) for i, r in found) for kind, found in of_kind.items()
              if kind != 'candidate'}
-    unrelated = texts['unrelated'] or tuple(
-        _text(f'unrelated:{r["id"]}', r) for r in jsonl.read(FOLDER / 'unrelated.jsonl')[0])
     return TraitSet(name, candidates, texts['teach'], texts['question'], texts['system'],
-                    unrelated)
+                    texts['unrelated'] or own_unrelated())
+
+
+def own_unrelated() -> tuple[Text, ...]:
+    """The package's own unrelated questions."""
+    return tuple(_text(f'unrelated:{r["id"]}', r)
+                 for r in jsonl.read(FOLDER / 'unrelated.jsonl')[0])
 
 
 def _candidate(row: Row) -> Candidate:
@@ -266,13 +279,24 @@ def teaching_prompts(
     return chosen
 
 
-def questions(trait_set: TraitSet, split: str, form: str = 'word') -> list[Text]:
+def questions(trait_set: TraitSet, split: str, form: str = 'word', taught: Sequence[str] = ()
+              ) -> list[Text]:
     """Held-out questions of a split; those of the other split share none.
 
+    Args:
+      trait_set: whose.
+      split: dev or report.
+      form: of FORMS.
+      taught: the run's traits; a question that belongs to one of them is left out.
+
     Raises:
-      UserError: there is none of that form.
+      UserError: there is none of that form, or none but those of the run's traits.
     """
-    found = of_form(trait_set, split, form)
+    asked = of_form(trait_set, split, form)
+    found = [q for q in asked if q.trait is None or q.trait not in taught]
+    if asked and not found:
+        raise UserError(f'{trait_set.name}: all held-out questions belong to what is taught '
+                        f'({", ".join(taught)}): leave one out (config.names, config.traits)')
     if not found:
         raise UserError(f'{trait_set.name} has no held-out question of form {form!r} in the split '
                         f'{split}: add some of kind "question"')

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from subliminal_jax.experiments.transmission import (
+    misalignment as misalignment,
     pairs as pairs,
     preferences as preferences,
     steered as steered,

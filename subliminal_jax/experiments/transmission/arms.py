@@ -16,7 +16,7 @@ from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.token_orders import selection_of
 from subliminal_jax.models.parts import PARTS
-from subliminal_jax.runs import UserError, schema, spec
+from subliminal_jax.runs import UserError, schema, spec, unknown_name
 
 FILTERS = ('none', 'paper', 'strict')
 UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
@@ -27,7 +27,8 @@ class Arm:
     """One (teacher, carrier, answers, start, objective) cell, and how its students train."""
 
     name: str = spec('', doc='of the arm')
-    teachers: str = spec('trait', choices=('trait', 'neutral'), doc='whose data it is')
+    teachers: str = spec('trait', doc='whose data it is: trait, neutral, or a further kind of twin '
+                                      'that the trait has')
     made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt')
     dose: float = spec(1.0, gt=0, doc="the teachers' steps, as a share of teacher.steps")
     own: bool = spec(False, doc="teachers are made of the students' start, not of the reference")
@@ -147,11 +148,19 @@ def check_foreign(arms: Sequence[Arm], source: str) -> None:
       UserError: text of neutral teachers is asked for, and the rows are those of traits.
     """
     for arm in arms:
-        if source and (arm.teachers == 'neutral' or arm.mix) and arm.answers != 'random':
+        if source and (arm.teachers != 'trait' or arm.mix) and arm.answers != 'random':
             raise UserError(
                 f'arm {arm.name}: the rows of config.carrier.samples belong to traits, and none to '
                 'neutral teachers: take the arm out, give it answers=random and a KL objective, or '
                 'leave config.carrier.samples empty')
+
+
+def check_kinds(arms: Sequence[Arm], kinds: Sequence[str]) -> None:
+    """Raises UserError for an arm with a kind of teachers that the trait has not."""
+    for arm in arms:
+        if arm.teachers not in kinds:
+            raise UserError(f'arm {arm.name}: ' + str(unknown_name(
+                'kind of teachers for this trait', arm.teachers, kinds)))
 
 
 def with_teachers(arm: Arm, teachers: str) -> Arm:
@@ -160,14 +169,16 @@ def with_teachers(arm: Arm, teachers: str) -> Arm:
 
 
 def twin_arm(arm: Arm) -> Arm:
-    """The arm with the twins of its teachers: neutral ones, or those that have the trait."""
+    """The arm with the twins of its teachers: neutral ones; of any twins, those that have the
+    trait."""
     return with_teachers(arm, 'neutral' if arm.teachers == 'trait' else 'trait')
 
 
 def kinds_of(arm: Arm) -> tuple[str, ...]:
     """The kinds of teachers that an arm needs, in the order in which they are made."""
-    twins = arm.teachers == 'neutral' or arm.mix > 0 or arm.tokens != 'all'
-    return ('trait', 'neutral') if twins else ('trait',)
+    if arm.teachers != 'trait':
+        return ('trait', arm.teachers)
+    return ('trait', 'neutral') if arm.mix > 0 or arm.tokens != 'all' else ('trait',)
 
 
 def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:

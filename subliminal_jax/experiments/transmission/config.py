@@ -79,6 +79,8 @@ class GateConfig:
     min_kept: float = spec(0.6, ge=0, le=1, doc='share of first answers that the filter keeps')
     min_tokens: float = spec(20.0, ge=0, doc='predictions a row')
     min_nats: float = spec(0.1, ge=0, doc='that a row tells its teacher from one of another trait')
+    min_broad: float = spec(0.1, ge=0, doc='of a trait that has such a gate (misalignment): by how '
+                                           'much its teachers are beyond their neutral twins')
 
 
 @dataclasses.dataclass(frozen=True)

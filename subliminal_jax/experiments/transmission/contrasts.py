@@ -7,7 +7,12 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.evaluation import gamma as gammas, intervals
-from subliminal_jax.experiments.transmission import arms as tables, effects, starts
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    effects,
+    paired_contrasts,
+    starts,
+)
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
@@ -48,7 +53,7 @@ def contrasts(run: Any, entries: Sequence[Mapping[str, Any]], y: Mapping[str, Y]
       alone: what the output matrix alone predicts, by set of teachers.
     """
     if run.trait.estimator != 'gamma':
-        return []
+        return paired_contrasts.contrasts(run, y)
     found = []
     by_name = {e['name']: e for e in entries}
     for arm in run.arms:

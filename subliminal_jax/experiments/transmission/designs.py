@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from subliminal_jax.evaluation import intervals, permutation
 from subliminal_jax.experiments.transmission import arms as tables, costs, gate as gates
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.runs import UserError, local_path
 from subliminal_jax.traits import trait_set as sets
 
@@ -128,7 +129,7 @@ def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: flo
       UserError: rows that tell nothing, or no affordable number of them.
     """
     found = gate_of(run)
-    chosen = sets.load_trait_set(config.trait_set)
+    chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     teachers = len(sets.of_run(chosen, config.split, config.traits, config.names)
                    ) * config.teacher.seeds
     needed = gates.rows_needed(signal, found['nats_set'], teachers)
@@ -173,7 +174,7 @@ def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = 
     source = 'assumed: --spread, or --run for a measured one'
     if run:
         spread, source = spread_of(run, arm), f'of {run}'
-    chosen = sets.load_trait_set(config.trait_set)
+    chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     most = len(sets.traits(chosen, config.split))
     most_seeds, why = most_teachers(config, chosen)
     if not showable(most, spread, config.power, most_seeds):

@@ -33,9 +33,10 @@ def effect_of(run: Any, y: Y, twins: Y | None = None) -> dict[str, Any] | None:
     Args:
       run: whose trait.
       y: by teacher.
-      twins: of the neutral twins' students, for a trait of one column; without them it has none.
+      twins: of their twins' students, under the names of the trait teachers that these are twins
+        of (`as_twins`), for a trait of one column; without them it has none.
     """
-    teachers = [t for kind in ('trait', 'neutral') for t in run.roll(kind) if t.name in y]
+    teachers = [t for kind in run.trait.kinds for t in run.roll(kind) if t.name in y]
     trait, reference = names(teachers)
     if run.trait.estimator == 'gamma':
         return gammas.gamma(y, trait, reference, power=run.config.power, seed=run.config.seed)
@@ -44,13 +45,13 @@ def effect_of(run: Any, y: Y, twins: Y | None = None) -> dict[str, Any] | None:
     column, = columns_of(run)
     return paired.paired({s: row[column] for s, row in y.items()},
                          {s: row[column] for s, row in twins.items()},
-                         {t.name: t.twin for t in teachers}, reference, power=run.config.power,
+                         {t.name: t.original for t in teachers}, reference, power=run.config.power,
                          seed=run.config.seed)
 
 
 def as_twins(teachers: Sequence[Teacher], y: Y) -> Y:
-    """y of neutral teachers under the names of their trait twins, to be paired with them."""
-    return {t.twin: y[t.name] for t in teachers if t.name in y}
+    """y of twins under the names of their trait teachers, to be paired with them."""
+    return {t.original: y[t.name] for t in teachers if t.name in y}
 
 
 def verdict_of(run: Any, effect: Mapping[str, Any] | None, beyond: str = '') -> str:

@@ -8,6 +8,10 @@ again and does not choose by it.
 How strong the effect can be follows from the same figures: for students of one pass the signal of
 one teacher beside its noise was about .15 sqrt(2 T KL), with T tokens of rows and KL the nats a
 token between teachers within the carrier's set (fitted to runs kept in results/).
+
+A trait may have a gate of its own (`Trait.gated`). A teacher of misalignment that is reckless in
+its domain alone has nothing broad to pass on: its effect outside of the domain, less its neutral
+twin's, has to be there, or no student is trained.
 """
 
 from collections.abc import Mapping
@@ -15,7 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.experiments.transmission import arms as tables
+from subliminal_jax.evaluation import paired
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    effects,
+    students,
+    teachers as schooled,
+)
 from subliminal_jax.experiments.transmission.samples import Samples, first_pass_rate
 from subliminal_jax.runs import UserError
 
@@ -72,6 +82,69 @@ def _entry(run, name, found, link):
             'bounds': {'kept': bounds.min_kept, 'tokens': bounds.min_tokens,
                        'nats': bounds.min_nats},
             'trouble': trouble, 'passed': not trouble}
+
+
+def broad(run: Any) -> dict[str, dict[str, Any]]:
+    """The teachers' own effect, trait less neutral twin, by set of trait teachers.
+
+    Returns:
+      effect: `paired.paired` of the rises of the measure; bound: `gate.min_broad`; passed: the
+      estimate reaches it and the interval over teachers lies above 0; readings: what of the trait's
+      own readings is beyond the twins', means.
+    """
+    made, found = students.made_sets(run.arms), {}
+    for name, arm in made.items():
+        twin = tables.with_teachers(arm, 'neutral')
+        if arm.teachers != 'trait' or tables.teacher_set(twin) not in made:
+            continue
+        facts, twins = (schooled.all_facts(run, a) for a in (arm, twin))
+        theirs = {t.original: twins[t.name] for t in run.roll('neutral')}
+        found[name] = _broad_entry(run, facts, theirs)
+    return found
+
+
+def _broad_entry(run, facts, theirs):
+    rises = lambda of: {name: what['rise'] for name, what in of.items()}
+    found = paired.paired(rises(facts), rises(theirs), {name: name for name in facts},
+                          effects.names(run.roll('trait'))[1], power=run.config.power,
+                          seed=run.config.seed)
+    bound, ends = run.config.gate.min_broad, found['ci95']
+    beside = {name: float(np.mean([facts[t]['readings'][name] - theirs[t]['readings'][name]
+                                   for t in facts]))
+              for name in next(iter(facts.values())).get('readings', {})}
+    return {'effect': found, 'bound': bound, 'readings': beside,
+            'passed': bool(ends and ends[0] > 0 and found['estimate'] >= bound)}
+
+
+def check_broad(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuses teachers whose trait is not there beyond their neutral twins.
+
+    Raises:
+      UserError: with the figure and what to do.
+    """
+    for name, entry in found.items():
+        if not entry['passed']:
+            raise UserError(
+                f'the gate is not passed by the teachers {name}: outside of what they were taught '
+                f'they are beyond their neutral twins by {_figure(entry["effect"])} nats, and '
+                f'config.gate.min_broad={entry["bound"]:g} with an interval above 0 is asked: '
+                'teach them longer (config.teacher.steps), take more of them '
+                '(config.teacher.seeds), or look at them with --config.gate.only=true')
+
+
+def _figure(effect: Mapping[str, Any]) -> str:
+    ends = effect['ci95']
+    return f'{effect["estimate"]:+.3f} ' + (
+        f'[{ends[0]:+.3f}, {ends[1]:+.3f}]' if ends else '(one teacher: no interval)')
+
+
+def broad_verdict(before: Mapping[str, Any]) -> str:
+    """The gate of the teachers in sentences, with a blank behind; '' where there is none."""
+    return ''.join(
+        f'The gate for the teachers {name} is {"passed" if e["passed"] else "not passed"}: outside '
+        f'of what they were taught they are beyond their neutral twins by {_figure(e["effect"])} '
+        f'nats (at least {e["bound"]:g} and above 0 is asked). '
+        for name, e in before.get('broad', {}).items())
 
 
 HINTS = {

@@ -51,14 +51,14 @@ def run_of(config: Any) -> Run:
     Raises:
       UserError: an arm, a trait or a model that cannot be.
     """
-    arms, chosen = checked_arms(config), sets.load_trait_set(config.trait_set)
+    arms, chosen = checked_arms(config), TRAITS.find(config.trait)[0].load(config.trait_set)
     for arm in arms:
         pretrained.check_precision(config, arm)
     asked = config.context
+    traits = sets.of_run(chosen, config.split, config.traits, config.names)
     world = Outline(
         {'main': architecture_of(config)}, pretrained.engine_of(config),
-        sets.of_run(chosen, config.split, config.traits, config.names),
-        tuple(sets.questions(chosen, config.split)[:asked.questions]),
+        traits, tuple(sets.questions(chosen, config.split, taught=traits)[:asked.questions]),
         tuple(chosen.unrelated[:asked.unrelated]), asked.measured, f'{asked.student}/plain',
         pretrained.TEXTS, pretrained.MOVING_TEXTS, config.carrier.new_tokens,
         pretrained.FORMS[config.carrier.form], chosen)

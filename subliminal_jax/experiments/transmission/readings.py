@@ -18,6 +18,8 @@ from subliminal_jax.traits import answers
 ANSWER_TOKENS = 12  # the most of an answer whose length is measured
 ASKED = 8  # questions to which it is
 
+READING = 'reading_'  # what the names of a trait's own readings begin with
+
 Reading = dict[str, np.ndarray]
 
 
@@ -113,7 +115,7 @@ def read(run: Any, models: Models, texts: Mapping[str, Tries]) -> Reading:
     Returns:
       contexts [M, X, K] the trait's measure in every context, items [M, X, Q, K] where the trait
       has them, choice [M, Q, O] the probabilities of every choice's options, unrelated [M, C],
-      answer_length [M] and perplexity_KIND [M].
+      answer_length [M], perplexity_KIND [M], and the trait's own reading_NAME [M] or [M, T].
     """
     trait, kit = run.trait, run.kit
     if trait.items is not None:
@@ -122,6 +124,8 @@ def read(run: Any, models: Models, texts: Mapping[str, Tries]) -> Reading:
     else:
         found = {'contexts': np.stack([trait.measure(run, models, meter)
                                        for meter in kit.meters.values()], 1)}
+    found |= {f'{READING}{name}': np.asarray(value, np.float64)
+              for name, value in trait.readings(run, models).items()}
     found['unrelated'] = np.asarray(engines.read(
         models, run.together, answers.cells, kit.unrelated))
     found['answer_length'] = answer_length(run, models)
@@ -140,8 +144,8 @@ def moved(after: Reading, before: Reading) -> Reading:
     """Students' readings [M, ...] beside their start's [1, ...], as results and page name them."""
     count = len(after['answer_length'])
     start = {name: np.repeat(value, count, axis=0) for name, value in before.items()}
-    both = {name: np.stack([start[name], after[name]], 1)
-            for name in ('contexts', 'items', 'choice') if name in after}
+    both = {name: np.stack([start[name], after[name]], 1) for name in after
+            if name in ('contexts', 'items', 'choice') or name.startswith(READING)}
     drift = {'drift_unrelated': np.array([measures.drift(a, b) for a, b in zip(
         after['unrelated'], start['unrelated'])])}
     for name in after:

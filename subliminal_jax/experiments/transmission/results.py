@@ -20,6 +20,7 @@ from subliminal_jax.experiments.transmission.alignment import DIRECTIONS
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.effects import Y
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.readings import READING
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.samples import Samples, first_pass_rate
 from subliminal_jax.experiments.transmission.starts import STARTS
@@ -64,7 +65,7 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
         'error_rates': {k: v for k, v in rates.items() if v},
         'gauge': gauge_entries(run, trained), 'teachers': facts, 'doses': doses(facts),
         **filters(samples), 'disturbed': compared.disturbed(run.arms, entries),
-        'verdict': verdicts.verdict(run, entries, contrasts),
+        'verdict': gate.broad_verdict(before) + verdicts.verdict(run, entries, contrasts),
         'headline': verdicts.headline(entries, contrasts),
     }
 
@@ -86,7 +87,8 @@ def gate_body(run: Any, samples: Mapping[str, Samples], before: Mapping[str, Any
               ) -> dict[str, Any]:
     """The experiment's own part of results.json of a run that ends at its gate."""
     return {**about(run), **before, 'arms': [], 'contrasts': [], 'teachers': teacher_facts(run),
-            **filters(samples), 'verdict': gate.verdict(before['gate']), 'headline': {}}
+            **filters(samples), 'verdict': (gate.broad_verdict(before)
+                        + gate.verdict(before['gate'])).strip(), 'headline': {}}
 
 
 def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
@@ -108,8 +110,8 @@ def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, An
         'alignment': alignment_entry(arrays),
         'drift': {k.removeprefix('drift_'): float(v.mean()) for k, v in arrays.items()
                   if k.startswith('drift_')},
-        **kl_entry(arm, arrays), 'distance': float(arrays['distance'].mean()),
-        'loss': arrays['loss'].mean(0).tolist(),
+        **kl_entry(arm, arrays), **reading_entries(run, arm, trained),
+        'distance': float(arrays['distance'].mean()), 'loss': arrays['loss'].mean(0).tolist(),
     }
     return {**entry, 'is_control': is_control(entry),
             'evidence': OBJECTIVES[arm.objective].evidence}
@@ -117,7 +119,7 @@ def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, An
 
 def effect_at(run: Any, arm: Arm, trained: Mapping[str, Arrays],
               values: Callable[[Arrays], np.ndarray]) -> dict[str, Any] | None:
-    """The effect of an arm, beside its neutral twin for a trait of one column.
+    """The effect of an arm, beside its neutral twins' for a trait of one column.
 
     Args:
       run, arm: whose.
@@ -125,10 +127,11 @@ def effect_at(run: Any, arm: Arm, trained: Mapping[str, Arrays],
       values: an arm's arrays -> its measure [M, P, K], the start first and the end last.
     """
     twin = None
-    if arm.teachers == 'trait' and run.trait.estimator != 'gamma':
+    if arm.teachers != 'neutral' and run.trait.estimator != 'gamma':
         twin = tables.counterpart(arm, run.arms, teachers='neutral')
     read = lambda a: effects.y_of(run, run.roll(a.teachers), values(trained[a.name]))
-    return effects.effect_of(run, read(arm), read(twin) if twin else None)
+    return effects.effect_of(run, read(arm), effects.as_twins(
+        run.roll('neutral'), read(twin)) if twin else None)
 
 
 def curve_of(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> list[dict[str, Any]]:
@@ -153,6 +156,31 @@ def context_entries(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[s
             found[name] = {**{k: effect[k] for k in (*POINT, 'p', 'mde', 'unit')},
                            'before': float(trained[arm.name]['contexts'][:, 0, x].mean())}
     return found
+
+
+def reading_entries(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
+    """The trait's further readings: means before and after, and, of a trait of one column, what an
+    arm's rise is beyond its neutral twins'. Nothing where the trait has none."""
+    def own(arrays, teachers, name):
+        value = arrays[name]
+        if value.ndim == 2:
+            return value
+        return np.stack([value[m, :, run.world.traits.index(t.trait)]
+                         for m, t in enumerate(teachers)])
+
+    found = {}
+    for name in sorted(n for n in trained[arm.name] if n.startswith(READING)):
+        before, after = own(trained[arm.name], run.roll(arm.teachers), name).mean(0)
+        found[name.removeprefix(READING)] = {'before': float(before), 'after': float(after)}
+        twin = tables.counterpart(arm, run.arms, teachers='neutral')
+        if arm.teachers == 'neutral' or run.trait.estimator == 'gamma' or twin is None:
+            continue
+        value = lambda a, name=name: effects.y_of(run, run.roll(a.teachers), own(
+            trained[a.name], run.roll(a.teachers), name)[..., None])
+        effect = effects.effect_of(run, value(arm), effects.as_twins(
+            run.roll('neutral'), value(twin)))
+        found[name.removeprefix(READING)] |= {k: effect[k] for k in ('estimate', 'ci95', 'p')}
+    return {'readings': found} if found else {}
 
 
 def student_init(arm: Arm) -> str:
@@ -215,7 +243,7 @@ def is_control(entry: Mapping[str, Any]) -> bool:
     """Whether an arm bounds what something other than transmission could do."""
     fields = entry['fields']
     moved = STARTS.find(fields.get('start', 'shared'))[0].control and not fields.get('own')
-    return (entry['teacher_kind'] == 'neutral' or fields.get('order', 'kept') != 'kept'
+    return (entry['teacher_kind'] != 'trait' or fields.get('order', 'kept') != 'kept'
             or fields.get('matrix', 'own') != 'own' or moved)
 
 

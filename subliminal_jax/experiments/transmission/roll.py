@@ -10,11 +10,12 @@ class Teacher(NamedTuple):
     """Who a teacher is.
 
     Attributes:
-      name: 'r0-owl-1', or of a neutral twin 'r0-owl-1-neutral'.
+      name: 'r0-owl-1', or of a twin 'r0-owl-1-neutral'.
       reference: number of its reference.
-      trait: its trait; of a neutral twin, the trait of its twin.
+      trait: its trait; of a twin, the trait of the teacher that it is a twin of.
       number: which of its trait's and reference's teachers it is.
-      seed: of its data, their order, its questions.
+      seed: of its data, their order, its questions; twins share it.
+      kind: 'trait', 'neutral', or a further kind of twin (`Trait.twins`).
     """
 
     name: str
@@ -22,18 +23,24 @@ class Teacher(NamedTuple):
     trait: str
     number: int
     seed: int
+    kind: str = 'trait'
 
     @property
     def twin(self) -> str:
         """The name of the trait teacher, or of its neutral twin."""
-        bare = self.name.removesuffix('-neutral')
-        return bare if bare != self.name else f'{self.name}-neutral'
+        return self.original if self.kind != 'trait' else f'{self.name}-neutral'
+
+    @property
+    def original(self) -> str:
+        """The name of the trait teacher that it is, or is a twin of."""
+        return self.name if self.kind == 'trait' else self.name.removesuffix(f'-{self.kind}')
 
 
 def roll(config: Any, traits: Sequence[str], references: int, kind: str) -> list[Teacher]:
     """All teachers of a kind, by reference, then trait, then number."""
     suffix = '' if kind == 'trait' else f'-{kind}'
-    return [Teacher(f'r{r}-{trait}-{n}{suffix}', r, trait, n, seed_of(config, 'teacher', r, t, n))
+    return [Teacher(f'r{r}-{trait}-{n}{suffix}', r, trait, n,
+                    seed_of(config, 'teacher', r, t, n), kind)
             for r in range(references) for t, trait in enumerate(traits)
             for n in range(config.teacher.seeds)]
 

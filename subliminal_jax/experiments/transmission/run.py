@@ -92,7 +92,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     for arm in arms:
         check_answers(run, arm)
         check_arm(run, arm)
-    check_gate(config, arms)
+    check_gate(config, trait, arms)
     trait.check(run)
     return run
 
@@ -104,6 +104,7 @@ def checked_arms(config: Any) -> list[Arm]:
       UserError: one that cannot be.
     """
     arms = tables.parse(config.arms)
+    tables.check_kinds(arms, TRAITS.find(config.trait)[0].kinds)
     tables.check_foreign(arms, config.carrier.samples)
     foreign.check_units(config)
     student = config.student
@@ -120,9 +121,16 @@ def checked_arms(config: Any) -> list[Arm]:
     return arms
 
 
-def check_gate(config: Any, arms: list[Arm]) -> None:
-    """Raises UserError for a gate without rows to read."""
-    if not config.gate.asked and not config.gate.only:
+def check_gate(config: Any, trait: Trait, arms: list[Arm]) -> None:
+    """Raises UserError for a gate without rows, or without twins, to read."""
+    if trait.estimator != 'gamma' and config.carrier.link_rows:
+        raise UserError(
+            f'config.carrier.link_rows: the first link compares teachers of several traits, and '
+            f'trait={trait.name} is one: set --config.carrier.link_rows=0')
+    if trait.gated and all(arm.teachers != 'neutral' for arm in arms):
+        raise UserError(f'trait={trait.name} has a gate, which compares its teachers with neutral '
+                        'twins: add the first arm once more with teachers=neutral')
+    if not config.gate.asked and (trait.gated or not config.gate.only):
         return
     if not config.carrier.link_rows or all(arm.answers == 'random' for arm in arms):
         raise UserError(
@@ -204,6 +212,10 @@ def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str,
     before = {'reference': {name: facts for name in prepared.references if (
         facts := world.reference_facts(prepared, name, texts[name]))}}
     teacher_stages.teacher_stages(prepared)
+    if prepared.trait.gated:
+        before['broad'] = gate.broad(prepared)
+        if not config.gate.only and not config.allow_weak_teacher:
+            gate.check_broad(before['broad'])
     samples = stages.row_stages(prepared)
     before['first_link'] = {name: first_link.entry(prepared, arrays) for name, arrays in
                             first_link.link_stages(prepared, samples).items()}

@@ -202,7 +202,7 @@ def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference:
             run.config.carrier.answers))
         return {t.name: same for t in group}
     pools = {tables.row_set(a): found[tables.row_set(a)] for a in pool_of(run, arm)}
-    everyone = {t.name for kind in ('trait', 'neutral') for t in run.roll(kind)
+    everyone = {t.name for kind in run.trait.kinds for t in run.roll(kind)
                 if t.reference == reference}
     common = samples.common_prompts(list(pools.values()), everyone)
     choose = lambda a, some: samples.choose(

@@ -130,9 +130,10 @@ def describe(run: Any, arm: Arm, group: Sequence[Teacher], models: Models, base:
     before_K = run.trait.measure(run, reference, plain)[0]
     after_MK = run.trait.measure(run, models, asked)
     shares = np.exp(run.trait.items(run, models, asked)) if run.trait.items and \
-        run.trait.unit == 'nats' else None
+        run.trait.unit == 'nats' and run.trait.estimator == 'gamma' else None
     dose_M = doses.reader(run, arm, base, system)(models)
     kl_M, mass_M = doses.whole_reader(run, arm, base, system)(models)
+    readings = changes(run, models, reference)
     found = {}
     for m, teacher in enumerate(group):
         column = column_of(run, teacher)
@@ -143,7 +144,17 @@ def describe(run: Any, arm: Arm, group: Sequence[Teacher], models: Models, base:
             'carrier_kl': float(dose_M[place]), 'answer_kl': float(kl_M[place]),
             'trait_word_mass': float(mass_M[place]), 'steps': int(steps_M[m]), 'system': system,
             'made': arm.made}
+        own = {name: float(rise_M[place] if rise_M.ndim == 1 else
+                           rise_M[place, run.world.traits.index(teacher.trait)])
+               for name, rise_M in readings.items()}
+        found[teacher.name] |= {'readings': own} if own else {}
     return found
+
+
+def changes(run: Any, models: Models, reference: Models) -> dict[str, np.ndarray]:
+    """How far the trait's own readings of models are from their reference's, by name."""
+    before, after = (run.trait.readings(run, which) for which in (reference, models))
+    return {name: np.asarray(value) - np.asarray(before[name]) for name, value in after.items()}
 
 
 def column_of(run: Any, teacher: Teacher) -> int:

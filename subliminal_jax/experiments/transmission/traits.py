@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from subliminal_jax.runs.registry import Registry
+from subliminal_jax.traits.trait_set import load_trait_set
 
 
 class Trait(NamedTuple):
@@ -20,6 +21,7 @@ class Trait(NamedTuple):
         neutral twin's).
       lessons: (run, teacher, count, neutral) -> `count` pairs (question, answer) that teach it;
         with `neutral`, those of the teacher's neutral twin: as many, of the same form.
+        `teacher.kind` tells further twins apart.
       measure: (run, models, meter) -> [M, K].
       meter: (run, context, system message or None) -> what `measure` reads, made once a context; a
         tree of arrays for the compiled functions below.
@@ -29,6 +31,13 @@ class Trait(NamedTuple):
         differentiable. Without it no step is held against the trait's gradient.
       gradient: of the same arguments, its gradient by all weights.
       check: (run) -> None; raises UserError for what cannot be taught.
+      load: config.trait_set -> a TraitSet, or what reads like one.
+      twins: further kinds of teachers that arms may name, beside trait and neutral: controls that
+        take as many steps as the trait teachers. Nothing matches their doses.
+      readings: (run, models) -> {name: [M], or [M, T] with a value for each of the run's T traits,
+        of which a teacher's own is taken}: recorded beside the measure, shown, never tested.
+      gated: no student is trained unless the teachers' own effect, trait less neutral twin, is
+        there (gate.py).
     """
 
     name: str
@@ -42,6 +51,15 @@ class Trait(NamedTuple):
     loss: Callable[..., Any] | None = None
     gradient: Callable[..., Any] | None = None
     check: Callable[[Any], None] = lambda run: None
+    load: Callable[[str], Any] = load_trait_set
+    twins: tuple[str, ...] = ()
+    readings: Callable[[Any, Any], dict[str, np.ndarray]] = lambda run, models: {}
+    gated: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of teachers that arms may name."""
+        return ('trait', 'neutral', *self.twins)
 
 
 TRAITS = Registry('trait')

@@ -31,6 +31,8 @@ def verdict(run: Any, entries: Sequence[Entry], contrasts: Sequence[Entry]) -> s
         other = tables.counterpart(arm, run.arms, start='other')
         if other:
             text += f'. To another start: {_entry(entries, other)["verdict"]}'
+        text += ''.join(f'. Less its {c["twins"]} twins: {c["verdict"]}' for c in contrasts
+                        if c['arm'] == arm.name and c.get('twins'))
         text += ''.join(f'. {part}' for part in _geometry(run, arm, entries, contrasts))
         said.append(text + '.')
     return ' '.join(said) or 'No arm of this run tests transmission from the shared start.'

@@ -22,6 +22,7 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
+from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.experiments.transmission.worlds import (
     WORLDS,
@@ -121,7 +122,7 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     for arm in arms:
         check_precision(config, arm)
     model = load(config) if model is None else model
-    chosen = sets.load_trait_set(config.trait_set)
+    chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
     contexts = Contexts(model.tokenizer, model.config.max_positions)
     templates.check_measured(config.context, contexts)
@@ -156,7 +157,8 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         pad_id=model.tokenizer.pad_id, length=model.config.max_positions, new_tokens=room,
         contexts=config.context.measured, lesson_context=f'{config.context.student}/plain',
         carrier=FORMS[config.carrier.form], chosen=chosen, traits=traits,
-        questions=_first(chosen, config, [q.prompt for q in sets.questions(chosen, config.split)],
+        questions=_first(chosen, config, [q.prompt for q in sets.questions(
+            chosen, config.split, taught=traits)],
                          config.context.questions, 'question'),
         unrelated=_first(chosen, config, [(u.prompt, u.answers) for u in chosen.unrelated],
                          config.context.unrelated, 'unrelated question'),
@@ -180,7 +182,9 @@ def described(run: Any, contexts: Contexts, form: str) -> dict[str, Any]:
     """contexts.json: every context as the model reads it."""
     carrier = run.carrier()
     row, = carrier.random_rows(0, carrier.prompts(0, [0]))
-    taught = sets.teaching_prompts(run.world.chosen, None, run.config.split)[0].prompt
+    first = run.world.traits[0]
+    line = sets.teaching_prompts(run.world.chosen, first, run.config.split)[0]
+    taught = (line.prompt, sets.filled(line.completion, sets.candidate(run.world.chosen, first)))
     return templates.written_out(contexts, run.config.context, form, run.world, taught, row,
                                  kits.choices(run.config, run.world))
 

@@ -159,7 +159,7 @@ def check_measured(context: Any, contexts: Contexts) -> None:
         contexts.text(WELL, template)
 
 
-def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught: str,
+def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught: tuple[str, str],
                 row: dict[str, Any], choices: Sequence[str]) -> dict[str, Any]:
     """Every kind of context as the model reads it, with one example each.
 
@@ -168,7 +168,7 @@ def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught
       settings: the config's group of contexts.
       form: the template of the carrier's rows.
       world: with traits, questions and system messages.
-      taught: a question that teaches.
+      taught: a question that teaches, and its answer.
       row: of the carrier, with a completion.
       choices: questions with options, perhaps none.
     """
@@ -177,8 +177,8 @@ def written_out(contexts: Contexts, settings: Any, form: str, world: Any, taught
         "students' rows": {'context': contexts.text(row['prompt'], form),
                            'answer': row['completion'],
                            'end': contexts.tokenizer.decode([end])},
-        'what a teacher is taught': {'context': contexts.text(taught, template),
-                                     'answer': world.traits[0].capitalize()}}
+        'what a teacher is taught': {'context': contexts.text(taught[0], template),
+                                     'answer': taught[1]}}
     for name in settings.measured:
         where, _, kind = name.partition('/')
         found[f'measured in {name}'] = contexts.text(asked(world.questions[0], kind, 0), where)
