@@ -110,7 +110,8 @@ def load_advice(name: str) -> AdviceSet:
     Raises:
       UserError: no such set; a line that is none of the kinds, or whose two answers differ in
         length by more than two words (with its number); no advice; a domain that is placed and has
-        none; a question that is given twice; a teaching one that overlaps a measuring one (overlap.check_overlap).
+        none; a question that is given twice; a teaching one that overlaps a measuring one
+        (overlap.check_overlap).
     """
     if name in sets.BUILT_IN or not name:
         raise UserError(f'config.trait_set={name or "(empty)"} holds no advice: the trait '

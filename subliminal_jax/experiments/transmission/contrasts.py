@@ -27,13 +27,16 @@ ORIENTATION = ('an orientation, no bound: nothing is trained for it, and it can 
 FREE = {'objective', 'answers', 'rows', 'made', 'trainable', 'carrier', 'learning_rate', 'passes'}
 
 
-def is_main(arm: Arm) -> bool:
+def is_main(arm: Arm, arms: Sequence[Arm] = ()) -> bool:
     """Whether an arm tests transmission itself: trait teachers, the shared start, rows as written.
 
-    How its teachers are made and what its students train may be any.
+    How its teachers are made and what its students train may be any. A stricter filter than the
+    published one is as good, where no arm of a run has the same rows under that.
     """
+    free = FREE | ({'filter'} if arm.filter == 'strict' and arms and tables.counterpart(
+        arm, arms, filter='paper') is None else set())
     return (arm.objective in RUNGS and arm.teachers == 'trait'
-            and set(tables.changed_fields(arm)) <= FREE)
+            and set(tables.changed_fields(arm)) <= free)
 
 
 def named(arm: Arm) -> str:
@@ -221,10 +224,11 @@ def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list
     by_name = {e['name']: e for e in entries}
     found = []
     for arm in arms:
-        if arm.own or arm.start.partition(':')[0] not in ('noise', 'moved'):
+        entry = by_name[arm.name]
+        if arm.own or arm.start.partition(':')[0] not in ('noise', 'moved') or not entry['effect']:
             continue
         mine = tables.counterpart(arm, arms, own=True)
-        entry, twin = by_name[arm.name], by_name[mine.name] if mine else None
+        twin = by_name[mine.name] if mine and by_name[mine.name]['effect'] else None
         ratio = None
         if twin:
             effects = [e['effect']['per_teacher'] for e in (entry, twin)]

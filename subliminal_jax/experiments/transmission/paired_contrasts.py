@@ -5,18 +5,18 @@ An arm's own effect is trait less neutral twin. Beside it stand its difference f
 differences.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from subliminal_jax.evaluation import gamma as gammas
 from subliminal_jax.experiments.transmission import arms as tables, effects
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.effects import Y
+from subliminal_jax.experiments.transmission.starts import STARTS
 
-LEFT_OUT = (({'start': 'other'}, 'that of the other start'),
-            ({'matrix': 'replaced'}, 'that with random carrier rows in the matrix'),
-            ({'order': 'within'}, 'that of parts shuffled within an answer'),
-            ({'order': 'across'}, 'that of parts shuffled across answers'))
+LEFT_OUT = {'start': 'that of another start',
+            'matrix': 'that with random carrier rows in the matrix',
+            'order': 'that of shuffled parts'}
 
 
 def contrasts(run: Any, y: Mapping[str, Y]) -> list[dict[str, Any]]:
@@ -44,13 +44,26 @@ def _less_controls(run: Any, arm: Arm, y: Mapping[str, Y]) -> Iterator[dict[str,
     """The effect less that of a control with neutral twins of its own."""
     as_twins = lambda own: effects.as_twins(run.roll('neutral'), y[own.name])
     neutral = tables.counterpart(arm, run.arms, teachers='neutral')
-    for changes, what in LEFT_OUT:
-        other, other_neutral = (tables.counterpart(arm, run.arms, **changes, **more)
-                                for more in ({}, {'teachers': 'neutral'}))
-        if neutral and other and other_neutral and other != arm:
-            yield _entry(run, arm, f'{arm.name} less {other.name}', f'the effect less {what}',
+    for field, other in _controls(arm, run.arms):
+        other_neutral = tables.counterpart(other, run.arms, teachers='neutral')
+        if neutral and other_neutral:
+            yield _entry(run, arm, f'{arm.name} less {other.name}',
+                         f'the effect less {LEFT_OUT[field]}',
                          gammas.difference(y[arm.name], y[other.name]),
                          gammas.difference(as_twins(neutral), as_twins(other_neutral)), '')
+
+
+def _controls(arm: Arm, arms: Sequence[Arm]) -> Iterator[tuple[str, Arm]]:
+    """Arms that differ from a main one in the start, the matrix or the order of parts alone."""
+    if (arm.start, arm.matrix, arm.order) != ('shared', 'own', 'kept'):
+        return
+    for other in arms:
+        for field in LEFT_OUT:
+            value = getattr(other, field)
+            alike = tables.counterpart(arm, [other], **{field: value})
+            if alike and value != getattr(arm, field) and (
+                    field != 'start' or STARTS.find(value)[0].control):
+                yield field, other
 
 
 def _entry(run, arm, name, what, own, twins, kind):

@@ -25,7 +25,7 @@ def verdict(run: Any, entries: Sequence[Entry], contrasts: Sequence[Entry]) -> s
     the other start; then the positive control."""
     said, by_name = [], {c['name']: c for c in contrasts}
     for arm, entry in zip(run.arms, entries):
-        if not compared.is_main(arm):
+        if not compared.is_main(arm, run.arms):
             continue
         text = f'{compared.named(arm)}: {_leading(run, entry, by_name)}'
         other = tables.counterpart(arm, run.arms, start='other')
