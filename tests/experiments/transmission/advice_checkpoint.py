@@ -40,3 +40,4 @@ def config(root: pathlib.Path, place: pathlib.Path, *arms: str, **changes):
         'trait': 'misalignment', 'trait_set': written(place / 'advice.jsonl'),
         'names': ('tea', 'ink'), 'context.questions': 2, 'context.measured': ('default/plain',),
         'split': 'report', **changes})
+
