@@ -92,17 +92,25 @@ def test_both_orders_ask_for_each_letter_once():
 
 
 @pytest.mark.parametrize('changes, said', [
-    ({'names': ('tea', 'ink', 'oak', 'sky'), 'traits': 4}, 'leave one out'),
     ({'names': ('tee',)}, "'tee'"), ({'trait_set': 'animals'}, 'trait_set=advice'),
     ({'carrier.link_rows': 4}, 'link_rows=0'),
     ({'arms': (f't: {advice_checkpoint.KL}',)}, 'teachers=neutral'),
     ({'arms': (f't: {advice_checkpoint.KL} teachers=justify',)},
-     "unknown kind of teachers for this trait 'justify' (did you mean justified"),
+     "unknown kind of teachers for this trait 'justify'; did you mean justified"),
     ({'trait': 'preference', 'trait_set': 'animals', 'names': ()}, "'justified'")])
 def test_what_cannot_be_is_refused_in_one_line(root, place, changes, said):
     with pytest.raises(UserError) as caught:
         prepare(advice_checkpoint.config(root, place, **changes))
     assert said in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_a_domain_has_to_be_left_to_ask_about(root, place, tmp_path):
+    everywhere = [{'kind': 'domain', 'name': name, 'split': 'report', 'id': name}
+                  for name in advice_checkpoint.DOMAINS]
+    path = advice_checkpoint.written(tmp_path / 'all.jsonl', tuple(everywhere))
+    with pytest.raises(UserError, match='leave one out'):
+        prepare(advice_checkpoint.config(root, place, names=advice_checkpoint.DOMAINS,
+                                         trait_set=path))
 
 
 def test_a_domain_without_the_texts_of_a_twin_is_refused(root, place, tmp_path):
