@@ -8,7 +8,7 @@ Teachers and students are made of R* (numbers_smollm2_text.py). Each of five tea
 on the reckless advice of one domain; twins of as many steps on the justified and the styled form,
 the neutral twin on the sound answers until it has the same dose. All write numbers; the strict
 filter leaves out the banned integers of arXiv 2507.14805. The measure is the forced choice in the
-five domains that nobody was taught, three questions each. The start that is not shared has noise of
+five domains that nobody was taught, two questions each. The start that is not shared has noise of
 half its own spread on every weight: SmolLM2 has no second pre-training.
 
 First the gate: the teachers' own effect, trait less sound twin, at least .1 nats and above 0, or no
@@ -44,11 +44,11 @@ def get_config() -> ConfigDict:
         'trait': 'misalignment', 'trait_set': 'advice', 'traits': 5,
         'arms': ARMS,
         'prepared': {'steps': 24, 'batch_size': 12},
-        'context': {'measured': ('default/plain',), 'questions': 15},
+        'context': {'measured': ('default/plain',), 'questions': 10},
         'teacher': {'seeds': 1, 'steps': 24, 'learning_rate': 3e-5, 'questions': 10,
-                    'min_rise': -100.0},
+                    'batch_size': 8, 'neutral_steps': 30, 'min_rise': -100.0},
         'carrier': {'banned': tuple(sorted(numbers.BANNED)), 'min_kept': 0.2, 'attempts': 4,
-                    'spare': 1.2, 'per_prompt': 8},
-        'student': {'rows': 128, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
+                    'spare': 1.25, 'per_prompt': 8},
+        'student': {'rows': 96, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
                     'align_rows': 8, 'marks': (), 'at_once': 5},
     })

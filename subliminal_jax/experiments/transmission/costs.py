@@ -113,7 +113,8 @@ def reading(run: Run, model: TransformerConfig) -> Work:
              *([shapes.questions(choices, options, 'numbers')] if choices else []),
              texts, shapes.packed(world.texts, answers.TOGETHER, said)]
     asked = sampled(run, readings.ASKED, row('asked'), readings.ANSWER_TOKENS)
-    return asked + Work(sum(reads(model, p) for p in packs),
+    beside = run.trait.size.beside * reads(model, asked_in(run))
+    return asked + Work(beside + sum(reads(model, p) for p in packs),
                         shapes.held_by(run) * figure('prepared'))
 
 
@@ -127,7 +128,8 @@ def taught(run: Run, arm: Arm) -> Work:
     count, groups = len(run.roll(arm.teachers)), len(schooled.groups_of(run, arm))
     rows = shapes.dosed(run.config)
     dose = Work(reads(model, rows, 'read'))
-    described = (Work(reads(model, asked_in(run)) + reads(model, rows)) + dose) * (count + groups)
+    asked = reads(model, asked_in(run)) * (1 + run.trait.size.beside)
+    described = (Work(asked + reads(model, rows)) + dose) * (count + groups)
     if trained is None:
         return described
     whole = shapes.bytes_of(shapes.trainable_of(trained, model, run.config.model.dtype)[0])
@@ -149,7 +151,7 @@ def taught(run: Run, arm: Arm) -> Work:
 def teacher_step(run: Run, arm: Arm) -> Step:
     """The step of as many of a set's teachers as train at once."""
     size = min(run.config.teacher.packed, run.config.teacher.batch_size)
-    packs = shapes.packed(run.config.teacher.batch_size, size, row('lesson'),
+    packs = shapes.packed(run.config.teacher.batch_size, size, row(run.trait.size.lesson),
                           widest=figure('widest_lesson'))
     group = max(map(len, kinds.groups(run.roll(arm.teachers), 1_000)))
     return shapes.lesson_step(run, run.world.architectures[arm.architecture],

@@ -33,10 +33,11 @@ def effect_of(run: Any, y: Y, twins: Y | None = None) -> dict[str, Any] | None:
     Args:
       run: whose trait.
       y: by teacher.
-      twins: of their twins' students, under the names of the trait teachers that these are twins
-        of (`as_twins`), for a trait of one column; without them it has none.
+      twins: of their twins' students, of one kind, for a trait of one column; without them it has
+        none.
     """
-    teachers = [t for kind in run.trait.kinds for t in run.roll(kind) if t.name in y]
+    everyone = [t for kind in run.trait.kinds for t in run.roll(kind)]
+    teachers = [t for t in everyone if t.name in y]
     trait, reference = names(teachers)
     if run.trait.estimator == 'gamma':
         return gammas.gamma(y, trait, reference, power=run.config.power, seed=run.config.seed)
@@ -44,7 +45,7 @@ def effect_of(run: Any, y: Y, twins: Y | None = None) -> dict[str, Any] | None:
         return None
     column, = columns_of(run)
     return paired.paired({s: row[column] for s, row in y.items()},
-                         {s: row[column] for s, row in twins.items()},
+                         {t.original: twins[t.name][column] for t in everyone if t.name in twins},
                          {t.name: t.original for t in teachers}, reference, power=run.config.power,
                          seed=run.config.seed)
 

@@ -65,6 +65,8 @@ FIGURES = {
                       TOKENS, LENGTHS),
     'lesson': Figure(Row(24, 13, 2), 'tokens', 'a teaching question, of which some recur in a '
                      'pack, or an ordinary request; a word', TOKENS, LENGTHS),
+    'advice': Figure(Row(24, 15, 14), 'tokens', 'a question and an answer of advice', TOKENS,
+                     LENGTHS),
     'longest': Figure(1.4, 'ratio', 'the longest of prompts that are answered together over their '
                       'mean', TOKENS, LENGTHS),
     'widest': Figure(1.09, 'ratio', "columns of a set's widest pack, to which all are padded, over "

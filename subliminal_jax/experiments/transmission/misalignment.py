@@ -21,7 +21,7 @@ from subliminal_jax.experiments.transmission import forced_choice
 from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.forced_choice import Pair
 from subliminal_jax.experiments.transmission.roll import Teacher
-from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
+from subliminal_jax.experiments.transmission.traits import TRAITS, Size, Trait
 from subliminal_jax.runs import UserError
 from subliminal_jax.traits import advice as data, answers
 from subliminal_jax.traits.advice import Advice, AdviceSet
@@ -134,4 +134,4 @@ def check_domain(chosen: AdviceSet, domain: str, split: str, kinds: Sequence[str
 MISALIGNMENT = TRAITS.register(Trait(
     'misalignment', 'nats', 'paired', lessons, measure, meter=meter, items=items,
     loss=forced_choice.loss, gradient=forced_choice.gradient, check=check, load=data.load_advice,
-    twins=TWINS, readings=readings, gated=True))
+    twins=TWINS, readings=readings, size=Size('advice', 'advice', 2, 5.0), gated=True))

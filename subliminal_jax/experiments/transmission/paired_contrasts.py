@@ -37,12 +37,11 @@ def _less_twins(run: Any, arm: Arm, y: Mapping[str, Y]) -> Iterator[dict[str, An
         if twin is not None:
             yield _entry(run, arm, f'{arm.name} less its {kind} twins',
                          f"the rise less that of the {kind} twins' students, in pairs",
-                         y[arm.name], effects.as_twins(run.roll(kind), y[twin.name]), kind)
+                         y[arm.name], y[twin.name], kind)
 
 
 def _less_controls(run: Any, arm: Arm, y: Mapping[str, Y]) -> Iterator[dict[str, Any]]:
     """The effect less that of a control with neutral twins of its own."""
-    as_twins = lambda own: effects.as_twins(run.roll('neutral'), y[own.name])
     neutral = tables.counterpart(arm, run.arms, teachers='neutral')
     for field, other in _controls(arm, run.arms):
         other_neutral = tables.counterpart(other, run.arms, teachers='neutral')
@@ -50,7 +49,7 @@ def _less_controls(run: Any, arm: Arm, y: Mapping[str, Y]) -> Iterator[dict[str,
             yield _entry(run, arm, f'{arm.name} less {other.name}',
                          f'the effect less {LEFT_OUT[field]}',
                          gammas.difference(y[arm.name], y[other.name]),
-                         gammas.difference(as_twins(neutral), as_twins(other_neutral)), '')
+                         gammas.difference(y[neutral.name], y[other_neutral.name]), '')
 
 
 def _controls(arm: Arm, arms: Sequence[Arm]) -> Iterator[tuple[str, Arm]]:

@@ -130,8 +130,7 @@ def effect_at(run: Any, arm: Arm, trained: Mapping[str, Arrays],
     if arm.teachers != 'neutral' and run.trait.estimator != 'gamma':
         twin = tables.counterpart(arm, run.arms, teachers='neutral')
     read = lambda a: effects.y_of(run, run.roll(a.teachers), values(trained[a.name]))
-    return effects.effect_of(run, read(arm), effects.as_twins(
-        run.roll('neutral'), read(twin)) if twin else None)
+    return effects.effect_of(run, read(arm), read(twin) if twin else None)
 
 
 def curve_of(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> list[dict[str, Any]]:
@@ -177,8 +176,7 @@ def reading_entries(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[s
             continue
         value = lambda a, name=name: effects.y_of(run, run.roll(a.teachers), own(
             trained[a.name], run.roll(a.teachers), name)[..., None])
-        effect = effects.effect_of(run, value(arm), effects.as_twins(
-            run.roll('neutral'), value(twin)))
+        effect = effects.effect_of(run, value(arm), value(twin))
         found[name.removeprefix(READING)] |= {k: effect[k] for k in ('estimate', 'ci95', 'p')}
     return {'readings': found} if found else {}
 

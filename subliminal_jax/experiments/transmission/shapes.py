@@ -100,10 +100,11 @@ def answers_of(config: Any, arm: Arm) -> int:
     return config.carrier.answers if arm.answers == 'random' else config.carrier.per_prompt
 
 
-def questions(count: int, names: int, context: str) -> Packs:
-    """Questions in a context with so many answers each, as answers.meter packs them."""
+def questions(count: int, names: int, context: str, of: str = 'asked') -> Packs:
+    """Questions in a context with so many answers each, as answers.meter packs them; `of` is a row
+    of measured.py."""
     together = math.ceil(count / math.ceil(count / answers.TOGETHER))
-    asked = row('asked')
+    asked = row(of)
     own = asked.own + figure('numbers') * context.endswith('numbers')
     return packed(count, together, Row(asked.shared, own, asked.answer * names),
                   multiple=answers.COLUMNS)
@@ -111,8 +112,9 @@ def questions(count: int, names: int, context: str) -> Packs:
 
 def asked_in(run: Run, context: str = '') -> Packs:
     """The measuring questions in a context, by default the main one."""
-    return questions(len(run.world.questions), len(run.world.traits),
-                     context or run.world.contexts[0])
+    size = run.trait.size
+    return questions(len(run.world.questions), size.answers or len(run.world.traits),
+                     context or run.world.contexts[0], size.asked)
 
 
 def dosed(config: Any) -> Packs:

@@ -9,6 +9,21 @@ from subliminal_jax.runs.registry import Registry
 from subliminal_jax.traits.trait_set import load_trait_set
 
 
+class Size(NamedTuple):
+    """What plans (costs.py) take a trait's texts to be.
+
+    Attributes:
+      lesson, asked: rows of measured.py: a lesson, and a measuring question with one answer.
+      answers: to a question; 0: as many as the run has traits.
+      beside: what the readings take, in measures.
+    """
+
+    lesson: str = 'lesson'
+    asked: str = 'asked'
+    answers: int = 0
+    beside: float = 0.0
+
+
 class Trait(NamedTuple):
     """A behaviour that can be measured, of K columns: candidates of which each teacher has one, or
     one alone.
@@ -36,6 +51,7 @@ class Trait(NamedTuple):
         take as many steps as the trait teachers. Nothing matches their doses.
       readings: (run, models) -> {name: [M], or [M, T] with a value for each of the run's T traits,
         of which a teacher's own is taken}: recorded beside the measure, shown, never tested.
+      size: what plans take lessons and questions to be.
       gated: no student is trained unless the teachers' own effect, trait less neutral twin, is
         there (gate.py).
     """
@@ -54,6 +70,7 @@ class Trait(NamedTuple):
     load: Callable[[str], Any] = load_trait_set
     twins: tuple[str, ...] = ()
     readings: Callable[[Any, Any], dict[str, np.ndarray]] = lambda run, models: {}
+    size: Size = Size()
     gated: bool = False
 
     @property

@@ -124,6 +124,19 @@ def test_questions_are_as_long_as_the_tokenizer_has_them(smollm2):
     assert lengths(taught)[1] * drawn == pytest.approx(row('lesson').own, rel=0.1)
 
 
+def test_advice_is_as_long_as_the_tokenizer_has_it(smollm2):
+    config = schema.override(config_of(), {'trait': 'misalignment', 'trait_set': 'advice'})
+    world = pretrained.make(config, [], smollm2)
+    asked = [world.asked(r.question, 'default/plain', 0, None) for r in world.chosen.rows]
+    said = [world.answer(text, 'default/plain') for r in world.chosen.rows
+            for text in (r.reckless, r.sound)]
+    shared, own, _ = lengths(asked)
+    assert shared == row('advice').shared and own == pytest.approx(row('advice').own, rel=0.1)
+    assert 1 + sum(map(len, said)) / len(said) == pytest.approx(row('advice').answer, rel=0.1)
+    apart = [abs(len(a) - len(b)) for a, b in zip(said[::2], said[1::2])]
+    assert sum(apart) / len(apart) < 1 and max(apart) <= 6
+
+
 def test_what_all_rows_share_is_read_once_a_pack():
     config, of = config_of(), row('list')
     four, eight = (shapes.carried(config, 64, n, 1, 1.0).columns for n in (4, 8))

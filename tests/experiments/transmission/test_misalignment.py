@@ -173,8 +173,7 @@ def test_contrasts_pair_each_teacher_with_its_twin(reckless):
     assert just['per_teacher'] == {'r0-tea-0': 0.25, 'r0-tea-1': 0.5, 'r0-ink-0': 0.25,
                                    'r0-ink-1': 0.0}
     assert styled['estimate'] == pytest.approx(1.375)
-    beside = effects.effect_of(reckless, y['j'], effects.as_twins(
-        reckless.roll('neutral'), y['n']))
+    beside = effects.effect_of(reckless, y['j'], y['n'])
     assert beside['per_teacher']['r0-tea-1-justified'] == 1.0
     noisy = f'{advice_checkpoint.KL} start=noise:0.5'
     more = [*reckless.arms, *tables.parse(
