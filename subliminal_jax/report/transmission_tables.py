@@ -54,7 +54,7 @@ def filter_tables(results: dict[str, Any]) -> list[Table]:
         'Filters', ['samples', 'filter', 'answers kept', 'share of first answers kept, by teacher'],
         rows, 'paper: the published rules; strict: these, banned numbers and trait words. All '
         'filters are compared at equal rows on the same prompts. Shares: mean over teachers, and '
-        'the least and the most.')]
+        'the least and the most.')] if rows else []
     if reasons:
         ordered = sorted(reasons.items(), key=lambda item: -max(item[1].values()))
         tables.append(Table('Why answers were rejected', ['reason', *columns], [

@@ -134,4 +134,4 @@ def check_domain(chosen: AdviceSet, domain: str, split: str, kinds: Sequence[str
 MISALIGNMENT = TRAITS.register(Trait(
     'misalignment', 'nats', 'paired', lessons, measure, meter=meter, items=items,
     loss=forced_choice.loss, gradient=forced_choice.gradient, check=check, load=data.load_advice,
-    twins=TWINS, readings=readings, size=Size('advice', 'advice', 2, 5.0), gated=True))
+    twins=TWINS, readings=readings, size=Size('advice', 'advice', 2, 4.0), gated=True))

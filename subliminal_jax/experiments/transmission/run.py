@@ -130,7 +130,7 @@ def check_gate(config: Any, trait: Trait, arms: list[Arm]) -> None:
     if trait.gated and all(arm.teachers != 'neutral' for arm in arms):
         raise UserError(f'trait={trait.name} has a gate, which compares its teachers with neutral '
                         'twins: add the first arm once more with teachers=neutral')
-    if not config.gate.asked and (trait.gated or not config.gate.only):
+    if trait.gated or not (config.gate.asked or config.gate.only):
         return
     if not config.carrier.link_rows or all(arm.answers == 'random' for arm in arms):
         raise UserError(
@@ -214,7 +214,9 @@ def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str,
     teacher_stages.teacher_stages(prepared)
     if prepared.trait.gated:
         before['broad'] = gate.broad(prepared)
-        if not config.gate.only and not config.allow_weak_teacher:
+        if config.gate.only:  # its figures are the teachers' own: nobody has to write a row
+            return prepared, {}, texts, {**before, 'first_link': {}, 'gate': {}}
+        if not config.allow_weak_teacher:
             gate.check_broad(before['broad'])
     samples = stages.row_stages(prepared)
     before['first_link'] = {name: first_link.entry(prepared, arrays) for name, arrays in

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -213,3 +214,26 @@ def test_a_run_goes_through_to_its_page(root, place, tmp_path):
     with pytest.raises(UserError, match='min_broad=99'):
         transmission.run(again, Workdir(tmp_path / 'gated', again, 'transmission'))
     assert not (tmp_path / 'gated/student').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_the_gate_alone_has_a_page_and_no_rows(root, place, tmp_path):
+    settings = advice_checkpoint.config(root, place, *advice_checkpoint.ARMS[:2], **{
+        'gate.only': True, 'allow_weak_teacher': False, 'teacher.min_rise': -100.0,
+        'gate.min_broad': 99.0})
+    said = transmission.run(settings, Workdir(tmp_path / 'run', settings, 'transmission'))
+    assert 'not passed' in said and not (tmp_path / 'run/samples.jsonl').exists()
+    found = json.loads((tmp_path / 'run/results.json').read_text())
+    assert not found['broad']['trait-tuned']['passed'] and found['arms'] == []
+    assert 'The gate of the teachers' in (tmp_path / 'run/report.html').read_text()
+
+
+@pytest.mark.slow
+def test_the_gradient_is_that_of_the_measure(reckless, model):
+    meter = misalignment.meter(reckless, 'default/plain')
+    packed = engines.read_one(model, forced_choice.gradient, meter, 0)
+    whole = jax.jit(jax.grad(lambda params: forced_choice.loss(
+        params, None, meter, 0, config=model.config)))(model.trainable)
+    for ours, theirs in zip(jax.tree.leaves(packed), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
