@@ -75,7 +75,8 @@ class GateConfig:
     """What rows have to be before any student learns from them (gate.py)."""
 
     asked: bool = spec(False, doc='stop where a bound below is not kept')
-    only: bool = spec(False, doc='end after the gate: no student is trained')
+    only: bool = spec(False, changes_nothing=True,
+                      doc='end after the gate: no student is trained')
     min_kept: float = spec(0.6, ge=0, le=1, doc='share of first answers that the filter keeps')
     min_tokens: float = spec(20.0, ge=0, doc='predictions a row')
     min_nats: float = spec(0.1, ge=0, doc='that a row tells its teacher from one of another trait')

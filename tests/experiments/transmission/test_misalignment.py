@@ -227,6 +227,9 @@ def test_the_gate_alone_has_a_page_and_no_rows(root, place, tmp_path):
     found = json.loads((tmp_path / 'run/results.json').read_text())
     assert not found['broad']['trait-tuned']['passed'] and found['arms'] == []
     assert 'The gate of the teachers' in (tmp_path / 'run/report.html').read_text()
+    on = schema.override(settings, {'gate.only': False})  # the same folder goes on
+    with pytest.raises(UserError, match='the gate is not passed by the teachers'):
+        transmission.run(on, Workdir(tmp_path / 'run', on, 'transmission'))
 
 
 @pytest.mark.slow
