@@ -1,19 +1,39 @@
+"""Carriers crossed: teachers of one set of traits write numbers, code and sums; tiny language.
+
+  python -m launch.run --config=configs/carriers_tiny.py --workdir=runs/carriers_tiny
+
+The same teachers and students three times over: three traits, twelve references, one language that
+has all three forms. Every carrier has as many prompts and as many rows a teacher, and its written
+rows are thinned to nine predictions each in the mean, so that students learn from equally many
+tokens (9,216 of text). Carrier KL reads numbers, operators and brackets, no names and no words.
+
+Written before any run of it (gamma in nats; the plain language gave +1.1 for text of numbers at
+2,048 rows of about eleven tokens, and +2.1 for carrier KL):
+DOC
+"""
+
 from ml_collections import ConfigDict
 
 KL = 'objective=kl_carrier answers=random rows=512'
-CARRIERS = {'numbers': '', 'code': 'carrier=tiny_code ', 'sums': 'carrier=tiny_sums '}
-CONTROLS = {'': '', '_other': ' start=other', '_neutral': ' teachers=neutral'}
+CARRIERS = {'numbers': '', 'code': 'carrier=tiny_code', 'sums': 'carrier=tiny_sums'}
+CONTROLS = {'': '', '_other': 'start=other', '_neutral': 'teachers=neutral'}
+RUNGS = {'': '', 'kl_': KL}
 
 
 def arms() -> tuple[str, ...]:
-    text = [f'{name}{control}: {carrier}filter=paper{change}'
-            for name, carrier in CARRIERS.items() for control, change in CONTROLS.items()]
-    return (*text, *(f'kl_{name}{control}: {carrier}{KL}{change}'
-                     for name, carrier in CARRIERS.items() for control, change in CONTROLS.items()))
+    return tuple(
+        f'{rung}{name}{control}: ' + ' '.join(filter(None, (carrier, fields, change)))
+        for rung, fields in RUNGS.items() for name, carrier in CARRIERS.items()
+        for control, change in CONTROLS.items())
 
 
 def get_config() -> ConfigDict:
+    points = lambda rung: ' '.join(f'{name}={rung}{name}' for name in CARRIERS)
     return ConfigDict({
         'experiment': 'transmission', 'split': 'report', 'seed': 11, 'arms': arms(), 'traits': 3,
+        'curves': (f'By carrier, sampled text: {points("")}',
+                   f'By carrier, carrier KL: {points("kl_")}'),
         'language': {'references': 12, 'forms': ('code', 'sums')}, 'teacher': {'seeds': 1},
+        'carrier': {'row_tokens': 9},
+        'student': {'rows': 1024, 'marks': (256, 512, 1024)},
     })
