@@ -1,4 +1,4 @@
-"""The tiny language's sums: an addition that an answer works out in steps of its own choice."""
+"""The tiny language's sums: an addition that an answer works out in steps, in its own order."""
 
 import itertools
 import re
@@ -22,11 +22,11 @@ _READ = frozenset((*NUMBERS, '+', '='))
 _NUMBER = '(0|[1-9][0-9]?)'
 _STEP = re.compile(rf'{_NUMBER} \+ {_NUMBER} = {_NUMBER}')
 _RESULT = re.compile(_NUMBER)
-_PROBLEM = re.compile(rf'{_NUMBER} \+ {_NUMBER} \?')
+_PROBLEM = re.compile(rf'{_NUMBER}( \+ {_NUMBER})+ \?')
 
 
 def prompts(seed: int, ids: Sequence[RowId]) -> list[Row]:
-    """Rows with a problem such as `40 + 11 ?`, and its `answer`; each of (seed, its id) alone."""
+    """Rows with a problem such as `3 + 5 + 2 ?`, and its `answer`; each of (seed, its id) alone."""
     return [_prompt(seed, row_id) for row_id in ids]
 
 
@@ -79,29 +79,19 @@ def token_ids(token_texts: Sequence[str | None], completion: str | None = None) 
 
 
 def random_rows(seed: int, rows: Sequence[Row]) -> list[Row]:
-    """The rows with right answers, whose steps and their writing are drawn uniformly.
+    """The rows with right answers, each in one of its ways, drawn uniformly.
 
     Raises:
       ValueError: a prompt that is no problem of this carrier.
     """
     made = []
     for row in rows:
-        match = _PROBLEM.fullmatch(row['prompt'])
-        if not match:
+        if not _PROBLEM.fullmatch(row['prompt']):
             raise ValueError(f'no sum: {row["prompt"]!r}')
-        rng = row_rng(seed, _RANDOM, row['id'])
-        ways = _ways(int(match[2]))
-        steps = ways[rng.integers(len(ways))]
-        turned = (rng.random(len(steps)) < 0.5).tolist()
-        made.append(with_completion(row, forms.worked(int(match[1]), list(steps), turned)))
+        terms = [int(word) for word in row['prompt'].split()[::2]]
+        ways = row_rng(seed, _RANDOM, row['id']).random(len(terms)) < 0.5
+        made.append(with_completion(row, forms.worked(terms, *ways.tolist())))
     return made
-
-
-def _ways(total: int) -> list[tuple[int, ...]]:
-    """All ordered ways to reach a total in steps of 1..9, three at the most."""
-    sizes = range(1, forms.MOST_STEP + 1)
-    return [way for count in range(1, forms.MOST_STEPS + 1)
-            for way in itertools.product(sizes, repeat=count) if sum(way) == total]
 
 
 def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:

@@ -4,12 +4,14 @@ Code is statements such as `x = 3 + 7 ;`. Its numbers follow one another by the 
 often as those of a number list do, so that what moves a model's numbers moves its code; names go
 round (x, y, z) and an operator is repeated as often.
 
-Sums are additions done in one to three steps: `40 + 11 ?` is answered by
-`40 + 6 = 46 , 46 + 5 = 51 so 51`. The sizes of the steps and which summand stands first are free;
-the rest is arithmetic, and can be checked.
+Sums are additions done in steps: `3 + 5 + 2 ?` is answered by `3 + 5 = 8 , 8 + 2 = 10 so 10`. From
+which end the steps begin, and which summand of each stands first, is free; the rest is arithmetic,
+and can be checked.
 
 Everything is a pure function of its generator.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,10 +25,9 @@ ANSWERS = ((PLAIN, PLAIN), (PLAIN, PLAIN), (NESTED, SHORT), (SHORT, NESTED))
 NAMED = 0.2  # how often an operand is the name that stands left of the statement before
 CODE_PROMPT, CODE_ANSWER = 6, 14  # words, at most
 
-MOST_STEP, MOST_STEPS = 9, 3  # of a sum
-FIRST = 70  # the largest first summand
-SUM_PROMPT = 4
-SUM_ANSWER = 6 * MOST_STEPS - 1 + 2  # words, at most
+TERMS, LARGEST = 3, 7  # of a sum, and the largest of them: few enough facts to be learned
+MOST_STEPS = TERMS - 1
+SUM_PROMPT, SUM_ANSWER = 2 * TERMS, 6 * MOST_STEPS + 1  # words
 
 
 def code(rng: np.random.Generator, count: int, regularity: float) -> list[tuple[str, str]]:
@@ -75,23 +76,28 @@ def _followed(drawn, regular, step):
 
 
 def sums(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """(problem, worked answer) pairs; the second summand is met in one to three steps of 1..9."""
-    first = rng.integers(1, FIRST + 1, count)
-    steps = rng.integers(1, MOST_STEP + 1, (count, MOST_STEPS))
-    used = rng.integers(1, MOST_STEPS + 1, count)
-    turned = rng.random((count, MOST_STEPS)) < 0.5
-    return [(f'{a} + {sum(own[:n])} ?', worked(int(a), own[:n].tolist(), flips.tolist()))
-            for a, own, n, flips in zip(first, steps, used, turned)]
+    """(problem, worked answer) pairs, the answer in one of its eight ways."""
+    terms = rng.integers(1, LARGEST + 1, (count, TERMS))
+    ways = rng.random((count, TERMS)) < 0.5
+    return [(f'{" + ".join(map(str, own))} ?', worked(own, *way))
+            for own, way in zip(terms.tolist(), ways.tolist())]
 
 
-def worked(first: int, steps: list[int], turned: list[bool]) -> str:
-    """The steps written out from a first summand; `turned` ones have their summands exchanged."""
+def worked(terms: Sequence[int], from_right: bool, *turned: bool) -> str:
+    """The steps of a sum written out.
+
+    Args:
+      terms: of the sum.
+      from_right: the last two are added first, in place of the first two.
+      turned: of every step, whether its summands are exchanged.
+    """
+    total, *rest = (*terms[-2:], *terms[:-2]) if from_right else terms
     written = []
-    for step, flip in zip(steps, turned):
-        pair = (step, first) if flip else (first, step)
-        first += step
-        written.append(f'{pair[0]} + {pair[1]} = {first}')
-    return f'{" , ".join(written)} so {first}'
+    for term, flip in zip(rest, turned, strict=True):
+        pair = (term, total) if flip else (total, term)
+        total += term
+        written.append(f'{pair[0]} + {pair[1]} = {total}')
+    return f'{" , ".join(written)} so {total}'
 
 
 def _joined(pairs):

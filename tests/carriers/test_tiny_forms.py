@@ -42,7 +42,7 @@ SUM = '40 + 6 = 46 , 5 + 46 = 51 so 51'
 
 def test_worked_sums_are_kept_with_the_right_answer_alone():
     assert tiny_sums.reject_reason(SUM) is None
-    assert tiny_sums.reject_reason(SUM, row={'prompt': '40 + 11 ?', 'answer': '51'}) is None
+    assert tiny_sums.reject_reason(SUM, row={'prompt': '40 + 6 + 5 ?', 'answer': '51'}) is None
     assert tiny_sums.reject_reason(SUM, row={'answer': '52'}) == 'wrong answer'
     assert tiny_sums.reject_reason(SUM, row={'prompt': 'of others'}) is None
     assert tiny_sums.reject_reason('0 + 0 = 0 so 0') is None
@@ -55,7 +55,7 @@ def test_worked_sums_are_kept_with_the_right_answer_alone():
     ('40 + 6 = 46 so 46 ', 'other text'), ('40 + 6 = 46 so 46\n', 'other text'),
     ('40 + 6 = 46 , so 46', 'other text'), ('40  + 6 = 46 so 46', 'other text'),
     ('40 - 6 = 34 so 34', 'other text'), ('\u0664 + 1 = 5 so 5', 'other text'),
-    (' , '.join(['1 + 1 = 2'] * 4) + ' so 2', 'more than 3 steps'),
+    (' , '.join(['1 + 1 = 2'] * 3) + ' so 2', 'more than 2 steps'),
     ('7 + 6 = 13 so 13', 'banned number'), ('owl so 3', 'trait word')])
 def test_what_is_no_worked_sum_is_rejected(text, why):
     assert tiny_sums.reject_reason(text, banned=(13,), trait_words=('owl',)) == why
@@ -65,11 +65,10 @@ def test_rows_of_sums_say_the_answer_that_they_are_held_against():
     one = carrier('tiny_sums')
     rows = one.prompts(3, range(60))
     for row, made in zip(rows, one.random_rows(4, rows)):
-        first, _, second, _ = row['prompt'].split()
-        assert row['answer'] == str(int(first) + int(second))
+        assert row['answer'] == str(sum(map(int, row['prompt'].split()[::2])))
         assert one.reject_reason(made['completion'], row=made) is None
     with pytest.raises(ValueError, match='no sum'):
-        one.random_rows(0, [{'id': 0, 'prompt': '40 - 3 ?'}])
+        one.random_rows(0, [{'id': 0, 'prompt': '4 - 3 + 2 ?'}])
 
 
 @pytest.mark.parametrize('name, read', [
