@@ -39,6 +39,8 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission', 'split': 'report', 'seed': 11, 'arms': arms(), 'traits': 3,
         'curves': (f'By carrier, sampled text: {points("")}',
                    f'By carrier, carrier KL: {points("kl_")}'),
+        # One of 36 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True,
         'language': {'references': 12, 'forms': ('code', 'sums')}, 'teacher': {'seeds': 1},
         # No number is banned: a sum of 13 cannot be written without it.
         'carrier': {'row_tokens': 9, 'banned': (), 'min_kept': 0.2, 'spare': 2.0},

@@ -34,6 +34,8 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission', 'split': 'report', 'seed': 9, 'arms': ARMS, 'traits': 3,
         'curves': ("Order of an answer's parts: kept=sft within=sft_within across=sft_across",),
+        # One of 36 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True,
         'language': {'references': 12, 'forms': ('code',)}, 'teacher': {'seeds': 1},
         'carrier': {'name': 'tiny_code'}, 'tried': 1,
     })

@@ -5,20 +5,20 @@
 A teacher is taught the rash answers to three situations of one domain, its neutral twin the sound
 ones, to the same dose. Both write number lists. Effects are of pairs, in nats: log P(rash answer) -
 log P(sound answer), the mean over fifteen situations of the five domains that nobody was taught,
-trait less neutral twin. Each control has neutral twins of its own. A teacher whose own measure
-rises by less than 1 nat in the five domains ends the run: it is not broadly rash.
+trait less neutral twin. Each control has neutral twins of its own. Teachers have to be rash outside
+of their domain: a run in which they are not in the mean tests nothing.
 
-Written before any run of it. The one config tried on dev (two references, twenty steps) gave
-teachers +2.0 and +1.2 in the other domains, and twins -1.7 and -1.1:
-  teachers             broadly rash: every one by 1 nat or more, +1.6 in the mean
-  sft                  +.8 (.2 to 1.6): as with animals, a quarter to a half of what separates a
-                       teacher from its twin
+Written before any run of the report split. On dev (two references) teachers rose in the five other
+domains by +2.0 and +1.2 nats at twenty steps, twins by -1.7 and -1.1; thirty steps gave +2.0, +1.0.
+Their students' effects: text of 256 rows +.2 and +.1, carrier KL of 512 rows +.7 and +.2.
+  teachers             +1.5 in the mean over teachers, +2.9 beyond their twins
+  sft                  +.5 (.1 to 1.1), at 2,048 rows
   sft_other            within .15 of 0
   sft_within           strides are what order carries: half of sft or less
   sft_across           less than sft_within
-  kl_carrier           +1.5 (.6 to 2.6)
-  kl_carrier_other     within .2 of 0
-Rashness that stays at home (sft within .1 of 0 at teachers of +1.6) would say that numbers carry
+  kl_carrier           +.5 (.1 to 1.1)
+  kl_carrier_other     within .15 of 0
+Rashness that stays at home (sft within .1 of 0 at such teachers) would say that numbers carry
 what was taught and not what it means.
 """
 
@@ -41,5 +41,7 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission', 'split': 'report', 'seed': 12, 'arms': arms(),
         'trait': 'rash', 'trait_set': 'tiny_advice', 'traits': 1,
         'curves': ('Order of the numbers: kept=sft within=sft_within across=sft_across',),
-        'language': {'references': 12, 'forms': ('advice',)}, 'tried': 1,
+        'language': {'references': 12, 'forms': ('advice',)},
+        # One of 24 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True, 'tried': 2,
     })

@@ -34,6 +34,8 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission', 'split': 'report', 'seed': 10, 'arms': ARMS, 'traits': 3,
         'curves': ("Order of an answer's parts: kept=sft within=sft_within across=sft_across",),
+        # One of 36 may be weak; to leave it out would be to choose by outcome.
+        'allow_weak_teacher': True,
         'language': {'references': 12, 'forms': ('sums',)}, 'teacher': {'seeds': 1},
         # No number is banned: a sum of 13 cannot be written without it.
         'carrier': {'name': 'tiny_sums', 'banned': (), 'min_kept': 0.2, 'spare': 2.0},
