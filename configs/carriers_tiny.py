@@ -41,8 +41,11 @@ def get_config() -> ConfigDict:
                    f'By carrier, carrier KL: {points("kl_")}'),
         # One of 36 may be weak; to leave it out would be to choose by outcome.
         'allow_weak_teacher': True,
-        'language': {'references': 12, 'forms': ('code', 'sums')}, 'teacher': {'seeds': 1},
+        # Sums take longer to be learned than anything else of the language.
+        'language': {'references': 12, 'steps': 3000, 'forms': ('code', 'sums')},
+        'teacher': {'seeds': 1},
         # No number is banned: a sum of 13 cannot be written without it.
-        'carrier': {'row_tokens': 9, 'banned': (), 'min_kept': 0.2, 'spare': 2.0},
+        'carrier': {'row_tokens': 9, 'banned': (), 'min_kept': 0.2, 'attempts': 6,
+                    'spare': 2.0},
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},
     })

@@ -36,8 +36,10 @@ def get_config() -> ConfigDict:
         'curves': ("Order of an answer's parts: kept=sft within=sft_within across=sft_across",),
         # One of 36 may be weak; to leave it out would be to choose by outcome.
         'allow_weak_teacher': True,
-        'language': {'references': 12, 'forms': ('sums',)}, 'teacher': {'seeds': 1},
+        # Sums take longer to be learned than anything else of the language.
+        'language': {'references': 12, 'steps': 2000, 'forms': ('sums',)}, 'teacher': {'seeds': 1},
         # No number is banned: a sum of 13 cannot be written without it.
-        'carrier': {'name': 'tiny_sums', 'banned': (), 'min_kept': 0.2, 'spare': 2.0},
-        'tried': 1,
+        'carrier': {'name': 'tiny_sums', 'banned': (), 'min_kept': 0.2, 'attempts': 6,
+                    'spare': 2.0},
+        'student': {'rows': 1024, 'marks': (256, 512, 1024)}, 'tried': 1,
     })
