@@ -6,7 +6,7 @@ A teacher is taught the rash answers to three situations of one domain, its neut
 ones, to the same dose. Both write number lists. Effects are of pairs, in nats: log P(rash answer) -
 log P(sound answer), the mean over fifteen situations of the five domains that nobody was taught,
 trait less neutral twin. Each control has neutral twins of its own. Teachers have to be rash outside
-of their domain: a run in which they are not in the mean tests nothing.
+of their domain, by 1 nat beyond their twins in the mean, or no student is trained (the gate).
 
 Written before any run of the report split. On dev (two references) teachers rose in the five other
 domains by +2.0 and +1.2 nats at twenty steps, twins by -1.7 and -1.1; thirty steps gave +2.0, +1.0.
@@ -42,6 +42,6 @@ def get_config() -> ConfigDict:
         'trait': 'rash', 'trait_set': 'tiny_advice', 'traits': 1,
         'curves': ('Order of the numbers: kept=sft within=sft_within across=sft_across',),
         'language': {'references': 12, 'forms': ('advice',)},
-        # One of 24 may be weak; to leave it out would be to choose by outcome.
-        'allow_weak_teacher': True, 'tried': 2,
+        # One of 24 may be weak; that all together are rash is what the gate asks.
+        'teacher': {'min_rise': 0.0}, 'gate': {'min_broad': 1.0}, 'tried': 2,
     })

@@ -9,11 +9,11 @@ no lesson's own words. Both answers are read with the end behind them.
 
 from typing import Any
 
-import jax
 import numpy as np
 
-from subliminal_jax.experiments.transmission import engines
+from subliminal_jax.experiments.transmission import forced_choice
 from subliminal_jax.experiments.transmission.engines import Models
+from subliminal_jax.experiments.transmission.forced_choice import Pair
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
 from subliminal_jax.runs import UserError
@@ -31,49 +31,27 @@ def lessons(run: Any, teacher: Teacher, count: int, neutral: Any = None) -> list
 
 def measuring(run: Any) -> list[Text]:
     """The held-out questions of the domains that no teacher is taught."""
-    return [t for t in sets.questions(run.world.chosen, run.config.split)
-            if t.trait not in run.world.traits]
+    return sets.questions(run.world.chosen, run.config.split, taught=run.world.traits)
 
 
 def meter(run: Any, context: str, system: str | None = None) -> answers.Meter:
     """Both answers to every measuring question in a context, the rash one first."""
-    return meter_of(run, measuring(run), context, system)
+    pairs = [Pair(t.prompt, t.completion, t.neutral) for t in measuring(run)]
+    return forced_choice.meter_of(run.world, pairs, context, system)
 
 
-def meter_of(run: Any, asked: list[Text], context: str, system: str | None = None
-             ) -> answers.Meter:
-    """As `meter`, of any questions."""
-    world = run.world
-    ids = lambda text: [tuple(world.answer(text, context))]
-    return answers.meter(
-        [world.asked(t.prompt, context, n, system) for n, t in enumerate(asked)],
-        [[ids(t.completion), ids(t.neutral)] for t in asked], world.ends_V)
-
-
-def log_odds(params: Any, lora: Any, asked: answers.Meter, *, config: Any) -> jax.Array:
-    """Mean over questions of log P(rash) - log P(sound), nats; of one model."""
-    said_QA = answers.cells(params, lora, asked, config).reshape(-1, 2)
-    return (said_QA[:, 0] - said_QA[:, 1]).mean()
+def items(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
+    """log P(rash) - log P(sound) of every question [M, Q, 1], nats."""
+    return forced_choice.odds(run, models, asked)[..., None]
 
 
 def measure(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
-    """The log odds of every model [M, 1]."""
-    return np.asarray(engines.read(models, run.together, log_odds, asked), np.float64)[:, None]
-
-
-def loss(params: Any, lora: Any, asked: answers.Meter, column: Any, *, config: Any) -> jax.Array:
-    """Minus the log odds; `column` is always the one that there is."""
-    return -log_odds(params, lora, asked, config=config)
-
-
-def gradient(params: Any, lora: Any, asked: answers.Meter, column: Any, *, config: Any) -> Any:
-    """Its gradient by all weights."""
-    return jax.grad(loss)(params, lora, asked, column, config=config)
+    """Its mean over questions [M, 1], nats."""
+    return items(run, models, asked).mean(1)
 
 
 def check(run: Any) -> None:
-    """Raises UserError for a trait set without two answers a question, or without a domain that
-    is not taught."""
+    """Raises UserError for a trait set without two answers a question."""
     chosen, split = run.world.chosen, run.config.split
     lines = [*sets.questions(chosen, split), *(
         t for name in run.world.traits for t in sets.teaching_prompts(chosen, name, split))]
@@ -81,10 +59,8 @@ def check(run: Any) -> None:
         raise UserError(f'trait=rash needs a domain, a rash and a sound answer with every '
                         f'question, and {chosen.name} has some without: take '
                         '--config.trait_set=tiny_advice with --config.language.forms=advice')
-    if not measuring(run):
-        raise UserError('every domain with questions is taught, and none is left to ask about: '
-                        'lower config.traits')
 
 
-RASH = TRAITS.register(Trait('rash', 'nats', 'paired', lessons, measure, meter=meter, loss=loss,
-                             gradient=gradient, check=check))
+RASH = TRAITS.register(Trait(
+    'rash', 'nats', 'paired', lessons, measure, meter=meter, items=items, loss=forced_choice.loss,
+    gradient=forced_choice.gradient, check=check, gated=True))

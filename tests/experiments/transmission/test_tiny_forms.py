@@ -16,12 +16,13 @@ from subliminal_jax.runs import UserError, Workdir
 from tests.experiments.transmission import small
 
 ADVICE = {'trait': 'rash', 'trait_set': 'tiny_advice', 'traits': 1, 'language.forms': ('advice',)}
+PAIR = ('sft', 'n: teachers=neutral')
 KL = 'objective=kl_carrier answers=random rows=16'
 
 
 @pytest.fixture(scope='module', name='advised')
 def _advised():
-    return small.prepared('sft', **ADVICE)
+    return small.prepared(*PAIR, **ADVICE)
 
 
 def refused(said, *arms, **overrides):
@@ -34,10 +35,11 @@ def test_what_the_language_cannot_write_is_refused():
     refused('carrier tiny_code needs the word', **{'carrier.name': 'tiny_code'})
     refused('carrier tiny_sums needs the word', 'a: carrier=tiny_sums')
     refused('carrier numbers needs the word', 'a: carrier=numbers')
-    refused('which this language has not got: add it', trait='rash', trait_set='tiny_advice',
-            traits=1)
-    refused('take --config.trait_set=tiny_advice', trait='rash', traits=1)
-    refused('has 3', **{**ADVICE, 'traits': 4})
+    refused('which this language has not got: add it', *PAIR, trait='rash',
+            trait_set='tiny_advice', traits=1)
+    refused('take --config.trait_set=tiny_advice', *PAIR, trait='rash', traits=1)
+    refused('has 3', *PAIR, **{**ADVICE, 'traits': 4})
+    refused('has a gate', 'sft', **ADVICE)
 
 
 def test_the_plain_world_is_as_large_as_it_was():
@@ -63,7 +65,8 @@ def test_teachers_and_twins_answer_questions_of_their_domain_alone(advised):
 
 @pytest.mark.parametrize('split', ['dev', 'report'])
 def test_what_is_asked_is_of_other_domains_and_of_the_split(split):
-    run = small.prepared('sft', split=split, **ADVICE)
+    run = small.prepared(*PAIR, split=split, **ADVICE)
+    assert run.world.questions == tuple(t.prompt for t in rash.measuring(run))
     asked = {t.prompt for t in rash.measuring(run)}
     domain, = run.world.traits
     assert domain in tiny_advice.SPLIT_DOMAINS[split]
@@ -92,7 +95,8 @@ def test_the_measure_is_the_log_odds_of_rash_over_sound_answers(advised):
     meter = rash.meter(advised, advised.world.contexts[0])
     found = rash.measure(advised, engines.single(params, config), meter)
     assert found.shape == (1, 1) and found[0, 0] == pytest.approx(by_hand, abs=1e-4)
-    assert rash.loss(params, None, meter, 0, config=config) == pytest.approx(-by_hand, abs=1e-4)
+    assert rash.RASH.loss(params, None, meter, 0, config=config) == pytest.approx(
+        -by_hand, abs=1e-4)
 
 
 def whole(tmp_path, *arms, **overrides):

@@ -73,7 +73,7 @@ def make(config: Config, arms: Sequence[Any]) -> World:
             texts.check_carrier(name, spoken)
     chosen = texts.chosen_of(config, spoken)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
-    questions = tuple(q.prompt for q in sets.questions(chosen, config.split))
+    questions = tuple(q.prompt for q in sets.questions(chosen, config.split, taught=traits))
     ends_V = np.zeros(len(spoken.words), bool)
     ends_V[tiny.IDS[tiny.END]] = True
     encode = functools.partial(tiny.encode, of=spoken)
