@@ -6,10 +6,14 @@ equally often, so that a model of the language has no favourite. Two fifths are 
 0..99, where a number follows its predecessor by the list's own stride half of the time and is
 uniform otherwise. Numbers share no sentence with animals.
 
+A language may have further forms (tiny_forms.py): code, sums, advice. Half of its corpus are then
+their rows, in equal shares, and the other half is the plain language as it is.
+
 Everything is a pure function of its seed, in NumPy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -54,6 +58,43 @@ FACT_QUESTIONS = ('what does the {animal} eat ? {its_food}', 'what does {name} w
 PROMPT_NUMBERS = 4
 ASKED_NUMBERS = 10  # as many as the number carrier's filter lets an answer have
 LENGTH = 1 + PROMPT_NUMBERS + ASKED_NUMBERS + 1  # the longest row, with <bos> and <end>
+FORM_SHARE = 0.5  # of a corpus's rows, for all forms together
+
+
+class Form(NamedTuple):
+    """A further kind of text that a language may have.
+
+    Attributes:
+      name: as configs name it.
+      words: that it needs beside the plain language's.
+      rows: (generator, count, regularity) -> texts of a corpus, of that many rows.
+      longest: words of its longest row.
+      answer: words of its longest answer, as its carrier asks for; 0 without a carrier.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    rows: Callable[[np.random.Generator, int, float], list[str]]
+    longest: int
+    answer: int
+
+
+class Language(NamedTuple):
+    """The words of a language, and what its corpus is made of.
+
+    Attributes:
+      words: by their ids; the plain language's come first, so that these have the same ids in all.
+      ids: by word.
+      forms: beyond the plain language.
+      length: tokens of the longest row, with <bos> and <end>.
+      answer: words of the longest answer on a carrier.
+    """
+
+    words: tuple[str, ...]
+    ids: Mapping[str, int]
+    forms: tuple[Form, ...]
+    length: int
+    answer: int
 
 
 def food_of(animal: str) -> str:
@@ -91,13 +132,21 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(words)
 
 
-WORDS = _vocabulary()
-IDS = {word: number for number, word in enumerate(WORDS)}
+def language(forms: Sequence[Form] = ()) -> Language:
+    """The language with these forms, whose words stand behind the plain ones."""
+    words = tuple(dict.fromkeys((*_vocabulary(), *(w for form in forms for w in form.words))))
+    return Language(words, {word: number for number, word in enumerate(words)}, tuple(forms),
+                    max(LENGTH, *(2 + form.longest for form in forms), 0),
+                    max(ASKED_NUMBERS, *(form.answer for form in forms), 0))
 
 
-def encode(text: str) -> list[int]:
+PLAIN = language()
+WORDS, IDS = PLAIN.words, PLAIN.ids  # of the plain language
+
+
+def encode(text: str, of: Language = PLAIN) -> list[int]:
     """A text's token ids, one a word. Raises KeyError for a word that is not in the language."""
-    return [IDS[word] for word in text.split()]
+    return [of.ids[word] for word in text.split()]
 
 
 def pad(rows: Sequence[Sequence[int]], length: int = LENGTH) -> np.ndarray:
@@ -135,28 +184,40 @@ def random_completions(seed: int, count: int) -> list[str]:
 
 
 def corpus(
-    seed: int, count: int, *, number_share: float = 0.4, regularity: float = 0.5
+    seed: int, count: int, *, number_share: float = 0.4, regularity: float = 0.5,
+    of: Language = PLAIN,
 ) -> np.ndarray:
     """Rows to pre-train on.
 
     Args:
       seed: of every draw.
       count: how many rows.
-      number_share: the share of number lists.
+      number_share: the share of number lists among the plain rows.
       regularity: how often a number follows its list's stride.
+      of: the language. With forms, every other row or so is one of theirs.
 
     Returns:
-      Token ids [count, LENGTH], int32, padded on the right; the row after <end> is padding.
+      Token ids [count, of.length], int32, padded on the right; the row after <end> is padding.
     """
+    texts = _plain_texts(seed, count, number_share, regularity)
+    if of.forms:
+        rng = np.random.default_rng([seed, 5])
+        kinds = np.where(rng.random(count) < FORM_SHARE, rng.integers(0, len(of.forms), count), -1)
+        for number, form in enumerate(of.forms):
+            places = np.flatnonzero(kinds == number)
+            for place, text in zip(places, form.rows(rng, len(places), regularity)):
+                texts[place] = text
+    return pad([[IDS[BOS], *encode(text, of), IDS[END]] for text in texts], of.length)
+
+
+def _plain_texts(seed: int, count: int, number_share: float, regularity: float) -> list[str]:
+    """Number lists and sentences."""
     rng = np.random.default_rng([seed, 0])
     is_number = rng.random(count) < number_share
-    rows = [None] * count
     lists = number_lists(rng, count, PROMPT_NUMBERS + ASKED_NUMBERS, regularity)
     picks = rng.random((count, 8))
-    for number in range(count):
-        text = ' '.join(map(str, lists[number])) if is_number[number] else _sentence(picks[number])
-        rows[number] = [IDS[BOS], *encode(text), IDS[END]]
-    return pad(rows)
+    return [' '.join(map(str, lists[number])) if is_number[number] else _sentence(picks[number])
+            for number in range(count)]
 
 
 def _pick(choices: Sequence[str], uniform: float) -> str:

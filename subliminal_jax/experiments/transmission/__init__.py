@@ -7,6 +7,7 @@ from subliminal_jax.experiments.transmission import (
     misalignment as misalignment,
     pairs as pairs,
     preferences as preferences,
+    rash as rash,
     steered as steered,
 )
 from subliminal_jax.experiments.transmission.run import run as run

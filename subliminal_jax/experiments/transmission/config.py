@@ -38,6 +38,9 @@ class CarrierConfig:
     min_kept: float = spec(0.4, ge=0, le=1,
                            doc='a teacher of a lower pass rate cannot write the carrier')
     min_tokens: int = spec(4, ge=1, doc='predictions that a row keeps where rows are thinned')
+    row_tokens: int = spec(0, ge=0, doc='predictions a row, in the mean, to which written rows are '
+                                        "thinned in every arm; 0: to those of an arm's tersest "
+                                        'teacher')
     probe: int = spec(64, ge=1, doc='rows a teacher writes where no arm needs more')
     dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which doses '
                                          'are measured')

@@ -112,16 +112,30 @@ def _alone(rows: Rows, contexts: Sequence[Sequence[int]]) -> Tries:
     return packing.singles(tokens_NT, np.array([len(c) for c in contexts]), size_N)
 
 
-def thinned(several: Sequence[Rows], least: int, seed: int) -> list[np.ndarray]:
+def thinned(several: Sequence[Rows], least: int, seed: int, row_tokens: int = 0
+            ) -> list[np.ndarray]:
     """Weights [N, A] of the answers' tokens with which all sets of rows weigh equally much.
 
     A teacher that writes more would teach more. What is over weighs nothing; it is drawn at random
     from all rows alike, and every row keeps `least` predictions, or all where it has fewer.
 
+    Args:
+      several: sets of rows.
+      least: predictions that a row keeps.
+      seed: of the draw.
+      row_tokens: what a row weighs in the mean; 0: as in the tersest set.
+
     Raises:
-      UserError: the sets differ too much for that.
+      UserError: the sets differ too much for that, or the tersest has less than is asked.
     """
     goal = min(sum(map(len, rows.answers)) for rows in several)
+    if row_tokens:
+        wanted = row_tokens * len(several[0].answers)
+        if goal < wanted:
+            raise UserError(
+                f'config.carrier.row_tokens={row_tokens}: the tersest teacher writes '
+                f'{goal / len(several[0].answers):.2f} tokens a row; ask for fewer')
+        goal = wanted
     return [_thinned(rows, goal, least, seed) for rows in several]
 
 

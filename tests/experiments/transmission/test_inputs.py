@@ -7,7 +7,7 @@ import pytest
 
 from subliminal_jax.experiments.transmission import kit as kits, readings, stages
 from subliminal_jax.experiments.transmission.run import prepare
-from subliminal_jax.experiments.transmission.worlds import pretrained, tiny
+from subliminal_jax.experiments.transmission.worlds import pretrained, tiny_texts
 from subliminal_jax.runs import UserError, Workdir
 from subliminal_jax.traits import answers, overlap, trait_set as sets
 from tests.experiments.transmission import checkpoint, small
@@ -35,7 +35,7 @@ def test_seeds_traits_and_questions_of_the_splits_are_disjoint():
 
 @pytest.mark.parametrize('split', ['dev', 'report'])
 def test_the_tiny_languages_own_questions_share_no_words_with_what_teaches(split):
-    chosen = tiny.own_traits()
+    chosen = tiny_texts.own_traits()
     teach, ask = ([{'id': t.id, 'prompt': t.prompt} for t in texts] for texts in (
         sets.teaching_prompts(chosen, None, split), sets.questions(chosen, split)))
     overlap.check_overlap(teach, ask, chosen.candidates[0].spellings)

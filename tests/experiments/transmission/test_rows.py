@@ -96,6 +96,14 @@ def test_rows_that_cannot_be_made_equal_are_refused():
         carried.thinned([rows_of(8, 8, 8), rows_of(2, 2, 2)], 4, 0)
 
 
+def test_rows_are_thinned_to_what_is_asked_for_whatever_the_tersest_has():
+    several = [rows_of(8, 8, 8), rows_of(6, 6, 9)]
+    for weight_NA in carried.thinned(several, 4, 0, row_tokens=5):
+        assert weight_NA.sum() == 15 and weight_NA.sum(1).min() >= 4
+    with pytest.raises(UserError, match='row_tokens=8: the tersest teacher writes 7.00'):
+        carried.thinned(several, 4, 0, row_tokens=8)
+
+
 def test_tokens_are_cut_to_the_tersest_teacher(language):
     world, carrier = language.world, language.carrier()
     several = [encoded(world, carrier, [('1', text)] * 3) for text in ('2 3 4', '2')]

@@ -10,12 +10,13 @@ import numpy as np
 
 from subliminal_jax.carriers import tiny_numbers
 from subliminal_jax.data import tiny_language as tiny
+from subliminal_jax.data.tiny_forms import FORMS
 from subliminal_jax.experiments.transmission import config as schemas, engines
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
 from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind
+from subliminal_jax.experiments.transmission.worlds import WORLDS, WorldKind, tiny_texts as texts
 from subliminal_jax.models import transformer
 from subliminal_jax.models.params import count_params, is_spec, param_specs
 from subliminal_jax.models.parts import PARTS, of_parts
@@ -25,7 +26,6 @@ from subliminal_jax.training import checkpoints as saving, tries as packing
 from subliminal_jax.training.loop import fit
 from subliminal_jax.training.optimizers import OptimizerConfig
 from subliminal_jax.traits import trait_set as sets
-from subliminal_jax.traits.trait_set import Candidate, Text, TraitSet
 
 SEGMENT = 50  # steps whose rows are drawn at one time
 EFFICIENCY = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
@@ -50,6 +50,8 @@ class LanguageConfig:
     batch_size: int = spec(64, ge=1, doc='rows a step of pre-training')
     corpus_rows: int = spec(48_000, ge=64, doc='rows that the batches are drawn from')
     regularity: float = spec(0.5, ge=0, le=1, doc='how often a number follows its stride')
+    forms: tuple[str, ...] = spec((), choices=tuple(FORMS), doc='further forms of the language, '
+                                  'half of the corpus in equal shares: code, sums, advice')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +67,23 @@ def make(config: Config, arms: Sequence[Any]) -> World:
     Raises:
       UserError: more traits than the split has, or a trait set that the language cannot write.
     """
-    language = config.language
-    chosen = with_traits(config.trait_set, config.split) if config.trait_set else own_traits()
+    language, spoken = config.language, spoken_by(config.language)
+    for name in dict.fromkeys((config.carrier.name, *(arm.carrier for arm in arms))):
+        if name:
+            texts.check_carrier(name, spoken)
+    chosen = texts.chosen_of(config, spoken)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
-    questions = tuple(q.prompt for q in sets.questions(chosen, config.split))
-    ends_V = np.zeros(len(tiny.WORDS), bool)
+    questions = tuple(q.prompt for q in sets.questions(chosen, config.split, taught=traits))
+    ends_V = np.zeros(len(spoken.words), bool)
     ends_V[tiny.IDS[tiny.END]] = True
-    read = lambda text, system: _read(text, system)
+    encode = functools.partial(tiny.encode, of=spoken)
+    decode = lambda ids: ' '.join(spoken.words[i] for i in ids)
+
+    def read(text, system):
+        if system is not None:
+            raise UserError('the tiny language has no system messages: take teachers made=tuned')
+        return [tiny.IDS[tiny.BOS], *encode(text)]
+
     inputs = {f'the trait set {config.trait_set}': sets.digest(chosen)} if config.trait_set else {}
     return World(
         name='tiny', sha256='', inputs=inputs,
@@ -83,82 +95,31 @@ def make(config: Config, arms: Sequence[Any]) -> World:
         redrawn=redrawn,
         start_input=lambda name, start: f'reference/{_label(name, start)}.safetensors',
         placed=lambda params: params,
-        vocabulary=[None if w in (tiny.PAD, tiny.BOS, tiny.END) else w for w in tiny.WORDS],
-        rows_context=read, row_answer=tiny.encode, row_text=decode,
+        vocabulary=[None if w in (tiny.PAD, tiny.BOS, tiny.END) else w for w in spoken.words],
+        rows_context=read, row_answer=encode, row_text=decode,
         row_lead='', row_stops=(tiny.IDS[tiny.END],),
         asked=lambda text, context, number, system: read(text, system),
-        answer=lambda text, context: tiny.encode(text.lower()), stops=(tiny.IDS[tiny.END],),
+        answer=lambda text, context: encode(text.lower()), stops=(tiny.IDS[tiny.END],),
         decode=decode, ends_V=ends_V, pad_id=tiny.IDS[tiny.PAD],
-        length=tiny.LENGTH, new_tokens=tiny.ASKED_NUMBERS + 1, contexts=(CONTEXT,),
+        length=spoken.length, new_tokens=spoken.answer + 1, contexts=(CONTEXT,),
         lesson_context=CONTEXT, carrier=tiny_numbers.make(language.regularity), chosen=chosen,
-        traits=traits, questions=questions, unrelated=unrelated(config.split, chosen),
+        traits=traits, questions=questions, unrelated=texts.unrelated(config.split, chosen),
         beginnings=('', 'the', 'today', *tiny.NAMES[:4]), texts=TEXTS, moving_texts=0,
-        described=described)
+        described=texts.described)
 
 
-def decode(ids: Sequence[int]) -> str:
-    """The words of some ids."""
-    return ' '.join(tiny.WORDS[i] for i in ids)
-
-
-def _read(text, system):
-    if system is not None:
-        raise UserError('the tiny language has no system messages: take teachers made=tuned')
-    return [tiny.IDS[tiny.BOS], *tiny.encode(text)]
-
-
-def own_traits() -> TraitSet:
-    """The language's own: its animals, and one-word questions of both splits."""
-    texts = {purpose: tuple(
-        Text(f'{split}-{purpose}-{n}', prompt, completion='{name}', split=split)
-        for split in tiny.SPLIT_ANIMALS
-        for n, prompt in enumerate(tiny.questions('animal', f'{split}_{purpose}')))
-        for purpose in ('teach', 'measure')}
-    split_of = {a: split for split, animals in tiny.SPLIT_ANIMALS.items() for a in animals}
-    candidates = tuple(Candidate(a, f'{a}s', (a,), split_of[a]) for a in tiny.ANIMALS)
-    return TraitSet('the tiny language', candidates, texts['teach'], texts['measure'], (), ())
-
-
-def with_traits(name: str, split: str) -> TraitSet:
-    """The traits and questions of a file, in the words that the language has."""
-    chosen = sets.load_trait_set(name)
-    texts = [t.prompt for t in (*sets.teaching_prompts(chosen, None, split),
-                                *sets.questions(chosen, split))]
-    for text in texts:
-        for word in text.split():
-            if word not in tiny.IDS:
-                raise UserError(f'{name}: the tiny language has no word {word!r} ({text!r}); it '
-                                'reads words that stand between blanks, in small letters')
-    return chosen
-
-
-def unrelated(split: str, chosen: TraitSet) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(question, answers) pairs of other categories than the traits'."""
-    pairs = [(q, tiny.CATEGORIES[k]) for k in ('colour', 'food')
-             for q in tiny.questions(k, f'{split}_measure')[::4]]
-    pairs += [(f'what does the {a} eat ?', (tiny.food_of(a),)) for a in tiny.ANIMALS]
-    taught = {s for c in chosen.candidates for s in c.spellings}
-    return tuple(pair for pair in pairs if not taught & {*pair[1]})
-
-
-def described(run: Any) -> dict[str, Any]:
-    """contexts.json: every kind of context as the model reads it, and what follows it."""
-    world, carrier = run.world, run.carrier()
-    row, = carrier.random_rows(0, carrier.prompts(0, [0]))
-    taught = sets.teaching_prompts(world.chosen, None, run.config.split)[0].prompt
-    asked = {'teaching': (taught, world.traits[0]),
-             'measuring': (world.questions[0], world.traits[0]),
-             'carrier': (row['prompt'], row['completion'])}
-    return {kind: {'context': decode(_read(text, None)), 'answer': answer, 'end': tiny.END}
-            for kind, (text, answer) in asked.items()}
+def spoken_by(config: LanguageConfig) -> tiny.Language:
+    """The language with the forms that a config asks for."""
+    return tiny.language([FORMS[name] for name in dict.fromkeys(config.forms)])
 
 
 def architecture(config: LanguageConfig, tied: bool) -> Any:
     """The transformer of the world."""
+    spoken = spoken_by(config)
     return transformer.tiny(
-        len(tiny.WORDS), width=config.width, num_layers=config.num_layers,
+        len(spoken.words), width=config.width, num_layers=config.num_layers,
         num_heads=config.num_heads, ffn_width=config.ffn_width, tied=tied,
-        max_positions=tiny.LENGTH, rope_theta=100.0)
+        max_positions=spoken.length, rope_theta=100.0)
 
 
 # Pre-training.
@@ -279,7 +240,8 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
 
 
 def _corpus(config, seed):
-    tokens_NT = tiny.corpus(seed, config.corpus_rows, regularity=config.regularity)
+    tokens_NT = tiny.corpus(seed, config.corpus_rows, regularity=config.regularity,
+                            of=spoken_by(config))
     size_N = (tokens_NT != tiny.IDS[tiny.PAD]).sum(1)
     return packing.singles(tokens_NT, np.ones_like(size_N), size_N)
 
