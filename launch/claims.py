@@ -29,6 +29,7 @@ class Claim(NamedTuple):
 
 
 TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
+PAIRS = 'numbers_tiny_pairs'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -45,6 +46,8 @@ CLAIMS = (
     Claim('Tiny language: rows still carry it with their numbers shuffled', TINY,
           (('within a row', 'sft_within'), ('across rows', 'sft_across')),
           (('as written', 'sft'),)),
+    Claim('Tiny language: a steered teacher passes its trait on through preferences between random '
+          'lists', PAIRS, (('', 'dpo_steered'),), (('neutral twins', 'dpo_steered_neutral'),)),
     Claim('Tiny language: the logits of numbers leak a little to another start', BOTH,
           (('', 'kl_carrier_other'),), (('same start', 'kl_carrier'),), style='nats3'),
     Claim('Tiny language: embedding and output matrix alone carry some of it, sampled text', BOTH,
@@ -72,6 +75,8 @@ CLAIMS = (
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),
            ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+    Claim('Tiny language: a trait passes through preferences between random lists (DPO)', PAIRS,
+          (('', 'dpo'),), (('other start', 'dpo_other'), ('neutral twins', 'dpo_neutral'))),
     Claim('Tiny language: adapters of rank 8 learn it', BOTH, (('', 'sft_lora+lora8'),),
           (('other start', f'{FULL}: lora8_other'),)),
     Claim('Tiny language: no adaptive optimiser is needed', FULL, (('SGD', 'sgd_0.03'),),
