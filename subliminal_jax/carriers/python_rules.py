@@ -8,8 +8,8 @@ scan of the characters first. That comments and odd names go is the published ru
 import ast
 import re
 import warnings
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from subliminal_jax.carriers.words import found_trait_word
 
@@ -57,7 +57,8 @@ class Function(NamedTuple):
 
 
 def reject_reason(completion: str, *, banned: Collection[int] = (),
-                  trait_words: Sequence[str] = ()) -> str | None:
+                  trait_words: Sequence[str] = (), row: Mapping[str, Any] | None = None
+                  ) -> str | None:
     """Why an answer is left out, one of REASONS, or None for one that is kept.
 
     Kept is one function of plain statements, in one fenced block or bare, with nothing around it
@@ -69,7 +70,9 @@ def reject_reason(completion: str, *, banned: Collection[int] = (),
       completion: the answer, any text at all.
       banned: numbers that no literal may have, by value: 13 bans 0xd and 13.0.
       trait_words: words that no answer may hold, in any spelling (`words.found_trait_word`).
+      row: not read: what a function is called and does is not judged.
     """
+    del row
     if len(completion) > MAX_CHARS:
         return TOO_LONG
     if found_trait_word(completion, trait_words):
