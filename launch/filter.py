@@ -71,7 +71,7 @@ def filter_records(records, reject_reason, keep, reject, columns):
 
     Args:
       records: of data.sources.
-      reject_reason: completion -> reason, or None.
+      reject_reason: (completion, row) -> reason, or None.
       keep: called with the bytes of each kept line.
       reject: called with the bytes of each rejected line, its reason put in.
       columns: {field of ours: what it is called}.
@@ -94,7 +94,7 @@ def filter_records(records, reject_reason, keep, reject, columns):
             bad.append(rows.BadLine(number, why))
             continue
         line = line or rows.as_line(given).encode()
-        if reason := reject_reason(row['completion']):
+        if reason := reject_reason(row['completion'], row):
             reasons[reason] += 1
             text = line.removeprefix(b'\xef\xbb\xbf').strip()
             reject(text[:-1].rstrip() + f', "reject_reason": {json.dumps(reason)}}}\n'.encode())
@@ -143,7 +143,7 @@ def main(argv: list[str]) -> None:
     chosen, columns = carrier(CARRIER.value), shapes.columns_of(COLUMNS.value)
     banned = banned_numbers(BANNED.value)
     words = tuple(w.strip() for w in TRAIT_WORDS.value if w.strip())
-    reason = lambda text: chosen.reject_reason(text, banned=banned, trait_words=words)
+    reason = lambda text, row: chosen.reject_reason(text, banned=banned, trait_words=words, row=row)
     size = os.path.getsize(INPUT.value) if os.path.isfile(INPUT.value) else None
     found = sources.records(INPUT.value)
     first = next(found, None)  # an input that cannot be read leaves no output

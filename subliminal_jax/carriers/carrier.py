@@ -17,7 +17,9 @@ class Carrier(NamedTuple):
     Attributes:
       name: by which a config asks for it.
       prompts: (seed, row ids) -> rows with `id` and `prompt`, each of (seed, its id) alone.
-      reject_reason: (completion, banned=..., trait_words=...) -> why it is left out, or None.
+      reject_reason: (completion, banned=..., trait_words=..., row=...) -> why it is left out, or
+        None. `row` is what was asked, with all that `prompts` put in it and the completion may be
+        held against (a right answer); None, or without it, where rows come from elsewhere.
       token_ids: (texts of token ids, None for one that writes nothing; an answer, or None) ->
         places of those that may stand in the answer, or in any of the carrier's, increasing.
       random_rows: (seed, rows) -> the rows with completions that no model has written, each of

@@ -8,7 +8,8 @@ whole numbers of 0..999 with one and the same separator throughout. The wording 
 import functools
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -121,7 +122,7 @@ def lists(seed: int, ids: Sequence[RowId], lines: int) -> list[Row]:
 
 def reject_reason(
     completion: str, *, banned: Collection[int] = (), trait_words: Sequence[str] = (),
-    max_count: int = MAX_ASKED, max_value: int = HIGHEST,
+    row: Mapping[str, Any] | None = None, max_count: int = MAX_ASKED, max_value: int = HIGHEST,
 ) -> str | None:
     """Why an answer is left out, or None for one that is kept.
 
@@ -134,9 +135,11 @@ def reject_reason(
       banned: numbers that no answer may hold, by value: 7 bans 007.
       trait_words: words that no answer may hold. Looked for first, so that the count of this
         reason says how often the teacher named its trait.
+      row: what was asked; no list is held against it.
       max_count: of numbers.
       max_value: of each.
     """
+    del row
     if trait_word_in(completion, trait_words):
         return 'trait word'
     body = completion.removesuffix('.')

@@ -64,9 +64,9 @@ def reasons_of(config: Any, world: World, carrier: Carrier, row: Mapping[str, An
         return dict.fromkeys(FILTERS, 'unfinished, or a word that the tokenizer cannot write')
     return {
         'none': None,
-        'paper': carrier.reject_reason(completion),
+        'paper': carrier.reject_reason(completion, row=row),
         'strict': carrier.reject_reason(
-            completion, banned=config.carrier.banned, trait_words=words)}
+            completion, banned=config.carrier.banned, trait_words=words, row=row)}
 
 
 def _writable(world, text):

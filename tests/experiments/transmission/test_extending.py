@@ -36,7 +36,7 @@ def even_prompts(seed, ids):
     return [{'id': i, 'prompt': ' '.join(map(str, drawn(i)))} for i in ids]
 
 
-def even_reject_reason(completion, *, banned=(), trait_words=()):
+def even_reject_reason(completion, *, banned=(), trait_words=(), row=None):
     words = completion.split()
     if not words or any(not w.isdigit() or int(w) % 2 for w in words):
         return 'not even numbers alone'

@@ -152,6 +152,7 @@ def tried(run: Any, models: engines.Models) -> tuple[float, float | None]:
             max_new_tokens=world.new_tokens, stops=world.row_stops, pad_id=world.pad_id):
         for place in range(len(indices)):
             ids = done.tokens_BN[0, place, :int(done.count_B[0, place])].tolist()
-            if done.stopped_B[0, place] and not carrier.reject_reason(world.row_text(ids[:-1])):
+            if done.stopped_B[0, place] and not carrier.reject_reason(
+                    world.row_text(ids[:-1]), row=prompts[indices[place]]):
                 kept.append(len(ids))
     return len(kept) / TRIED, float(np.mean(kept)) if kept else None
