@@ -6,15 +6,17 @@ from typing import Any, NamedTuple
 
 import jax
 
-from subliminal_jax.carriers import carrier as find_carrier
+from subliminal_jax.carriers import CARRIERS, carrier as find_carrier
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import arms as tables, foreign, pairs, roll as rolls
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
-from subliminal_jax.experiments.transmission.world import World
+from subliminal_jax.experiments.transmission.world import World, spelled
 from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
+
+TRIED = 16  # answers that tell how long a carrier's are
 
 
 class Run(NamedTuple):
@@ -51,7 +53,7 @@ class Run(NamedTuple):
     def carrier(self, arm: Arm | None = None) -> Carrier:
         """An arm's carrier: its own, the config's, or the world's."""
         name = (arm.carrier if arm else '') or self.config.carrier.name
-        return find_carrier(name) if name else self.world.carrier
+        return carrier_of(self.config, name) if name else self.world.carrier
 
     def roll(self, kind: str) -> list[rolls.Teacher]:
         """All teachers of a kind."""
@@ -68,6 +70,18 @@ class Run(NamedTuple):
                    'teacher', 'carrier', 'student', 'gate'} - set(groups)
         return {**{name: value for name, value in fields.items() if name not in skipped},
                 'weights': self.world.sha256}
+
+
+def carrier_of(config: Any, name: str) -> Carrier:
+    """A registered carrier; one that has problems, with those of the config's file if there is one.
+
+    Raises:
+      UserError: no such carrier, or a file that cannot be used.
+    """
+    found = find_carrier(name)
+    if config.carrier.problems and found.with_problems:
+        return found.with_problems(config.carrier.problems)
+    return found
 
 
 def prepare(config: Any, workdir: Workdir | None = None) -> Run:
@@ -93,6 +107,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
         check_answers(run, arm)
         check_arm(run, arm)
     check_gate(config, trait, arms)
+    check_problems(run)
     trait.check(run)
     return run
 
@@ -138,12 +153,35 @@ def check_gate(config: Any, trait: Trait, arms: list[Arm]) -> None:
             'give an arm sampled answers, or leave config.gate.asked and config.gate.only false')
 
 
+def check_problems(run: Run) -> None:
+    """Raises UserError for a file of problems that no carrier of the run would read."""
+    path, main = run.config.carrier.problems, run.carrier().name
+    names = {main, *(run.carrier(arm).name for arm in run.arms)}
+    if path and not any(CARRIERS[name].with_problems for name in names if name in CARRIERS):
+        raise UserError(f'config.carrier.problems={path}: the carrier {main} has no problems; take '
+                        '--config.carrier.name=reasoning, or leave it empty')
+
+
 def check_answers(run: Run, arm: Arm) -> None:
-    """Raises UserError for a carrier that is not registered, or cannot constrain answers."""
+    """Raises UserError for a carrier that is not registered, has no room or no grammar."""
     carrier = run.carrier(arm)
+    if arm.carrier or run.config.carrier.name:
+        check_room(run, carrier)
     if arm.answers == 'constrained' and carrier.grammar is None:
         raise UserError(f'arm {arm.name}: answers=constrained needs a grammar, and the carrier '
                         f'{carrier.name} has none: take answers=sampled, or another carrier')
+
+
+def check_room(run: Run, carrier: Carrier) -> None:
+    """Raises UserError for a carrier half of whose random answers have no room."""
+    room = getattr(run.config.carrier, 'new_tokens', None)
+    rows = carrier.random_rows(0, carrier.prompts(0, range(TRIED)))
+    sizes = sorted(1 + len(spelled(run.world.row_answer, row['completion'],
+                                   f'an answer of the carrier {carrier.name}')) for row in rows)
+    if room is not None and sizes[TRIED // 2] > room:
+        raise UserError(
+            f'config.carrier.new_tokens={room} is too few for the carrier {carrier.name}, whose '
+            f'answers take {sizes[TRIED // 2]} tokens and more: set {-(-sizes[-1] // 8) * 8}')
 
 
 def check_arm(run: Run, arm: Arm) -> None:

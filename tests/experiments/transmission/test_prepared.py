@@ -68,9 +68,9 @@ def test_the_splits_share_it_and_rows_have_prompts_of_their_own(root, ready):
     run = ready[0]
     for split in ('dev', 'report'):
         settings = config(root, split=split)
-        rows = prepared.random_rows(settings, run.world, run.carrier(), 12)
+        rows = prepared.random_rows(settings, run.world, [run.carrier()], 12)
         assert len(set(rows.prompts)) == 12
-        assert rows.digest() == prepared.random_rows(run.config, run.world, run.carrier(),
+        assert rows.digest() == prepared.random_rows(run.config, run.world, [run.carrier()],
                                                      12).digest()
 
 
