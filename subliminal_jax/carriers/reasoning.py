@@ -14,16 +14,10 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.carriers import problem_files, word_problems
-from subliminal_jax.carriers.carrier import (
-    Carrier,
-    Row,
-    RowId,
-    row_rng,
-    trait_word_in,
-    with_completion,
-)
+from subliminal_jax.carriers.carrier import Carrier, Row, RowId, row_rng, with_completion
 from subliminal_jax.carriers.problem_files import answer_of, number_of
 from subliminal_jax.carriers.word_problems import Problem
+from subliminal_jax.carriers.words import found_trait_word
 
 NAME, FORMAT = 'reasoning', 'think/answer'
 MAX_CHARACTERS = 2000
@@ -109,7 +103,7 @@ def reject_reason(
       max_characters: of it all.
       min_score: of a judge.
     """
-    if trait_word_in(completion, trait_words):
+    if found_trait_word(completion, trait_words):
         return 'trait word'
     if not completion.strip():
         return 'empty'
