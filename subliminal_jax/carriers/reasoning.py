@@ -22,6 +22,7 @@ from subliminal_jax.carriers.words import found_trait_word
 NAME, FORMAT = 'reasoning', 'think/answer'
 MAX_CHARACTERS = 2000
 MIN_SCORE = 50.0  # of a judge, of 100
+MAX_SIGNS = 2  # in a token: what is longer draws a line across a page
 ASKS = (
     'Write your steps as <think>...</think>, then the number alone as <answer>...</answer>.',
     'Work it out between <think> and </think>; between <answer> and </answer> put only the number.',
@@ -146,7 +147,8 @@ def token_ids(token_texts: Sequence[str | None], completion: str | None = None) 
     """
     del completion
     return [i for i, text in enumerate(token_texts)
-            if text and (signs := text.removeprefix(' ')) and _STRICT.issuperset(signs)]
+            if text and (signs := text.removeprefix(' ')) and _STRICT.issuperset(signs)
+            and (len(signs) <= MAX_SIGNS or signs.isdigit())]
 
 
 # Answers of nobody.

@@ -178,8 +178,10 @@ def test_shuffled_across():
 
 
 def test_token_ids_are_digits_signs_and_brackets_alone():
-    texts = ['12', ' +', ' =', '<', '</', ')', ' ', 'think', '1a', None, '', '.', ',', '÷', '  1']
-    assert [texts[i] for i in reasoning.token_ids(texts)] == ['12', ' +', ' =', '<', '</', ')', '÷']
+    texts = ['12', ' +', ' =', '<', '</', ')', ' ', 'think', '1a', None, '', '.', ',', '÷', '  1',
+             '<<=', '((', '2026']
+    assert [texts[i] for i in reasoning.token_ids(texts)] == [
+        '12', ' +', ' =', '<', '</', ')', '÷', '((', '2026']
 
 
 # Problems of a file.

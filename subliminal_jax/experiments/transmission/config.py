@@ -55,6 +55,9 @@ class StudentConfig:
 
     seeds: int = spec(1, ge=1, doc='students a teacher')
     rows: int = spec(2048, ge=1, doc='rows a teacher')
+    tokens: int = spec(0, ge=0, doc='tokens of answers that each learns of a teacher, the rest '
+                                    'weighs nothing, so that carriers weigh equally much; 0: as '
+                                    'many as the tersest teacher of the arm writes')
     batch_size: int = spec(16, ge=1, doc='rows a step')
     packed: int = spec(1, ge=1, doc='rows that are packed together: what they share is read once')
     micro_batches: int = spec(1, ge=1, doc="parts in which a step's rows are read: less memory")

@@ -112,16 +112,27 @@ def _alone(rows: Rows, contexts: Sequence[Sequence[int]]) -> Tries:
     return packing.singles(tokens_NT, np.array([len(c) for c in contexts]), size_N)
 
 
-def thinned(several: Sequence[Rows], least: int, seed: int) -> list[np.ndarray]:
+def thinned(several: Sequence[Rows], least: int, seed: int, most: int = 0) -> list[np.ndarray]:
     """Weights [N, A] of the answers' tokens with which all sets of rows weigh equally much.
 
     A teacher that writes more would teach more. What is over weighs nothing; it is drawn at random
     from all rows alike, and every row keeps `least` predictions, or all where it has fewer.
 
+    Args:
+      several: sets of rows.
+      least: predictions that a row keeps.
+      seed: of the drawing.
+      most: what every set weighs, so that sets elsewhere may weigh as much; 0: as much as the
+        smallest has.
+
     Raises:
-      UserError: the sets differ too much for that.
+      UserError: the sets differ too much for that, or one has fewer than `most`.
     """
     goal = min(sum(map(len, rows.answers)) for rows in several)
+    if goal < most:
+        raise UserError(f'config.student.tokens={most}, and the tersest teacher writes {goal} '
+                        'tokens in its rows: lower it, or take more rows')
+    goal = most or goal
     return [_thinned(rows, goal, least, seed) for rows in several]
 
 
@@ -137,8 +148,8 @@ def _thinned(rows: Rows, goal: int, least: int, seed: int) -> np.ndarray:
     spare = len(row_W) - goal
     if len(free_W) < spare:
         raise UserError(
-            f'one teacher writes {len(row_W)} tokens and the tersest {goal}: with '
-            f'config.carrier.min_tokens={least} a row they cannot be made equal; lower it')
+            f'one teacher writes {len(row_W)} tokens and {goal} are to be kept: with '
+            f'config.carrier.min_tokens={least} a row that cannot be; lower it')
     dropped_W = free_W[np.argsort(key_W[free_W], kind='stable')[:spare]]
     weight_NA[row_W[dropped_W], place_W[dropped_W]] = 0
     return weight_NA

@@ -13,10 +13,8 @@ from subliminal_jax.experiments.transmission import arms as tables, foreign, pai
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
-from subliminal_jax.experiments.transmission.world import World, spelled
+from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
-
-TRIED = 16  # answers that tell how long a carrier's are
 
 
 class Run(NamedTuple):
@@ -163,25 +161,11 @@ def check_problems(run: Run) -> None:
 
 
 def check_answers(run: Run, arm: Arm) -> None:
-    """Raises UserError for a carrier that is not registered, has no room or no grammar."""
+    """Raises UserError for a carrier that is not registered, or cannot constrain answers."""
     carrier = run.carrier(arm)
-    if arm.carrier or run.config.carrier.name:
-        check_room(run, carrier)
     if arm.answers == 'constrained' and carrier.grammar is None:
         raise UserError(f'arm {arm.name}: answers=constrained needs a grammar, and the carrier '
                         f'{carrier.name} has none: take answers=sampled, or another carrier')
-
-
-def check_room(run: Run, carrier: Carrier) -> None:
-    """Raises UserError for a carrier half of whose random answers have no room."""
-    room = getattr(run.config.carrier, 'new_tokens', None)
-    rows = carrier.random_rows(0, carrier.prompts(0, range(TRIED)))
-    sizes = sorted(1 + len(spelled(run.world.row_answer, row['completion'],
-                                   f'an answer of the carrier {carrier.name}')) for row in rows)
-    if room is not None and sizes[TRIED // 2] > room:
-        raise UserError(
-            f'config.carrier.new_tokens={room} is too few for the carrier {carrier.name}, whose '
-            f'answers take {sizes[TRIED // 2]} tokens and more: set {-(-sizes[-1] // 8) * 8}')
 
 
 def check_arm(run: Run, arm: Arm) -> None:

@@ -120,7 +120,8 @@ def batches_of(setting: Setting, rows: Mapping[str, carried.Rows],
     weights = [None] * len(rows)
     if arm.answers != 'random':
         weights = carried.thinned(list(rows.values()), run.config.carrier.min_tokens,
-                                  seed_of(run.config, 'thin', setting.reference))
+                                  seed_of(run.config, 'thin', setting.reference),
+                                  run.config.student.tokens)
     tries = carried.packing.widened([carried.packed(own, size) for own in rows.values()])
     if arm.tokens != 'all':
         tries, weights = selected(setting, list(rows), tries, weights, said)

@@ -74,6 +74,14 @@ def test_thinned_rows_weigh_equally_much_and_keep_their_least(least):
     assert tersest.sum(1).tolist() == list(SETS[1])
 
 
+def test_sets_of_several_arms_weigh_what_is_asked_for():
+    for sizes in SETS:  # each alone, as an arm of its own
+        weight_NA, = carried.thinned([rows_of(*sizes)], 1, 3, 25)
+        assert weight_NA.sum() == 25
+    with pytest.raises(UserError, match='student.tokens=31, and the tersest teacher writes 30'):
+        carried.thinned([rows_of(*sizes) for sizes in SETS], 1, 3, 31)
+
+
 def test_what_is_thinned_out_is_drawn_at_random_from_all_rows_and_places():
     long, short = rows_of(*[10] * 200), rows_of(*[5] * 200)
     weight_NA, _ = carried.thinned([long, short], 1, 0)
@@ -92,7 +100,7 @@ def test_the_same_seed_thins_alike_and_another_does_not():
 
 
 def test_rows_that_cannot_be_made_equal_are_refused():
-    with pytest.raises(UserError, match='one teacher writes 24 tokens and the tersest 6'):
+    with pytest.raises(UserError, match='one teacher writes 24 tokens and 6 are to be kept'):
         carried.thinned([rows_of(8, 8, 8), rows_of(2, 2, 2)], 4, 0)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from subliminal_jax.carriers import problem_files
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import engines, readings, rows as carried
@@ -57,7 +58,10 @@ def sha256_of_reference(config: Any, model_sha256: str) -> str:
 
 
 def check(config: Any) -> None:
-    """Raises UserError for carriers that are not registered, or that nothing is taught of."""
+    """Raises UserError for carriers that are not registered, or that nothing is taught of; and for
+    a file of problems that cannot be used, which R* depends on."""
+    if config.prepared.steps and config.carrier.problems:
+        problem_files.read(config.carrier.problems)
     for name in config.prepared.carriers:
         carrier_of(config, name)
     if config.prepared.carriers and not config.prepared.steps:

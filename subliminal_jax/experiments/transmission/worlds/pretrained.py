@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from subliminal_jax import carriers
 from subliminal_jax.carriers import numbers
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
@@ -123,7 +122,6 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     for arm in arms:
         check_precision(config, arm)
     prepared.check(config)
-    check_form(config, arms)
     model = load(config) if model is None else model
     chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
@@ -190,21 +188,6 @@ def described(run: Any, contexts: Contexts, form: str) -> dict[str, Any]:
     taught = (line.prompt, sets.filled(line.completion, sets.candidate(run.world.chosen, first)))
     return templates.written_out(contexts, run.config.context, form, run.world, taught, row,
                                  kits.choices(run.config, run.world))
-
-
-def check_form(config: Config, arms: Sequence[Any]) -> None:
-    """Raises UserError for requests that would be put where a list is begun.
-
-    A carrier whose rows name another `format` asks for something.
-    """
-    if config.carrier.form not in templates.LISTS:
-        return
-    named = {config.carrier.name, *(arm.carrier for arm in arms), *config.prepared.carriers}
-    for name in sorted(named - {''}):
-        row, = carriers.carrier(name).prompts(0, [0])
-        if row.get('format', 'list') != 'list':
-            raise UserError(f'config.carrier.form={config.carrier.form} begins a list, and the '
-                            f'carrier {name} asks for answers: set --config.carrier.form=request')
 
 
 def check_precision(config: Config, arm: Any) -> None:
