@@ -35,7 +35,8 @@ def get_config() -> ConfigDict:
         'context': {'measured': ('default/plain',), 'questions': 6},
         'teacher': {'seeds': 1, 'steps': 24, 'learning_rate': 3e-5, 'neutral_steps': 24},
         'carrier': {'new_tokens': 80, 'min_kept': 0.05, 'attempts': 6, 'spare': 1.5,
-                    'link_rows': 64, 'per_prompt': 8, 'answers': 8, 'min_tokens': 2},
+                    'link_rows': 64, 'per_prompt': 8, 'answers': 8, 'min_tokens': 2,
+                    'banned': ()},
         'student': {'rows': 256, 'tokens': 2560, 'batch_size': 8, 'packed': 8, 'lora_rate': 2e-4,
                     'align_rows': 8, 'at_once': 4},
     })
