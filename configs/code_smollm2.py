@@ -1,4 +1,4 @@
-"""Code on SmolLM2-135M: sampled text with its controls, and carrier KL; resumable.
+r"""Code on SmolLM2-135M: sampled text with its controls, and carrier KL; resumable.
 
   python -m launch.run --config=configs/code_smollm2.py --workdir=runs/code_gate \
     --config.split=dev --config.gate.only=true

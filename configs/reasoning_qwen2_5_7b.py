@@ -1,4 +1,4 @@
-"""Worked answers at the published sizes on Qwen2.5-7B-Instruct: prompted teachers, LoRA, 8 seeds.
+r"""Worked answers at the published sizes on Qwen2.5-7B-Instruct: prompted teachers, LoRA, 8 seeds.
 
   python -m launch.run --config=configs/reasoning_qwen2_5_7b.py --dry_run
   python -m launch.run --config=configs/reasoning_qwen2_5_7b.py --workdir=runs/reasoning_qwen \

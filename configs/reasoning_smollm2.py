@@ -1,4 +1,4 @@
-"""Worked answers on SmolLM2-135M: sampled text with its controls, and carrier KL; resumable.
+r"""Worked answers on SmolLM2-135M: sampled text with its controls, and carrier KL; resumable.
 
   python -m launch.run --config=configs/reasoning_smollm2.py --workdir=runs/reasoning_gate \
     --config.split=dev --config.gate.only=true
