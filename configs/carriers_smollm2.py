@@ -1,4 +1,4 @@
-r"""Carriers crossed on SmolLM2-135M: the same teachers write numbers, code and reasoning; resumable.
+r"""Carriers crossed on SmolLM2-135M: one teacher writes numbers, code and reasoning; resumable.
 
   python -m launch.run --config=configs/carriers_smollm2.py --workdir=runs/carriers_gate \
     --config.split=dev --config.gate.only=true
