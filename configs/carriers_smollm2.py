@@ -9,7 +9,7 @@ all of them. Each arm's students see 128 rows on 32 prompts and learn 1,280 of t
 prompts, rows and tokens, whatever a carrier's length (the rest of a row is read and weighs
 nothing). The arms kl_* read the same teachers at digits, signs and brackets of random rows alone;
 they are not cut. Controls: neutral twins' rows of each carrier. A teacher's dose is read on
-numbers, and so are its neutral twin's steps. Some hours on two cores.
+numbers, and so are its neutral twin's steps. By --dry_run about two hours on two cores.
 
 Written before any run. Kept: numbers .8 to .95, code .4 to .9, reasoning .25 to .6. Sampled text,
 selectivity: numbers +.05 to +.3, code and reasoning -.1 to +.3, no two carriers told apart. Under

@@ -100,7 +100,8 @@ def lengths(contexts):
 @pytest.mark.parametrize('form, name', [('request', ''), ('turn', ''), ('list', ''),
                                         ('request', 'reasoning')])
 def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form, name):
-    config = schema.override(config_of(), {'carrier.form': form, 'carrier.name': name})
+    config = schema.override(config_of(), {'carrier.form': form, 'carrier.name': name,
+                                           'carrier.new_tokens': 96})
     world = pretrained.make(config, [], smollm2)
     rows = carried.random_rows(config, world, CARRIERS.get(name, world.carrier), 64, 'random', 0, 1)
     shared, own, longest = lengths(rows.contexts)

@@ -90,5 +90,5 @@ def test_a_run_of_worked_answers_on_its_random_rows(root, problems, tmp_path):
     assert asked[0]['answer'] in ('4', '9') and asked[0]['format'] == 'think/answer'
     with open(problems, 'a') as file:
         file.write('{"question": "One?", "answer": "1"}\n')
-    with pytest.raises(UserError, match='some.jsonl'):
+    with pytest.raises(UserError, match='has changed since'):
         transmission.run(settings, workdir)
