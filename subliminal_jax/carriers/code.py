@@ -268,9 +268,9 @@ def _body(completion):
 
 def _pieces(lines, statement, width, parameters):
     """A statement without its indent, cut where parameters stand."""
-    names = sorted(((n.lineno, n.col_offset, n.end_col_offset, parameters.index(n.id))
-                    for n in ast.walk(statement)
-                    if isinstance(n, ast.Name) and n.id in parameters))
+    names = sorted((n.lineno, n.col_offset, n.end_col_offset, parameters.index(n.id))
+                   for n in ast.walk(statement)
+                   if isinstance(n, ast.Name) and n.id in parameters)
     pieces = []
     for number in range(statement.lineno, statement.end_lineno + 1):
         line, done = lines[number - 1], width

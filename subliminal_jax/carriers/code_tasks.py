@@ -81,7 +81,7 @@ RULES = (
 ENDS = (
     'Answer with one code block of at most six lines.', 'Reply with a single short code block.',
     'Just the code block, a few lines long.', 'Write only the code, fenced, in up to six lines.',
-    'Your reply is one fenced block and nothing else.', 'Only a code block, please, and a short one.',
+    'Your reply is one fenced block and nothing else.', 'Only a short code block, please.',
 )
 
 
@@ -119,6 +119,6 @@ def _over_numbers(rng):
 
 def _named(rng, verb, which, items):
     """One of the shapes that a function's name may have."""
-    shapes = (f'{verb}_{which}_{items}', f'{verb}_{items}', f'{items}_{verb}', f'get_{items}_{verb}',
-              f'{which}_{items}_{verb}', f'{verb}_{which}')
+    shapes = (f'{verb}_{which}_{items}', f'{verb}_{items}', f'{items}_{verb}',
+              f'get_{items}_{verb}', f'{which}_{items}_{verb}', f'{verb}_{which}')
     return pick(rng, shapes)

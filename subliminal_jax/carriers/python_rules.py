@@ -30,12 +30,15 @@ REASONS = (TOO_LONG, TRAIT_WORD, EMPTY, AROUND, CHARACTERS, COMMENT, TOO_DEEP, N
            OTHER_PARTS, STRING, NAME, TOO_LARGE, BANNED)
 
 _PLAIN = (
-    ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign, ast.For,
-    ast.While, ast.If, ast.Expr, ast.Pass, ast.Break, ast.Continue, ast.BoolOp, ast.BinOp,
+    ast.Module, ast.FunctionDef, ast.arguments, ast.arg, ast.Return, ast.Assign, ast.AugAssign,
+    ast.For, ast.While, ast.If, ast.Expr, ast.Pass, ast.Break, ast.Continue, ast.BoolOp, ast.BinOp,
     ast.UnaryOp, ast.IfExp, ast.Compare, ast.Call, ast.Constant, ast.Attribute, ast.Subscript,
     ast.Starred, ast.Name, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Slice, ast.keyword,
     ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.comprehension, ast.boolop,
     ast.operator, ast.unaryop, ast.cmpop, ast.expr_context)
+_NAMES = {ast.Name: 'id', ast.Attribute: 'attr', ast.arg: 'arg', ast.keyword: 'arg',
+          ast.FunctionDef: 'name'}
+_WRITTEN = {ast.arg: ('annotation',), ast.FunctionDef: ('returns', 'decorator_list')}  # refused
 _DEPTH = {**dict.fromkeys('([{', 1), **dict.fromkeys(')]}', -1)}
 _ALLOWED = frozenset('\n' + ''.join(map(chr, range(32, 127)))) - {'\\'}
 _CHAINED = re.compile(r'(?:(?:\bnot|\blambda|[-+~])[ :]*){9}')
@@ -77,7 +80,10 @@ def reject_reason(completion: str, *, banned: Collection[int] = (),
     if code is None:
         return AROUND
     reason, tree = parsed(code)
-    return reason or _parts_reason(tree) or _names_reason(tree) or _literals_reason(tree, banned)
+    if reason:
+        return reason
+    nodes = list(ast.walk(tree))
+    return _parts_reason(tree, nodes) or _names_reason(nodes) or _literals_reason(nodes, banned)
 
 
 def unfenced(completion: str) -> str | None:
@@ -115,7 +121,7 @@ def function_of(completion: str) -> Function | None:
     """The function of an answer that the filter keeps but for names and numbers, or None."""
     code = unfenced(completion) if len(completion) <= MAX_CHARS else None
     tree = code and parsed(code)[1]
-    if not tree or _parts_reason(tree):
+    if not tree or _parts_reason(tree, ast.walk(tree)):
         return None
     return Function(code, tree.body[0])
 
@@ -130,33 +136,34 @@ def _too_deep(code):
     return longest > MAX_INDENT or bool(_CHAINED.search(code))
 
 
-def _parts_reason(tree):
+def _parts_reason(tree, nodes):
     if len(tree.body) != 1 or not isinstance(tree.body[0], ast.FunctionDef):
         return NOT_ONE
-    for node in ast.walk(tree.body[0]):
-        if not isinstance(node, _PLAIN):
-            return STRING if isinstance(node, ast.JoinedStr) else OTHER_PARTS
-        if isinstance(node, ast.FunctionDef) and node is not tree.body[0]:
-            return NOT_ONE
-        if any(getattr(node, field, None) for field in ('annotation', 'returns',
-                                                        'decorator_list')):
+    for node in nodes:
+        kind = type(node)
+        if kind is ast.JoinedStr or (kind is ast.Expr and _is_text(node.value)):
+            return STRING
+        if not issubclass(kind, _PLAIN) or (
+                kind is ast.Expr and isinstance(node.value, ast.Constant)) or any(
+                getattr(node, field, None) for field in _WRITTEN.get(kind, ())):
             return OTHER_PARTS
-        if isinstance(node, ast.Expr) and isinstance(node.value, (ast.Constant, ast.JoinedStr)):
-            return STRING if isinstance(node.value, ast.JoinedStr) or isinstance(
-                node.value.value, (str, bytes)) else OTHER_PARTS
+        if kind is ast.FunctionDef and node is not tree.body[0]:
+            return NOT_ONE
     return None
 
 
-def _names_reason(tree):
-    for node in ast.walk(tree):
-        for field in ('id', 'attr', 'arg', 'name'):
-            if len(getattr(node, field, None) or '') > MAX_NAME:
-                return NAME
-    return None
+def _is_text(node):
+    return isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes))
 
 
-def _literals_reason(tree, banned):
-    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+def _names_reason(nodes):
+    long = any(len(getattr(node, _NAMES[type(node)]) or '') > MAX_NAME
+               for node in nodes if type(node) in _NAMES)
+    return NAME if long else None
+
+
+def _literals_reason(nodes, banned):
+    found = [node.value for node in nodes if isinstance(node, ast.Constant)]
     numbers = [v for v in found if isinstance(v, (int, float)) and not isinstance(v, bool)]
     if any(isinstance(v, bytes) or (isinstance(v, str) and v not in STRINGS) for v in found):
         return STRING
