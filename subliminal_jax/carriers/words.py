@@ -69,14 +69,14 @@ def forms(word: str) -> tuple[str, ...]:
 
     `owls`, `owling` and `owled` hold `owl`; but `puppies` does not hold `puppy`, `wolves` not
     `wolf`, `dancing` not `dance`. The word is in its base form; irregular plurals are words of
-    their own.
+    their own. What has several parts is looked for in one piece and part by part (line breaks).
     """
-    base = ''.join(_RUN.findall(plain(word).casefold()))
-    found = [base]
-    if len(base) > 2:
-        for end, others in (('y', ('ie',)), ('fe', ('ves',)), ('f', ('ves',)), ('e', ('ing',))):
-            if base.endswith(end):
-                found += [base.removesuffix(end) + other for other in others]
+    *before, last = _RUN.findall(plain(word).casefold()) or ['']
+    lasts = [last]
+    if len(last) > 2:
+        lasts += [last.removesuffix(end) + other for end, other in (
+            ('y', 'ie'), ('fe', 'ves'), ('f', 'ves'), ('e', 'ing')) if last.endswith(end)]
+    found = [between.join([*before, end]) for end in lasts for between in ('', '\n')]
     return tuple(dict.fromkeys(form for form in found if form))
 
 
