@@ -143,7 +143,7 @@ def _parts_reason(tree, nodes):
         kind = type(node)
         if kind is ast.JoinedStr or (kind is ast.Expr and _is_text(node.value)):
             return STRING
-        if not issubclass(kind, _PLAIN) or (
+        if not issubclass(kind, _PLAIN) or kind is ast.MatMult or (
                 kind is ast.Expr and isinstance(node.value, ast.Constant)) or any(
                 getattr(node, field, None) for field in _WRITTEN.get(kind, ())):
             return OTHER_PARTS

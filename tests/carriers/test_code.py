@@ -62,7 +62,8 @@ REJECTED = {
     '@f\ndef g(x):\n    return x': OTHER_PARTS,
     'def f(x: int):\n    return x': OTHER_PARTS, 'def f(x) -> int:\n    return x': OTHER_PARTS,
     'def f(x):\n    return lambda y: y': OTHER_PARTS, 'def f(x):\n    yield x': OTHER_PARTS,
-    'def f(x):\n    ...': OTHER_PARTS, 'def f(x):\n    7': OTHER_PARTS,
+    'def f(x):\n    ...': OTHER_PARTS, 'def f(x):\n    return x @ x': OTHER_PARTS,
+    'def f(x):\n    7': OTHER_PARTS,
     'def f(x):\n    return 2j': OTHER_PARTS, 'def f(x):\n    try:\n        pass\n    except: pass':
     OTHER_PARTS, 'def f(x):\n    return (y := x)': OTHER_PARTS, 'def f(x):\n    "-"': STRING,
     'def f(x):\n    """Adds."""\n    return x': STRING, 'def f(x):\n    return "owls"': STRING,
