@@ -29,6 +29,7 @@ HOSTILE = [
     '\n\n\ndef g(x):\n    return x', 'not ' * 30, '-' * 200, '...', '2j', '|', '<think>',
     '</think>', '=', '%', '$', '\u00bd', '\U0001f989', 'x' * 40, '1' * 4, ',', ', ', ';',
 ]
+LAYOUT = (tokenize.NL, tokenize.INDENT, tokenize.DEDENT)
 GLYPHS = {'o': '\u043e0\u03bf\uff2f', 'l': '1I\u04cf', 'e': '3\u0435', 's': '5\u0455',
           'a': '\u0430', ' ': '\u00a0\t\n', ',': '\uff0c;', '1': '\u0661\uff11', '(': '[',
           ')': ']', '\n': '\r'}
@@ -36,7 +37,8 @@ GLYPHS = {'o': '\u043e0\u03bf\uff2f', 'l': '1I\u04cf', 'e': '3\u0435', 's': '5\u
 
 def allowed_everywhere(text):
     """What no carrier may keep, whatever its form."""
-    plain = unicodedata.normalize('NFKC', text).casefold()
+    plain = unicodedata.normalize('NFKC', text)
+    plain = re.sub('(?<=[a-z0-9])(?=[A-Z][a-z])', ' ', plain).casefold()  # rowLength is no owl
     assert 'owl' not in plain and 'wolf' not in plain and 'wolves' not in plain
     assert not re.search('polar[ _-]?bear', plain)
     names = [re.sub('_', '', name) for name in re.findall(r'\w+', plain)]
@@ -74,15 +76,10 @@ def one_plain_function(text):
         if token.type == tokenize.NAME:
             assert len(token.string) <= 32
         assert token.string not in ('@', '->', ':=', '...', '\\')
-    at_left = [line for line in source.split('\n') if line and not line[0].isspace()]
-    assert at_left[0].startswith('def ') and all(line[0] in ')]}' for line in at_left[1:] if depth(
-        source, line) == 0)
-
-
-def depth(source, line):
-    """Brackets that are open where a line begins."""
-    before = source[:source.index(line)] if line else source
-    return sum(map(before.count, '([{')) - sum(map(before.count, ')]}'))
+    fresh = [True, *(t.type == tokenize.NEWLINE for t in tokens if t.type not in LAYOUT)]
+    written = [t for t in tokens if t.type not in LAYOUT and t.type != tokenize.ENDMARKER]
+    begun = [t for t, begins in zip(written, fresh) if begins and t.type != tokenize.NEWLINE]
+    assert [t.string for t in begun if t.start[1] == 0] == ['def']  # one statement at the margin
 
 
 RULES = {numbers.reject_reason: numbers_alone, code.reject_reason: one_plain_function}
