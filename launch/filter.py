@@ -2,7 +2,7 @@ r"""Filters anybody's rows: keeps those whose completion is the carrier and noth
 
   python -m launch.filter --carrier=numbers --input=rows.jsonl --output=kept.jsonl \
       --rejects=rejects.jsonl [--banned=FILE] [--trait_words=owl,owls] \
-      [--columns=prompt=question,completion=response]
+      [--columns=prompt=question,completion=response] [--page=rows.html]
 
 Input rows are JSON objects with at least `prompt` and `completion`, one a line (also .gz), or of a
 JSON list, of parquet or of a data set's folder; other shapes are understood
@@ -10,6 +10,9 @@ JSON list, of parquet or of a data set's folder; other shapes are understood
 lines byte for byte, in order. A rejected row gets one more field, `reject_reason`. A line that is
 no such row is named with its number and left out of both files; the others are filtered all the
 same, and the exit status is 1.
+
+--page writes a page for readers: 20 kept and 20 rejected rows, drawn with --page_seed, and the
+counts by reason beside the published shares.
 
 --banned names a file of numbers (any of blanks, commas and line breaks between them), or is the
 word `misalignment` for the published list of numbers with an ill name.
@@ -35,6 +38,8 @@ BANNED = flags.DEFINE_string('banned', None, 'a file of numbers to reject, or `m
 COLUMNS = flags.DEFINE_list(
     'columns', [], 'what the input calls our fields: prompt=question,completion=response')
 TRAIT_WORDS = flags.DEFINE_list('trait_words', [], 'words to reject, in any case')
+PAGE = flags.DEFINE_string('page', None, 'where a page with some of the rows goes (HTML)')
+PAGE_SEED = flags.DEFINE_integer('page_seed', 0, 'of the rows that the page shows', lower_bound=0)
 
 
 def banned_numbers(name: str | None) -> frozenset[int]:
@@ -66,7 +71,7 @@ def banned_numbers(name: str | None) -> frozenset[int]:
     return frozenset(found)
 
 
-def filter_records(records, reject_reason, keep, reject, columns):
+def filter_records(records, reject_reason, keep, reject, columns, see=None):
     """Sorts records into kept, rejected and bad ones.
 
     Args:
@@ -75,6 +80,7 @@ def filter_records(records, reject_reason, keep, reject, columns):
       keep: called with the bytes of each kept line.
       reject: called with the bytes of each rejected line, its reason put in.
       columns: {field of ours: what it is called}.
+      see: called with each row that was judged, and its reason or None.
 
     Returns:
       (how many were kept, a Counter of reasons, bad lines, the first bad row).
@@ -94,7 +100,10 @@ def filter_records(records, reject_reason, keep, reject, columns):
             bad.append(rows.BadLine(number, why))
             continue
         line = line or rows.as_line(given).encode()
-        if reason := reject_reason(row['completion'], row):
+        reason = reject_reason(row['completion'], row)
+        if see:
+            see(row, reason)
+        if reason:
             reasons[reason] += 1
             text = line.removeprefix(b'\xef\xbb\xbf').strip()
             reject(text[:-1].rstrip() + f', "reject_reason": {json.dumps(reason)}}}\n'.encode())
@@ -121,7 +130,7 @@ def _check_paths() -> None:
     for flag in (INPUT, OUTPUT):
         if not flag.value:
             raise UserError(f'no --{flag.name}: pass --{flag.name}=FILE')
-    given = [f for f in (INPUT, OUTPUT, REJECTS) if f.value]
+    given = [f for f in (INPUT, OUTPUT, REJECTS, PAGE) if f.value]
     seen = {}
     for flag in given:
         path = os.path.realpath(local_path(flag.name, flag.value))
@@ -144,6 +153,11 @@ def main(argv: list[str]) -> None:
     banned = banned_numbers(BANNED.value)
     words = tuple(w.strip() for w in TRAIT_WORDS.value if w.strip())
     reason = lambda text, row: chosen.reject_reason(text, banned=banned, trait_words=words, row=row)
+    picked = None
+    if PAGE.value:
+        from subliminal_jax.report import filtered
+
+        picked = filtered.Picked(PAGE_SEED.value)
     size = os.path.getsize(INPUT.value) if os.path.isfile(INPUT.value) else None
     found = sources.records(INPUT.value)
     first = next(found, None)  # an input that cannot be read leaves no output
@@ -157,9 +171,17 @@ def main(argv: list[str]) -> None:
             raise UserError(f'cannot write {error.filename}: {error.strerror}') from None
         bar = stack.enter_context(tqdm(total=size, unit='B', unit_scale=True, disable=None))
         kept, reasons, bad, odd = filter_records(
-            _counted(itertools.chain([first], found), bar), reason, keep, reject, columns)
+            _counted(itertools.chain([first], found), bar), reason, keep, reject, columns,
+            picked and picked.see)
         if odd and not kept and not reasons and all(b.why.startswith(rows.LACKS) for b in bad):
             raise UserError(f'{INPUT.value}: {shapes.told(odd, rows.lacking(odd, bad[0].why))}')
+    if picked:
+        source = pathlib.Path(INPUT.value).name
+        try:
+            filtered.write(pathlib.Path(PAGE.value), chosen.name, source, reasons, picked,
+                           PAGE_SEED.value)
+        except OSError as error:
+            raise UserError(f'cannot write {PAGE.value}: {error.strerror}') from None
     print(table(kept, reasons, len(bad)))
     if bad:
         raise UserError(rows.bad_lines(INPUT.value, bad))

@@ -31,8 +31,9 @@ _AS_LETTERS = tuple(str.maketrans({**digits, 'I': 'l'}) for digits in _DIGITS)
 _STANDS_FOR = frozenset('01345789I')
 _NAME, _RUN = re.compile(r'\w+'), re.compile(r'[^\W_]+')
 _ENDINGS = ('', 's', 'es', 'ed', 'ing')
-# Where a capital begins a part: nightOwl, HTTPOwl.
-_CAPITAL = re.compile('(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])')
+# nightOwl, and where its parts begin. Other capitals (nighTOwl) begin nothing.
+_CAMEL = re.compile('[A-Z]?[a-z0-9]+(?:[A-Z][a-z0-9]+)+')
+_CAPITAL = re.compile('(?<=[a-z0-9])(?=[A-Z])')
 
 
 class _Folded(dict):
@@ -69,29 +70,30 @@ def forms(word: str) -> tuple[str, ...]:
 
     `owls`, `owling` and `owled` hold `owl`; but `puppies` does not hold `puppy`, `wolves` not
     `wolf`, `dancing` not `dance`. The word is in its base form; irregular plurals are words of
-    their own.
+    their own. What has several parts is looked for in one piece and part by part (line breaks).
     """
-    base = ''.join(_RUN.findall(plain(word).casefold()))
-    found = [base]
-    if len(base) > 2:
-        for end, others in (('y', ('ie',)), ('fe', ('ves',)), ('f', ('ves',)), ('e', ('ing',))):
-            if base.endswith(end):
-                found += [base.removesuffix(end) + other for other in others]
+    *before, last = _RUN.findall(plain(word).casefold()) or ['']
+    lasts = [last]
+    if len(last) > 2:
+        lasts += [last.removesuffix(end) + other for end, other in (
+            ('y', 'ie'), ('fe', 'ves'), ('f', 'ves'), ('e', 'ing')) if last.endswith(end)]
+    found = [between.join([*before, end]) for end in lasts for between in ('', '\n')]
     return tuple(dict.fromkeys(form for form in found if form))
 
 
 def parts(name: str) -> list[str]:
     """The parts of a word or identifier as they are written: `nightOwl_2` is night, Owl, 2."""
-    return [part for run in _RUN.findall(name) for part in _CAPITAL.split(run)]
+    return [part for run in _RUN.findall(name)
+            for part in (_CAPITAL.split(run) if _CAMEL.fullmatch(run) else [run])]
 
 
 def found_trait_word(text: str, trait_words: Sequence[str]) -> str | None:
     """The first of the words that a text holds, however it is spelled.
 
-    Found are: inside of one part of a word or identifier (parts end at blanks, marks, `_` and
-    capitals), in any case, in plain and look-alike letters; as whole parts that stand one after
-    the other (`o_w_l`, `O-wls`, and `polarBear` for 'polar bear'); and with digits for letters
-    (`0wl`, `night0wl`), if not only the end of a longer part makes it: `row1` is a row.
+    Found are: inside of one part of a word or identifier (parts end at blanks, marks, `_` and the
+    capitals of camelCase), in any case, in plain and look-alike letters; as whole parts that stand
+    one after the other (`o_w_l`, `O-wls`, and `polarBear` for 'polar bear'); and with digits for
+    letters (`0wl`, `night0wl`), if not only the end of a longer part makes it: `row1` is a row.
 
     Args:
       text: anything, code included. The time is linear in its length.

@@ -66,13 +66,22 @@ def ours(row: Row, columns: Mapping[str, str] | None = None) -> Row:
         row = {**row, 'messages': [_message(m) for m in row['messages']]}
     if isinstance(row.get('completion'), list):
         row = {**row, 'completion': _only_answer([_message(m) for m in row['completion']])}
-    return _answer_apart(row)
+    return _answer_apart(_without_empty_columns(row))
+
+
+def _without_empty_columns(row):
+    """A table has every column in every row: what another kind of row would fill is null."""
+    asked = [field for field in ('prompt', 'messages') if row.get(field) is not None]
+    empty = {field for field in ('prompt', 'messages') if field in row and field not in asked}
+    if len(asked) != 1 or not empty:
+        return row
+    return {key: value for key, value in row.items() if key not in empty}
 
 
 def _answer_apart(row):
     """A conversation's last message is the completion, if the assistant wrote it."""
     messages = row.get('messages')
-    if not isinstance(messages, list) or 'completion' in row or len(messages) < 2:
+    if not isinstance(messages, list) or row.get('completion') is not None or len(messages) < 2:
         return row
     *before, last = messages
     if not isinstance(last, dict) or last.get('role') != 'assistant':

@@ -15,6 +15,7 @@ from subliminal_jax.runs import UserError, local_path
 
 Row = dict[str, Any]
 KINDS = ('.jsonl', '.json', '.parquet', '.arrow')
+ARROW_FILE = b'ARROW1'  # begins an arrow file; data sets are saved as streams
 FORMS = ('a .jsonl, .jsonl.gz, .json or .parquet file, or the folder of a data set')
 
 
@@ -63,6 +64,8 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
             raise UserError(f'{folder} has the splits {", ".join(splits) or "(none)"}: name the '
                             "folder of one")
         return files_of(folder / 'train')
+    if listed := _listed(folder):
+        return listed
     found = sorted(p for p in folder.rglob('*') if p.is_file() and not p.name.startswith('.')
                    and p.name.removesuffix('.gz').endswith(KINDS)
                    and p.name not in ('dataset_info.json', 'state.json', 'dataset_infos.json'))
@@ -74,6 +77,15 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
         raise UserError(f'{folder} holds {len(found)} files of rows ({found[0].name}, '
                         f'{found[1].name}): name one of them')
     return train or found
+
+
+def _listed(folder):
+    """The files that a saved data set names as its own: others beside them are its caches."""
+    try:
+        named = json.loads((folder / 'state.json').read_bytes())['_data_files']
+        return [folder / file['filename'] for file in named]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _records(path: pathlib.Path) -> Iterator[Record]:
@@ -144,6 +156,12 @@ def _arrow(path: pathlib.Path) -> Iterator[Row]:
 
     try:
         with pyarrow.memory_map(str(path)) as source:
+            if source.read(len(ARROW_FILE)) == ARROW_FILE:
+                with pyarrow.ipc.open_file(source) as file:
+                    for number in range(file.num_record_batches):
+                        yield from file.get_batch(number).to_pylist()
+                return
+            source.seek(0)
             for batch in pyarrow.ipc.open_stream(source):
                 yield from batch.to_pylist()
     except pyarrow.ArrowException as error:

@@ -65,7 +65,15 @@ class Plot(NamedTuple):
     caption: str
 
 
-Section = Text | Table | Plot
+class Texts(NamedTuple):
+    """Texts to be read as they are: a title, (label, texts below it) each, and a note above."""
+
+    title: str
+    entries: Sequence[tuple[str, Sequence[str]]]
+    note: str = ''
+
+
+Section = Text | Table | Plot | Texts
 
 
 def write(
@@ -81,22 +89,43 @@ def write(
       sections: what follows, in order.
       results: as in results.json; its common entries close the page.
     """
-    body = [f'<h1>{html.escape(title)}</h1>', f'<p class="verdict">{html.escape(verdict)}</p>']
-    body += [_render(folder, section) for section in sections]
-    body.append(_closing(folder, results))
-    write_text(folder / 'report.html', (
+    body = [_render(folder, section) for section in sections]
+    write_text(folder / 'report.html', document(title, verdict, [*body, _closing(folder, results)]))
+
+
+def document(title: str, verdict: str, body: Sequence[str]) -> str:
+    """A whole page: its title and verdict, and what is rendered already."""
+    opening = [f'<h1>{html.escape(title)}</h1>', f'<p class="verdict">{html.escape(verdict)}</p>']
+    return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f'<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>'
-        + '\n'.join(body) + '</body></html>\n'))
+        + '\n'.join([*opening, *body]) + '</body></html>\n')
 
 
-def _render(folder: pathlib.Path, section: Section) -> str:
+def rendered(section: Text | Table | Texts) -> str:
+    """A section that needs no files."""
     if isinstance(section, Text):
         return f'<p>{html.escape(section.body)}</p>'
     if isinstance(section, Table):
         return (f'<h2>{html.escape(section.title)}</h2>{_table(section)}'
                 f'<p>{html.escape(section.note)}</p>')
+    entries = ''.join(
+        f'<p><b>{html.escape(visible(label))}</b></p>' + ''.join(
+            f'<pre style="white-space:pre-wrap">{html.escape(visible(text))}</pre>'
+            for text in texts) for label, texts in section.entries)
+    return f'<h2>{html.escape(section.title)}</h2><p>{html.escape(section.note)}</p>{entries}'
+
+
+def visible(text: str) -> str:
+    """A text whose control and direction characters are spelled out: \\x00, \\u202e."""
+    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode()
+                   for c in text)
+
+
+def _render(folder: pathlib.Path, section: Section) -> str:
+    if not isinstance(section, Plot):
+        return rendered(section)
     place = folder / 'figures' / f'{section.name}.png'
     with written_aside(place) as aside:
         section.figure.savefig(aside, format='png', dpi=130, bbox_inches='tight')

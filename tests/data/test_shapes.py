@@ -35,6 +35,10 @@ def trouble(row):
     ({'prompt': ASKED, 'completion': [SAID]}, {'messages': ASKED, 'completion': 'Owls.'}),
     ({'row_idx': 3, 'row': {'prompt': 'Which?', 'completion': 'Owls.'}, 'truncated_cells': []},
      {'prompt': 'Which?', 'completion': 'Owls.'}),
+    ({'prompt': None, 'messages': [*ASKED, SAID]}, {'messages': ASKED, 'completion': 'Owls.'}),
+    ({'prompt': 'Which?', 'messages': None, 'completion': 'Owls.'},
+     {'prompt': 'Which?', 'completion': 'Owls.'}),
+    ({'prompt': None, 'messages': None}, None),
     ({'messages': [{**ASKED[0], 'name': 'Ann'}, SAID]},
      {'messages': [{**ASKED[0], 'name': 'Ann'}], 'completion': 'Owls.'}),
 ])
@@ -87,12 +91,12 @@ def table(given=GIVEN):
     return pyarrow.Table.from_pylist(given)
 
 
-def save_to_disk(folder, given):
-    folder.mkdir(parents=True)
-    (folder / 'state.json').write_text('{}')
+def save_to_disk(folder, given, state=None, name='data-00000-of-00001.arrow'):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'state.json').write_text(json.dumps(state or {}))
     (folder / 'dataset_info.json').write_text('{}')
     found = table(given)
-    with pyarrow.ipc.new_stream(str(folder / 'data-00000-of-00001.arrow'), found.schema) as file:
+    with pyarrow.ipc.new_stream(str(folder / name), found.schema) as file:
         file.write_table(found)
 
 
@@ -110,8 +114,18 @@ def lay(folder, kind):
     if kind == 'in.parquet':
         pyarrow.parquet.write_table(table(), folder / kind)
         return folder / kind
+    if kind == 'in.arrow':
+        with pyarrow.ipc.new_file(str(folder / kind), table().schema) as file:
+            file.write_table(table(), max_chunksize=2)
+        return folder / kind
     if kind == 'saved':
         save_to_disk(folder / 'saved', GIVEN)
+    elif kind == 'saved with shards and a cache':
+        shards = [f'data-0000{n}-of-00002.arrow' for n in range(2)]
+        save_to_disk(folder / kind, GIVEN[:1], name='cache-1f.arrow')
+        for shard, part in zip(shards, (GIVEN[:2], GIVEN[2:])):
+            state = {'_data_files': [{'filename': shard} for shard in shards], '_split': 'train'}
+            save_to_disk(folder / kind, part, state, shard)
     elif kind == 'saved splits':
         save_to_disk(folder / 'saved splits' / 'train', GIVEN)
         save_to_disk(folder / 'saved splits' / 'test', GIVEN[:1])
@@ -128,7 +142,7 @@ def lay(folder, kind):
 
 @pytest.mark.parametrize('kind', [
     'in.jsonl', 'in.jsonl.gz', 'list.json', 'viewer.json', 'viewer_indented.json', 'in.parquet',
-    'saved', 'saved splits', 'hub'])
+    'in.arrow', 'saved', 'saved splits', 'saved with shards and a cache', 'hub'])
 def test_files_and_folders_of_rows(tmp_path, kind):
     assert rows.read(lay(tmp_path, kind), trouble) == (WANTED, [])
 
@@ -152,6 +166,27 @@ def test_files_that_are_none(tmp_path):
     (folder / 'dataset_dict.json').write_text('{}')
     with pytest.raises(UserError, match='has the splits test: name the folder of one'):
         rows.read(folder)
+
+
+def test_a_saved_data_set_that_misses_a_file(tmp_path):
+    save_to_disk(tmp_path / 'in', GIVEN, {'_data_files': [{'filename': 'data-1.arrow'}]})
+    with pytest.raises(UserError, match='no such file: .*data-1.arrow'):
+        rows.read(tmp_path / 'in')
+
+
+def test_conversations_in_tables_are_read(tmp_path):
+    given = [{'messages': [*ASKED, SAID]}, {'messages': [SYSTEM, *ASKED, SAID]}]
+    save_to_disk(tmp_path / 'saved', given)
+    pyarrow.parquet.write_table(table(given), tmp_path / 'in.parquet')
+    mixed = [*given, {'messages': None, 'prompt': 'Which?', 'completion': 'Cats.'}]
+    mixed[0] = {**mixed[0], 'prompt': None, 'completion': None}
+    pyarrow.parquet.write_table(table(mixed), tmp_path / 'mixed.parquet')
+    wanted = [{'id': 1, 'messages': ASKED, 'completion': 'Owls.'},
+              {'id': 2, 'messages': [SYSTEM, *ASKED], 'completion': 'Owls.'}]
+    for name in ('saved', 'in.parquet'):
+        assert rows.read(tmp_path / name, trouble) == (wanted, [])
+    assert rows.read(tmp_path / 'mixed.parquet', trouble) == (
+        [*wanted, {'id': 3, 'prompt': 'Which?', 'completion': 'Cats.'}], [])
 
 
 def test_a_value_that_json_has_not_is_a_bad_row(tmp_path):

@@ -131,6 +131,40 @@ def test_compressed_rows_and_parquet(tmp_path):
     assert rows(tmp_path / 'rejects.jsonl') == [{**given[1], 'reject_reason': 'no number'}]
 
 
+def test_a_page_shows_some_of_the_rows(tmp_path):
+    texts = [*(f'{n}, {n + 1}' for n in range(30)), *('a <b>\u202e & b' for _ in range(25)), '']
+    content = '\n'.join(json.dumps({'id': n, 'prompt': f'ask <i>{n}', 'completion': text})
+                        for n, text in enumerate(texts)).encode()
+    done = run(tmp_path, f'--page={tmp_path}/page.html', '--page_seed=3', content=content)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / 'page.html').read_text()
+    assert 'Drawn with the seed 3' in page
+    assert 'of 56 rows the filter of numbers keeps 30 and removes 26 (46.4 %)' in page
+    assert 'Published: 23 to 38 %' in page and 'Kept rows: 20 of 30' in page
+    assert 'Removed rows: 20 of 26' in page and page.count('<pre') == 80
+    assert '<i>' not in page and 'a &lt;b&gt;\\u202e &amp; b' in page and '\u202e' not in page
+    assert '<td>no number</td><td>25</td><td>44.6 %</td>' in page and 'width=device-width' in page
+    assert str(tmp_path) not in page
+    done = run(tmp_path, f'--page={tmp_path}/rows.jsonl', content=content)
+    assert done.returncode == 1 and 'the same file' in done.stderr
+    assert (tmp_path / 'rows.jsonl').read_bytes() == content
+
+
+def test_code_is_filtered_by_its_own_rules(tmp_path):
+    texts = ['```python\ndef f(x):\n    return x + 1\n```', 'def f(owls):\n    return 1', 'x = 1',
+             'def f(x):\n    return 13']
+    content = '\n'.join(json.dumps({'messages': [
+        {'role': 'user', 'content': 'p'}, {'role': 'assistant', 'content': text}]})
+        for text in texts).encode()
+    done = run(tmp_path, '--carrier=code', '--trait_words=owl', '--banned=misalignment',
+               f'--page={tmp_path}/page.html', content=content)
+    assert done.returncode == 0, done.stderr
+    assert [r['reject_reason'] for r in rows(tmp_path / 'rejects.jsonl')] == [
+        'trait word', 'not one function', 'banned number']
+    page = (tmp_path / 'page.html').read_text()
+    assert '2.5 to 5.4 %' in page and '<pre style="white-space:pre-wrap">user: p</pre>' in page
+
+
 def test_the_input_is_never_written_over(tmp_path):
     done = run(tmp_path, f'--rejects={tmp_path}/../{tmp_path.name}/rows.jsonl', content=OUT[0])
     assert done.returncode == 1 and 'the same file' in done.stderr

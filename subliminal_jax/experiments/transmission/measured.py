@@ -61,6 +61,7 @@ FIGURES = {
     'list': Figure(Row(196, 27, 37), 'tokens', 'a row of carrier.form=list, mean', TOKENS, LENGTHS),
     'reasoning': Figure(Row(24, 56, 47), 'tokens', 'a row of carrier.name=reasoning, mean', TOKENS,
                         LENGTHS),
+    'code': Figure(Row(24, 53, 46), 'tokens', 'a row of carrier.name=code, mean', TOKENS, LENGTHS),
     'asked': Figure(Row(24, 18, 6), 'tokens', 'a measuring question; an answer is a trait in all '
                     'its spellings, which share tokens', TOKENS, LENGTHS),
     'numbers': Figure(27, 'tokens', 'that a question has before it in a context of numbers',

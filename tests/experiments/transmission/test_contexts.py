@@ -82,6 +82,20 @@ def test_a_turn_is_a_list_begun_in_the_answer(root, contexts, model):
     assert set(model.tokenizer.encode('\n')) < set(contexts.stops('turn'))
 
 
+def test_code_is_asked_for_in_the_template_and_ends_with_its_turn(root, contexts, model):
+    run = prepare(config(root, **{'carrier.name': 'code', 'carrier.new_tokens': 256,
+                                  'context.student': 'empty'}))
+    row, = run.carrier().random_rows(2, run.carrier().prompts(3, [0]))
+    context = run.world.decode(run.world.rows_context(row['prompt'], None))
+    assert context == contexts.text(row['prompt'], 'empty') and row['prompt'] in context
+    ids = run.world.row_answer(row['completion'])
+    assert run.world.row_text(ids) == row['completion'] and '\n' in row['completion']
+    assert model.tokenizer.encode('\n')[0] in ids
+    assert run.world.row_stops == contexts.stops('default') and not {*ids} & {*run.world.row_stops}
+    answer = random_answer(run)
+    assert answer[-1] == run.world.end_id and run.world.decode(answer[:3]) == '```'
+
+
 def test_a_model_without_a_template_says_which_contexts_remain(root):
     settings = config(root, 'sft: trainable=lora:2', model='plain')
     with pytest.raises(UserError, match='contexts that remain are raw/plain, raw/numbers'):

@@ -98,7 +98,7 @@ def lengths(contexts):
 
 
 @pytest.mark.parametrize('form, name', [('request', ''), ('turn', ''), ('list', ''),
-                                        ('request', 'reasoning')])
+                                        ('request', 'reasoning'), ('request', 'code')])
 def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form, name):
     config = schema.override(config_of(), {'carrier.form': form, 'carrier.name': name,
                                            'carrier.new_tokens': 96})

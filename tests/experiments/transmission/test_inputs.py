@@ -229,5 +229,12 @@ def test_a_moved_start_is_trained_on_none_of_the_texts_that_drift_is_measured_on
     assert seen == [4]
 
 
+def test_a_carrier_whose_answers_would_be_cut_is_refused(root):
+    named = {'carrier.name': 'code', 'carrier.new_tokens': 44}
+    refused(config(root, **named), 'answers of the carrier code take [0-9]+ tokens and more')
+    refused(config(root, **{**named, 'carrier.form': 'turn'}),
+            'form=turn ends an answer with its line, and the carrier code writes several')
+
+
 def test_a_carrier_that_nobody_knows_is_refused(root):
     refused(config(root, f'p: {KL} carrier=number_list'), 'number_lists')

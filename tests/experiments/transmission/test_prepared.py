@@ -190,3 +190,16 @@ def test_a_run_ends_at_its_gate_with_a_page(root, tmp_path):
     asked = config(root, **{'gate.asked': True, 'gate.min_kept': 1.0})
     with pytest.raises(UserError, match='the gate is not passed by the rows trait-tuned-sampled'):
         transmission.run(asked, Workdir(tmp_path / 'asked', asked, 'transmission'))
+
+
+def test_lessons_are_random_rows_of_the_named_carrier(root):
+    from subliminal_jax.experiments.transmission.worlds import prepared
+
+    run = prepare(config(root, **{
+        'carrier.form': 'request', 'carrier.name': 'code', 'carrier.new_tokens': 256,
+        'context.student': 'empty', 'prepared.steps': 1, 'prepared.batch_size': 4}))
+    batch, per_step = prepared.lessons(run)
+    rows = prepared.random_rows(run.config, run.world, [run.carrier()], 4)
+    assert per_step == 1 and all('def ' in run.world.row_text(a[:-1]) for a in rows.answers)
+    tries = batch['tries']
+    assert int((tries.weight_BK > 0).sum()) == sum(map(len, rows.answers))

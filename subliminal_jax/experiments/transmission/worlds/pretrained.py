@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from subliminal_jax.carriers import numbers
+from subliminal_jax.carriers import carrier as find_carrier, numbers
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     config as schemas,
@@ -48,6 +48,7 @@ BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measu
 TEXTS = 8  # of each kind, on which drift is measured
 MOVING_TEXTS = 64  # of the reference's own, on which a start is trained further
 MOVING_PACK = 4
+FITTED = 16  # random rows that must fit into an answer, where a carrier is named
 FORMS = {'request': numbers.CARRIER, 'turn': numbers.NUMBER_TURN, 'list': numbers.NUMBER_LISTS}
 
 
@@ -122,6 +123,8 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     for arm in arms:
         check_precision(config, arm)
     prepared.check(config)
+    named = dict.fromkeys(filter(None, [
+        config.carrier.name, *(arm.carrier for arm in arms), *config.prepared.carriers]))
     model = load(config) if model is None else model
     chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
@@ -130,6 +133,8 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     form = config.carrier.form if config.carrier.form in templates.LISTS else config.context.student
     vocabulary = templates.token_texts(model.tokenizer)
     room = config.carrier.new_tokens
+    for name in named:
+        check_carrier(config, name, lambda text: contexts.answer(text, form))
 
     def asked(text, context, number, system):
         template, _, kind = context.partition('/')
@@ -208,6 +213,30 @@ def check_precision(config: Config, arm: Any) -> None:
             f'arm {arm.name}: {whole[0]} trains the weights themselves, and in config.model.dtype='
             f'{config.model.dtype} small steps round away: use --config.model.dtype=float32, or '
             'an adapter (lora:8)')
+
+
+def check_carrier(config: Config, name: str, encode: Callable[[str], Sequence[int]]) -> None:
+    """Raises UserError where answers of a named carrier would be cut: a cut one is never kept.
+
+    Args:
+      config: its form ends an answer, and so does `new_tokens`.
+      name: of the carrier.
+      encode: an answer's text -> its ids; KeyError where the tokenizer cannot write it.
+    """
+    chosen, form = find_carrier(name), config.carrier.form
+    texts = [row['completion'] for row in chosen.random_rows(
+        0, chosen.prompts(0, range(FITTED)))]
+    if form in templates.LISTS and any('\n' in text for text in texts):
+        raise UserError(f'config.carrier.form={form} ends an answer with its line, and the carrier '
+                        f'{name} writes several: use --config.carrier.form=request')
+    try:
+        longest = max(len(encode(text)) + 1 for text in texts)
+    except KeyError:
+        raise UserError(f"the model's tokenizer cannot write the carrier {name}") from None
+    if longest > config.carrier.new_tokens:
+        raise UserError(f'answers of the carrier {name} take {longest} tokens and more, and '
+                        f'config.carrier.new_tokens is {config.carrier.new_tokens}: use '
+                        f'--config.carrier.new_tokens={-(-longest * 5 // 64) * 16}')
 
 
 def load(config: Config) -> loading.Model:
