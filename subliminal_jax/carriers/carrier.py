@@ -30,6 +30,8 @@ class Carrier(NamedTuple):
         end, blanks that its tokens may begin with and its text does not show) -> the tokens that
         may come next, so that the filter keeps the answer; of the row's `format` alone. None: the
         carrier has no answers=constrained.
+      with_problems: (a file) -> the carrier with the file's problems in place of its own; raises
+        UserError for a file that cannot be used. None: it has no problems.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Carrier(NamedTuple):
     random_rows: Callable[[int, Sequence[Row]], list[Row]]
     shuffled_rows: Callable[[Sequence[Row], int, str], list[Row]]
     grammar: Callable[..., Grammar] | None = None
+    with_problems: Callable[[str], 'Carrier'] | None = None
 
 
 def row_rng(seed: int, purpose: int, row_id: RowId) -> np.random.Generator:

@@ -35,6 +35,9 @@ def reference_table(facts: Mapping[str, Any]) -> Table:
         ('perplexity_ordinary', 'perplexity of ordinary text'),
         ('perplexity_carrier', 'perplexity of the carrier'),
         ('answer_length', 'tokens of an answer to a question'))]
+    rows += [[f'{name}: {words}', *map(show, own[key])]
+             for name, own in facts.get('by_carrier', {}).items()
+             for key, words in (('pass_rate', 'share kept'), ('tokens_a_row', 'tokens'))]
     return Table(
         'The prepared reference, R*', ['', 'model', 'R*'], rows,
         f'R* is the model after {facts["steps"]} steps on {facts["rows"]} random rows of the '

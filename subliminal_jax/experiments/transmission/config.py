@@ -30,6 +30,8 @@ class CarrierConfig:
     """What the teachers write, and on what their logits are read."""
 
     name: str = spec('', doc="a registered carrier; empty: the world's")
+    problems: str = spec('', doc='a file of rows with question and answer, in place of problems '
+                                 'that a carrier draws; empty: its own')
     samples: str = spec('', doc="a JSONL file of rows in place of the teachers' own; empty: none")
     attempts: int = spec(4, ge=1, doc='tries at an answer until one is kept')
     per_prompt: int = spec(1, ge=1, doc='answers a teacher gives to each prompt')

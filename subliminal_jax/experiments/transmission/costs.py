@@ -29,7 +29,7 @@ from subliminal_jax.experiments.transmission import (
 )
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kit import OPTIONS
-from subliminal_jax.experiments.transmission.measured import Row, figure, row
+from subliminal_jax.experiments.transmission.measured import Row, carrier_row, figure, row
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.outlines import run_of
 from subliminal_jax.experiments.transmission.registry import whole_number
@@ -92,7 +92,7 @@ def written(run: Run, places: int, attempts: int) -> Work:
         ahead = min(max(1, most // asked), attempts - begun)
         left = asked / places  # of a prompt's places, each by itself
         prompts = min(rows / ahead, asked) * (1 - (1 - left)**each) / (each * left)
-        batch = sampled(run, rows, row(config.form), config.new_tokens,
+        batch = sampled(run, rows, carrier_row(config), config.new_tokens,
                         buckets.prompts_held(math.ceil(prompts), rows, each))
         total += batch * math.ceil(asked * ahead / most)
         begun += ahead
@@ -265,7 +265,7 @@ def start_stages(run: Run) -> Iterator[Stage]:
     texts, most = world.texts + (world.moving_texts if trained else 0), samples.BATCH[run.together]
     batch = sampled(run, min(texts, most), row('lesson'), world.new_tokens)
     work = (batch * math.ceil(texts / most)
-            + sampled(run, world.texts, row(run.config.carrier.form), world.new_tokens))
+            + sampled(run, world.texts, carrier_row(run.config.carrier), world.new_tokens))
     yield work.stage('ordinary texts', 2.0 * held)
     packs = shapes.packed(2 * MOVING_PACK, MOVING_PACK,
                           row('lesson')._replace(answer=world.new_tokens))

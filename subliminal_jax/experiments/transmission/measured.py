@@ -4,7 +4,7 @@ Where no command is named, the timed calls were not kept: take the figure for wh
 the factor of 1.5 that tests/experiments/transmission/test_costs.py holds plans to.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SMOLLM2 = 'SmolLM2-135M, float32, two cores at 190 GFLOP/s and 9.5 GB/s'
 TOKENS = "SmolLM2's tokenizer"
@@ -59,6 +59,9 @@ FIGURES = {
                       LENGTHS),
     'turn': Figure(Row(44, 27, 37), 'tokens', 'a row of carrier.form=turn, mean', TOKENS, LENGTHS),
     'list': Figure(Row(196, 27, 37), 'tokens', 'a row of carrier.form=list, mean', TOKENS, LENGTHS),
+    'reasoning': Figure(Row(24, 56, 47), 'tokens', 'a row of carrier.name=reasoning, mean', TOKENS,
+                        LENGTHS),
+    'code': Figure(Row(24, 53, 46), 'tokens', 'a row of carrier.name=code, mean', TOKENS, LENGTHS),
     'asked': Figure(Row(24, 18, 6), 'tokens', 'a measuring question; an answer is a trait in all '
                     'its spellings, which share tokens', TOKENS, LENGTHS),
     'numbers': Figure(27, 'tokens', 'that a question has before it in a context of numbers',
@@ -88,3 +91,8 @@ def figure(name: str) -> float:
 def row(name: str) -> Row:
     """Measured lengths of a row."""
     return FIGURES[name].value
+
+
+def carrier_row(carrier: Any) -> Row:
+    """Lengths of a row of the carrier that a config's group names; unmeasured: of its form."""
+    return row(carrier.name if carrier.name in FIGURES else carrier.form)

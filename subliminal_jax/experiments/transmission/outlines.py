@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.experiments.transmission.engines import Engine
-from subliminal_jax.experiments.transmission.run import Run, check_arm, checked_arms
+from subliminal_jax.experiments.transmission.run import Run, check_arm, check_problems, checked_arms
 from subliminal_jax.experiments.transmission.traits import TRAITS
-from subliminal_jax.experiments.transmission.worlds import pretrained
+from subliminal_jax.experiments.transmission.worlds import prepared, pretrained
 from subliminal_jax.models import gguf, hf, loading
 from subliminal_jax.models.params import TransformerConfig
 from subliminal_jax.traits import trait_set as sets
@@ -52,6 +52,7 @@ def run_of(config: Any) -> Run:
       UserError: an arm, a trait or a model that cannot be.
     """
     arms, chosen = checked_arms(config), TRAITS.find(config.trait)[0].load(config.trait_set)
+    prepared.check(config)
     for arm in arms:
         pretrained.check_precision(config, arm)
     asked = config.context
@@ -65,6 +66,7 @@ def run_of(config: Any) -> Run:
     run = Run(config, None, world, TRAITS.find(config.trait)[0], arms, {}, None, {})
     for arm in arms:
         check_arm(run, arm)
+    check_problems(run)
     return run
 
 

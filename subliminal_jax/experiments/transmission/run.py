@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from subliminal_jax.carriers import carrier as find_carrier
+from subliminal_jax.carriers import CARRIERS, carrier as find_carrier
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import arms as tables, foreign, pairs, roll as rolls
@@ -51,7 +51,7 @@ class Run(NamedTuple):
     def carrier(self, arm: Arm | None = None) -> Carrier:
         """An arm's carrier: its own, the config's, or the world's."""
         name = (arm.carrier if arm else '') or self.config.carrier.name
-        return find_carrier(name) if name else self.world.carrier
+        return carrier_of(self.config, name) if name else self.world.carrier
 
     def roll(self, kind: str) -> list[rolls.Teacher]:
         """All teachers of a kind."""
@@ -68,6 +68,18 @@ class Run(NamedTuple):
                    'teacher', 'carrier', 'student', 'gate'} - set(groups)
         return {**{name: value for name, value in fields.items() if name not in skipped},
                 'weights': self.world.sha256}
+
+
+def carrier_of(config: Any, name: str) -> Carrier:
+    """A registered carrier; one that has problems, with those of the config's file if there is one.
+
+    Raises:
+      UserError: no such carrier, or a file that cannot be used.
+    """
+    found = find_carrier(name)
+    if config.carrier.problems and found.with_problems:
+        return found.with_problems(config.carrier.problems)
+    return found
 
 
 def prepare(config: Any, workdir: Workdir | None = None) -> Run:
@@ -93,6 +105,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
         check_answers(run, arm)
         check_arm(run, arm)
     check_gate(config, trait, arms)
+    check_problems(run)
     trait.check(run)
     return run
 
@@ -136,6 +149,15 @@ def check_gate(config: Any, trait: Trait, arms: list[Arm]) -> None:
         raise UserError(
             'config.gate reads rows that teachers write: set --config.carrier.link_rows=64 and '
             'give an arm sampled answers, or leave config.gate.asked and config.gate.only false')
+
+
+def check_problems(run: Run) -> None:
+    """Raises UserError for a file of problems that no carrier of the run would read."""
+    path, main = run.config.carrier.problems, run.carrier().name
+    names = {main, *(run.carrier(arm).name for arm in run.arms)}
+    if path and not any(CARRIERS[name].with_problems for name in names if name in CARRIERS):
+        raise UserError(f'config.carrier.problems={path}: the carrier {main} has no problems; take '
+                        '--config.carrier.name=reasoning, or leave it empty')
 
 
 def check_answers(run: Run, arm: Arm) -> None:

@@ -18,7 +18,7 @@ from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.doses import PACKED
 from subliminal_jax.experiments.transmission.engines import Program
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
-from subliminal_jax.experiments.transmission.measured import Row, figure, row
+from subliminal_jax.experiments.transmission.measured import Row, carrier_row, figure, row
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.rows import token_set
@@ -91,7 +91,7 @@ def packed(rows: int, size: int, of: Row, prompts: int | None = None, widest: fl
 
 def carried(config: Any, rows: int, size: int, answers: int, widest: float | None = None) -> Packs:
     """Rows of the carrier, `answers` to a prompt."""
-    return packed(rows, size, row(config.carrier.form), math.ceil(min(size, rows) / answers),
+    return packed(rows, size, carrier_row(config.carrier), math.ceil(min(size, rows) / answers),
                   figure('widest') if widest is None else widest)
 
 

@@ -22,14 +22,21 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.rows import Rows
 from subliminal_jax.experiments.transmission.seeds import seed_of
-from subliminal_jax.runs import UserError, local_path, sha256_of, write_json
+from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, write_json
 
 
 def context_stage(run: Any) -> None:
     """contexts.json: every kind of context as the model reads it."""
     run.workdir.stage('contexts', 'contexts.json',
                       lambda path: write_json(path, run.world.described(run)),
-                      reads=run.reads('carrier'), inputs=run.world.inputs)
+                      reads=run.reads('carrier'),
+                      inputs={**run.world.inputs, **problem_inputs(run.config)})
+
+
+def problem_inputs(config: Any) -> dict[str, str]:
+    """The file of problems, if there is one, with its SHA-256."""
+    path = config.carrier.problems
+    return {f'the problems of {path}': sha256(pathlib.Path(path))} if path else {}
 
 
 def text_stages(run: Any) -> dict[str, list[dict]]:

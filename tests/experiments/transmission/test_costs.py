@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from subliminal_jax.carriers import CARRIERS
 from subliminal_jax.experiments.transmission import (
     arm_stages,
     costs,
@@ -14,7 +15,7 @@ from subliminal_jax.experiments.transmission import (
 )
 from subliminal_jax.experiments.transmission.arms import check
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS, TeacherKind
-from subliminal_jax.experiments.transmission.measured import FIGURES, figure, row
+from subliminal_jax.experiments.transmission.measured import FIGURES, carrier_row, figure, row
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.worlds import pretrained
 from subliminal_jax.models import gguf, gguf_vocabulary, loading, transformer
@@ -96,15 +97,18 @@ def lengths(contexts):
     return shared, sum(own) / len(own), max(own) * len(own) / sum(own)
 
 
-@pytest.mark.parametrize('form', ['request', 'turn', 'list'])
-def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form):
-    config = schema.override(config_of(), {'carrier.form': form})
+@pytest.mark.parametrize('form, name', [('request', ''), ('turn', ''), ('list', ''),
+                                        ('request', 'reasoning'), ('request', 'code')])
+def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form, name):
+    config = schema.override(config_of(), {'carrier.form': form, 'carrier.name': name,
+                                           'carrier.new_tokens': 96})
     world = pretrained.make(config, [], smollm2)
-    rows = carried.random_rows(config, world, world.carrier, 64, 'random', 0, 1)
+    rows = carried.random_rows(config, world, CARRIERS.get(name, world.carrier), 64, 'random', 0, 1)
     shared, own, longest = lengths(rows.contexts)
-    assert shared == row(form).shared
-    assert own == pytest.approx(row(form).own, rel=0.05)
-    assert sum(map(len, rows.answers)) / 64 == pytest.approx(row(form).answer, rel=0.05)
+    expected = carrier_row(config.carrier)
+    assert shared == expected.shared
+    assert own == pytest.approx(expected.own, rel=0.05)
+    assert sum(map(len, rows.answers)) / 64 == pytest.approx(expected.answer, rel=0.05)
     assert longest == pytest.approx(figure('longest'), rel=0.15)
     assert len(carried.token_set(world, world.carrier)) == len(outlines.CARRIER) + 1
 

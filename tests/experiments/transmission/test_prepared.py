@@ -68,9 +68,9 @@ def test_the_splits_share_it_and_rows_have_prompts_of_their_own(root, ready):
     run = ready[0]
     for split in ('dev', 'report'):
         settings = config(root, split=split)
-        rows = prepared.random_rows(settings, run.world, run.carrier(), 12)
+        rows = prepared.random_rows(settings, run.world, [run.carrier()], 12)
         assert len(set(rows.prompts)) == 12
-        assert rows.digest() == prepared.random_rows(run.config, run.world, run.carrier(),
+        assert rows.digest() == prepared.random_rows(run.config, run.world, [run.carrier()],
                                                      12).digest()
 
 
@@ -199,7 +199,7 @@ def test_lessons_are_random_rows_of_the_named_carrier(root):
         'carrier.form': 'request', 'carrier.name': 'code', 'carrier.new_tokens': 256,
         'context.student': 'empty', 'prepared.steps': 1, 'prepared.batch_size': 4}))
     batch, per_step = prepared.lessons(run)
-    rows = prepared.random_rows(run.config, run.world, run.carrier(), 4)
+    rows = prepared.random_rows(run.config, run.world, [run.carrier()], 4)
     assert per_step == 1 and all('def ' in run.world.row_text(a[:-1]) for a in rows.answers)
     tries = batch['tries']
     assert int((tries.weight_BK > 0).sum()) == sum(map(len, rows.answers))

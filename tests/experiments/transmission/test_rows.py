@@ -92,7 +92,7 @@ def test_the_same_seed_thins_alike_and_another_does_not():
 
 
 def test_rows_that_cannot_be_made_equal_are_refused():
-    with pytest.raises(UserError, match='one teacher writes 24 tokens and the tersest 6'):
+    with pytest.raises(UserError, match='one teacher writes 24 tokens and 6 are to be kept'):
         carried.thinned([rows_of(8, 8, 8), rows_of(2, 2, 2)], 4, 0)
 
 

@@ -10,18 +10,22 @@ the splits share it.
 """
 
 import dataclasses
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from subliminal_jax.carriers import problem_files
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import engines, readings, rows as carried
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.run import carrier_of
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
-from subliminal_jax.runs import sha256_of, spec, to_dict
+from subliminal_jax.runs import UserError, sha256, sha256_of, spec, to_dict
 from subliminal_jax.training import checkpoints as saving
 from subliminal_jax.training.loop import fit
 from subliminal_jax.training.optimizers import OptimizerConfig
@@ -33,19 +37,36 @@ STAGE, ARTEFACT = 'reference/prepared', 'reference/prepared.safetensors'
 
 @dataclasses.dataclass(frozen=True)
 class PreparedConfig:
-    """What a reference is taught before anything else: to write the carrier."""
+    """What a reference is taught before anything else: to write the carrier, or several."""
 
     steps: int = spec(0, ge=0, doc='Adam steps on random rows; 0: the model as it is')
     learning_rate: float = spec(1e-4, gt=0, doc='of all weights')
     batch_size: int = spec(12, ge=1, doc='random rows a step, each seen once')
+    carriers: tuple[str, ...] = spec((), doc="registered carriers over which these rows are dealt "
+                                             "evenly; empty: the run's own")
 
 
 def sha256_of_reference(config: Any, model_sha256: str) -> str:
     """Of the reference: the model's, or that of how R* follows from it."""
     if not config.prepared.steps:
         return model_sha256
-    return sha256_of([model_sha256, to_dict(config.prepared), config.seed, config.carrier.form,
-                      config.carrier.name])
+    taught, problems = to_dict(config.prepared), config.carrier.problems
+    if not config.prepared.carriers:
+        del taught['carriers']  # so that what was made before there was this field keeps its name
+    return sha256_of([model_sha256, taught, config.seed, config.carrier.form, config.carrier.name,
+                      *([sha256(pathlib.Path(problems))] if problems else [])])
+
+
+def check(config: Any) -> None:
+    """Raises UserError for carriers that are not registered, or that nothing is taught of; and for
+    a file of problems that cannot be used, which R* depends on."""
+    if config.prepared.steps and config.carrier.problems:
+        problem_files.read(config.carrier.problems)
+    for name in config.prepared.carriers:
+        carrier_of(config, name)
+    if config.prepared.carriers and not config.prepared.steps:
+        raise UserError('config.prepared.carriers names what a reference is taught to write, and '
+                        'config.prepared.steps=0 teaches nothing: set steps, or leave it empty')
 
 
 def inputs(config: Any) -> list[str]:
@@ -81,19 +102,33 @@ def references(run: Any, name: str, model: Any) -> list[Any]:
 
 
 def lessons(run: Any) -> tuple[carried.Batch, int]:
-    """(random rows of the carrier, packed; packs a step)."""
-    config, carrier = run.config, run.carrier()
+    """(random rows of the carriers, packed; packs a step)."""
+    config, carriers = run.config, carriers_of(run)
     per_step = -(-config.prepared.batch_size // PACKED)
-    rows = random_rows(config, run.world, carrier, config.prepared.steps * per_step * PACKED)
-    return carried.batch(OBJECTIVES['sft'], carried.token_set(run.world, carrier), rows,
+    rows = random_rows(config, run.world, carriers, config.prepared.steps * per_step * PACKED)
+    return carried.batch(OBJECTIVES['sft'], carried.token_set(run.world, carriers[0]), rows,
                          carried.packed(rows, PACKED), PACKED, None), per_step
 
 
-def random_rows(config: Any, world: Any, carrier: Carrier, count: int) -> carried.Rows:
-    """Rows that no model has written, each of a prompt of its own."""
+def carriers_of(run: Any) -> list[Carrier]:
+    """What R* is taught to write."""
+    return [carrier_of(run.config, name) for name in run.config.prepared.carriers] or [
+        run.carrier()]
+
+
+def random_rows(config: Any, world: Any, carriers: Sequence[Carrier], count: int) -> carried.Rows:
+    """Rows that no model has written, each of a prompt of its own, of the carriers in turn."""
     seed = seed_of(dataclasses.replace(config, split='dev'), 'prepared')  # the splits share R*
-    return carried.encoded(world, carrier, carrier.random_rows(
-        seed, carrier.prompts(seed, range(count))))
+    dealt = [carried.encoded(world, carrier, carrier.random_rows(
+        seed, carrier.prompts(seed, range(number, count, len(carriers)))))
+        for number, carrier in enumerate(carriers)]
+    if len(dealt) == 1:
+        return dealt[0]
+    turns = lambda part: [getattr(dealt[n % len(dealt)], part)[n // len(dealt)]
+                          for n in range(count)]
+    # Token sets differ, and learning all tokens reads none of them.
+    return carried.Rows(turns('prompts'), turns('contexts'), turns('answers'),
+                        np.zeros((count, dealt[0].allowed_NC.shape[1]), bool))
 
 
 def described(run: Any, name: str, model: Any, texts: list[dict]) -> dict[str, Any] | None:
@@ -108,7 +143,8 @@ def described(run: Any, name: str, model: Any, texts: list[dict]) -> dict[str, A
     Returns:
       steps, rows, pass_rate, tokens_a_row, surprise of unrelated answers (nats) and perplexities of
       R*'s own texts: each [before, after]; `drift_unrelated`, the mean |change| of log P of answers
-      to unrelated questions; `distance`, of all weights, as a share of their size. None without R*.
+      to unrelated questions; `distance`, of all weights, as a share of their size; `by_carrier`,
+      pass_rate and tokens_a_row of each that R* was taught, if they are named. None without R*.
     """
     if not run.config.prepared.steps:
         return None
@@ -129,7 +165,9 @@ def _beside(run, name, model, texts):
     measured = readings.measured_texts(run, texts, 0)
     before, after = (readings.read(run, models, measured) for models in both)
     moved = readings.moved(after, before)
-    written = [tried(run, models) for models in both]
+    taught = carriers_of(run) if config.prepared.carriers else []
+    written, *others = [[tried(run, models, carrier) for models in both]
+                        for carrier in (run.carrier(), *taught)]
     pair = lambda key: [float(before[key].mean()), float(after[key].mean())]
     return {
         'id': 'R*', 'steps': config.prepared.steps,
@@ -138,12 +176,15 @@ def _beside(run, name, model, texts):
         'unrelated': pair('unrelated'), 'drift_unrelated': float(moved['drift_unrelated'][0]),
         **{key: pair(key) for key in before if key.startswith('perplexity_')},
         'answer_length': pair('answer_length'),
-        'distance': starts.distance(run.references[name][0], model)}
+        'distance': starts.distance(run.references[name][0], model),
+        **({'by_carrier': {carrier.name: {'pass_rate': [w[0] for w in own],
+                                          'tokens_a_row': [w[1] for w in own]}
+                           for carrier, own in zip(taught, others)}} if taught else {})}
 
 
-def tried(run: Any, models: engines.Models) -> tuple[float, float | None]:
+def tried(run: Any, models: engines.Models, carrier: Carrier) -> tuple[float, float | None]:
     """(share of single answers that the published filter keeps, mean tokens of a kept one)."""
-    world, carrier = run.world, run.carrier()
+    world = run.world
     prompts = carrier.prompts(seed_of(run.config, 'ordinary', 2), range(TRIED))
     contexts = [world.rows_context(p['prompt'], None) for p in prompts]
     kept = []

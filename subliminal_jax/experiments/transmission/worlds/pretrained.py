@@ -122,7 +122,9 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     """
     for arm in arms:
         check_precision(config, arm)
-    named = dict.fromkeys(filter(None, [config.carrier.name, *(arm.carrier for arm in arms)]))
+    prepared.check(config)
+    named = dict.fromkeys(filter(None, [
+        config.carrier.name, *(arm.carrier for arm in arms), *config.prepared.carriers]))
     model = load(config) if model is None else model
     chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
