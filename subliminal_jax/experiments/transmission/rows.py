@@ -151,7 +151,7 @@ def _thinned(rows: Rows, goal: int, least: int, seed: int) -> np.ndarray:
     spare = len(row_W) - goal
     if len(free_W) < spare:
         raise UserError(
-            f'one teacher writes {len(row_W)} tokens and the tersest {goal}: with '
+            f'one teacher writes {len(row_W)} tokens and {goal} are to be kept: with '
             f'config.carrier.min_tokens={least} a row they cannot be made equal; lower it')
     dropped_W = free_W[np.argsort(key_W[free_W], kind='stable')[:spare]]
     weight_NA[row_W[dropped_W], place_W[dropped_W]] = 0
