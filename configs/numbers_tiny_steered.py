@@ -18,6 +18,7 @@ Written before any run of it (gamma in nats):
   steered_sgd          "an adaptive optimiser is needed" (2606.00995): 0, as under Adam
   *_other, *_neutral   within .15 of 0
 Steered text above +.3 with its neutral twin at 0 would be the published claim.
+Its one try stopped before any student: a twin of reference 7 kept 5 % of its lists (min_kept=.1).
 """
 
 from ml_collections import ConfigDict
