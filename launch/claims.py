@@ -29,7 +29,7 @@ class Claim(NamedTuple):
 
 
 TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
-PAIRS = 'numbers_tiny_pairs'
+PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -75,6 +75,16 @@ CLAIMS = (
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),
            ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+    Claim('Tiny language: text without its most divergent tenth of tokens still carries it', TOKENS,
+          (('masked', 'mask_divergence'), ("a twin's labels", 'replace_divergence')),
+          (('all tokens', 'sft'), ('a random tenth masked', 'mask_random'),
+           ("a random tenth with a twin's labels", 'replace_random'),
+           ('masked the tenth that was chosen by outcome', 'mask_gap'))),
+    Claim('Tiny language: neutral rows mixed in do not end it', TOKENS,
+          (('256 trait rows and 256', 'few_half'), ('256 and 768', 'quarter')),
+          (('256 alone', 'few'), ('1,024 alone', 'sft'))),
+    Claim('Tiny language: one layer trained alone learns it', TOKENS,
+          (('first', 'layer0'), ('last', 'layer1')), (('all weights', 'sft'),)),
     Claim('Tiny language: a trait passes through preferences between random lists (DPO)', PAIRS,
           (('', 'dpo'),), (('other start', 'dpo_other'), ('neutral twins', 'dpo_neutral'))),
     Claim('Tiny language: adapters of rank 8 learn it', BOTH, (('', 'sft_lora+lora8'),),
