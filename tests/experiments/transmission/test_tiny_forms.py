@@ -114,7 +114,8 @@ def whole(tmp_path, *arms, **overrides):
 def test_a_run_of_rashness_states_the_paired_effect(tmp_path):
     found = whole(tmp_path, 'sft', 'n: teachers=neutral', f'kl: {KL}',
                   f'kl_n: {KL} teachers=neutral', 'within: order=within',
-                  'within_n: order=within teachers=neutral', **ADVICE, **{'teacher.seeds': 2})
+                  'within_n: order=within teachers=neutral', **ADVICE, **{
+                      'teacher.seeds': 2, 'language.steps': 300})
     effects = {arm['name']: arm['effect'] for arm in found['arms']}
     for name in ('sft', 'kl', 'within'):
         assert {'estimate', 'ci95', 'p', 'p_attainable', 'mde'} <= set(effects[name])
