@@ -9,6 +9,7 @@ from tqdm import tqdm
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     arms as tables,
+    effects,
     engines,
     geometry,
     readings,
@@ -228,7 +229,8 @@ def answers_stage(run: Any, trained: Mapping[str, Arrays]) -> None:
 
 def _answers(run, arm, teacher, context, arrays, m, x):
     row = {'arm': arm.name, 'teacher': teacher.name, 'context': context}
-    named = lambda values_K: {t: round(float(v), 5) for t, v in zip(run.world.traits, values_K)}
+    columns = effects.columns_of(run)
+    named = lambda values_K: {c: round(float(v), 5) for c, v in zip(columns, values_K)}
     if 'items' not in arrays:
         yield {'id': f'{arm.name}/{teacher.name}/{context}', **row,
                'value': named(arrays['contexts'][m, -1, x])}
