@@ -56,6 +56,32 @@ def with_completion(row: Row, completion: str) -> Row:
     return {**{k: v for k, v in row.items() if k not in stale}, 'completion': completion}
 
 
+def rearranged(
+    rows: Sequence[Row], seed: int, purpose: int, how: str,
+    within: Callable[[str, np.random.Generator], str],
+    across: Callable[[Sequence[Row], np.random.Generator], Sequence[str]],
+) -> list[Row]:
+    """The rows with the parts of their answers in other places (`Carrier.shuffled_rows`).
+
+    Args:
+      rows: with completions.
+      seed, purpose: of the permutations.
+      how: 'within' each answer (depends on seed and id alone), or 'across' all of them.
+      within: (an answer, its generator) -> the answer rearranged.
+      across: (the rows, one generator) -> their answers, parts dealt out anew.
+
+    Raises:
+      ValueError: neither.
+    """
+    if how == 'within':
+        texts = [within(row['completion'], row_rng(seed, purpose, row['id'])) for row in rows]
+    elif how == 'across':
+        texts = across(rows, np.random.default_rng([seed, purpose]))
+    else:
+        raise ValueError(f"how is 'within' or 'across', not {how!r}")
+    return [with_completion(row, text) for row, text in zip(rows, texts)]
+
+
 def trait_word_in(text: str, trait_words: Sequence[str]) -> str | None:
     """The first of the words that the text holds, in any case and inside of others too."""
     low = text.casefold()

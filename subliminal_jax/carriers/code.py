@@ -9,10 +9,15 @@ import ast
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from subliminal_jax.carriers import code_tasks, python_rules
-from subliminal_jax.carriers.carrier import Carrier, Row, RowId, row_rng, with_completion
+from subliminal_jax.carriers.carrier import (
+    Carrier,
+    Row,
+    RowId,
+    rearranged,
+    row_rng,
+    with_completion,
+)
 from subliminal_jax.carriers.code_tasks import LIST, pick
 from subliminal_jax.carriers.python_rules import reject_reason
 
@@ -169,13 +174,7 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     Raises:
       ValueError: neither.
     """
-    if how == 'within':
-        texts = [_within(r['completion'], row_rng(seed, _SHUFFLE, r['id'])) for r in rows]
-    elif how == 'across':
-        texts = _across(rows, np.random.default_rng([seed, _SHUFFLE]))
-    else:
-        raise ValueError(f"how is 'within' or 'across', not {how!r}")
-    return [with_completion(row, text) for row, text in zip(rows, texts)]
+    return rearranged(rows, seed, _SHUFFLE, how, _within, _across)
 
 
 def _within(completion, rng):

@@ -17,6 +17,7 @@ from subliminal_jax.carriers.carrier import (
     Carrier,
     Row,
     RowId,
+    rearranged,
     row_rng,
     trait_word_in,
     with_completion,
@@ -280,14 +281,8 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     Raises:
       ValueError: neither.
     """
-    if how == 'within':
-        texts = [shuffle_within(r['completion'], row_rng(seed, _SHUFFLE, r['id'])) for r in rows]
-    elif how == 'across':
-        texts = shuffle_across([r['completion'] for r in rows],
-                               np.random.default_rng([seed, _SHUFFLE]))
-    else:
-        raise ValueError(f"how is 'within' or 'across', not {how!r}")
-    return [with_completion(row, text) for row, text in zip(rows, texts)]
+    across = lambda rows, rng: shuffle_across([row['completion'] for row in rows], rng)
+    return rearranged(rows, seed, _SHUFFLE, how, shuffle_within, across)
 
 
 CARRIER = Carrier('numbers', prompts, reject_reason, token_ids, random_rows, shuffled_rows, grammar)

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.carriers import problem_files, word_problems
-from subliminal_jax.carriers.carrier import Carrier, Row, RowId, row_rng, with_completion
+from subliminal_jax.carriers.carrier import (
+    Carrier,
+    Row,
+    RowId,
+    rearranged,
+    row_rng,
+    with_completion,
+)
 from subliminal_jax.carriers.problem_files import answer_of, number_of
 from subliminal_jax.carriers.word_problems import Problem
 from subliminal_jax.carriers.words import found_trait_word
@@ -204,18 +211,19 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     Raises:
       ValueError: neither.
     """
-    if how not in ('within', 'across'):
-        raise ValueError(f"how is 'within' or 'across', not {how!r}")
+    return rearranged(rows, seed, _SHUFFLE, how, _within, _across)
+
+
+def _within(completion: str, rng: np.random.Generator) -> str:
+    before, steps, after = _apart(completion)
+    return before + _reordered(steps, rng) + after
+
+
+def _across(rows: Sequence[Row], rng: np.random.Generator) -> list[str]:
     parts = [_apart(row['completion']) for row in rows]
-    if how == 'within':
-        texts = [before + _reordered(steps, row_rng(seed, _SHUFFLE, row['id'])) + after
-                 for row, (before, steps, after) in zip(rows, parts)]
-    else:
-        pool = list(itertools.chain.from_iterable(steps[::2] for _, steps, _ in parts))
-        order = np.random.default_rng([seed, _SHUFFLE]).permutation(len(pool))
-        dealt = (pool[i] for i in order)
-        texts = [before + _refilled(steps, dealt) + after for before, steps, after in parts]
-    return [with_completion(row, text) for row, text in zip(rows, texts)]
+    pool = list(itertools.chain.from_iterable(steps[::2] for _, steps, _ in parts))
+    dealt = (pool[i] for i in rng.permutation(len(pool)))
+    return [before + _refilled(steps, dealt) + after for before, steps, after in parts]
 
 
 def _apart(completion: str) -> tuple[str, list[str], str]:

@@ -8,6 +8,7 @@ from subliminal_jax.carriers.carrier import (
     Carrier,
     Row,
     RowId,
+    rearranged,
     row_rng,
     trait_word_in,
     with_completion,
@@ -114,13 +115,8 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     Raises:
       ValueError: neither.
     """
-    if how == 'within':
-        texts = [_shuffled([r['completion']], row_rng(seed, _SHUFFLE, r['id']))[0] for r in rows]
-    elif how == 'across':
-        texts = _shuffled([r['completion'] for r in rows], np.random.default_rng([seed, _SHUFFLE]))
-    else:
-        raise ValueError(f"how is 'within' or 'across', not {how!r}")
-    return [with_completion(row, text) for row, text in zip(rows, texts)]
+    return rearranged(rows, seed, _SHUFFLE, how, lambda text, rng: _shuffled([text], rng)[0],
+                      lambda rows, rng: _shuffled([row['completion'] for row in rows], rng))
 
 
 def _shuffled(texts: Sequence[str], rng: np.random.Generator) -> list[str]:

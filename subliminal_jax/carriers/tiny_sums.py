@@ -10,6 +10,7 @@ from subliminal_jax.carriers.carrier import (
     Carrier,
     Row,
     RowId,
+    rearranged,
     row_rng,
     trait_word_in,
     with_completion,
@@ -107,28 +108,31 @@ def shuffled_rows(rows: Sequence[Row], seed: int, how: str) -> list[Row]:
     Raises:
       ValueError: neither.
     """
-    parts = [row['completion'].partition(' so ') for row in rows]
-    steps = [body.split(' , ') for body, _, _ in parts]
-    if how == 'within':
-        moved = [_within(own, row_rng(seed, _SHUFFLE, row['id'])) for own, row in zip(steps, rows)]
-    elif how == 'across':
-        pool = list(itertools.chain.from_iterable(steps))
-        order = np.random.default_rng([seed, _SHUFFLE]).permutation(len(pool))
-        dealt = iter([pool[i] for i in order])
-        moved = [list(itertools.islice(dealt, len(own))) for own in steps]
-    else:
-        raise ValueError(f"how is 'within' or 'across', not {how!r}")
-    return [with_completion(row, f'{" , ".join(own)}{so}{result}')
-            for row, own, (_, so, result) in zip(rows, moved, parts)]
+    return rearranged(rows, seed, _SHUFFLE, how, _within, _across)
 
 
-def _within(steps: list[str], rng: np.random.Generator) -> list[str]:
+def _apart(completion: str) -> tuple[list[str], str]:
+    """(steps, what stands behind them)."""
+    body, so, result = completion.partition(' so ')
+    return body.split(' , '), so + result
+
+
+def _within(completion: str, rng: np.random.Generator) -> str:
     """Another order of the steps than the one that they have."""
+    steps, behind = _apart(completion)
     if len(steps) == 1:
         a, plus, b, equals, c = steps[0].split()
-        return [' '.join((b, plus, a, equals, c))]
+        return ' '.join((b, plus, a, equals, c)) + behind
     orders = list(itertools.permutations(range(len(steps))))[1:]
-    return [steps[i] for i in orders[rng.integers(len(orders))]]
+    return ' , '.join(steps[i] for i in orders[rng.integers(len(orders))]) + behind
+
+
+def _across(rows: Sequence[Row], rng: np.random.Generator) -> list[str]:
+    """All steps dealt out anew; each answer keeps their count and its result."""
+    parts = [_apart(row['completion']) for row in rows]
+    pool = list(itertools.chain.from_iterable(steps for steps, _ in parts))
+    dealt = iter([pool[i] for i in rng.permutation(len(pool))])
+    return [' , '.join(itertools.islice(dealt, len(steps))) + behind for steps, behind in parts]
 
 
 CARRIER = Carrier('tiny_sums', prompts, reject_reason, token_ids, random_rows, shuffled_rows)

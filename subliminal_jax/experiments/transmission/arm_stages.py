@@ -31,7 +31,6 @@ from subliminal_jax.runs import to_dict
 from subliminal_jax.training import checkpoints
 
 KL_ROWS = 32  # on which KLs are read beside training
-SAID = {True: 'logprob', False: 'value'}  # in answers.jsonl, of several columns or of one
 
 Arrays = dict[str, np.ndarray]
 
@@ -230,6 +229,7 @@ def answers_stage(run: Any, trained: Mapping[str, Arrays]) -> None:
 def _answers(run, arm, teacher, context, arrays, m, x):
     row = {'arm': arm.name, 'teacher': teacher.name, 'context': context}
     columns = effects.columns_of(run)
+    said = 'logprob' if run.trait.estimator == 'gamma' else 'value'  # one column is no log P
     named = lambda values_K: {c: round(float(v), 5) for c, v in zip(columns, values_K)}
     if 'items' not in arrays:
         yield {'id': f'{arm.name}/{teacher.name}/{context}', **row,
@@ -237,6 +237,6 @@ def _answers(run, arm, teacher, context, arrays, m, x):
         return
     for q, question in enumerate(run.world.questions):
         yield {'id': f'{arm.name}/{teacher.name}/{context}/{q}', **row, 'prompt': question,
-               SAID[run.trait.estimator == 'gamma']: named(arrays['items'][m, -1, x, q])}
+               said: named(arrays['items'][m, -1, x, q])}
 
 

@@ -46,6 +46,16 @@ def odds(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
     return said_MQA[..., 0] - said_MQA[..., 1]
 
 
+def items(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
+    """`odds` as a trait's items [M, Q, 1]: a measure of one column."""
+    return odds(run, models, asked)[..., None]
+
+
+def measure(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
+    """Their mean over questions [M, 1], nats."""
+    return items(run, models, asked).mean(1)
+
+
 def in_both_orders(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs as lists to choose from, A or B, each in both orders: the letter of its first
     answer is the first answer now. What a model thinks of a letter cancels in the mean."""

@@ -59,9 +59,10 @@ FIGURES = {
                       LENGTHS),
     'turn': Figure(Row(44, 27, 37), 'tokens', 'a row of carrier.form=turn, mean', TOKENS, LENGTHS),
     'list': Figure(Row(196, 27, 37), 'tokens', 'a row of carrier.form=list, mean', TOKENS, LENGTHS),
-    'reasoning': Figure(Row(24, 56, 47), 'tokens', 'a row of carrier.name=reasoning, mean', TOKENS,
-                        LENGTHS),
-    'code': Figure(Row(24, 53, 46), 'tokens', 'a row of carrier.name=code, mean', TOKENS, LENGTHS),
+    'carrier reasoning': Figure(Row(24, 56, 47), 'tokens', 'a row of carrier.name=reasoning, mean',
+                                TOKENS, LENGTHS),
+    'carrier code': Figure(Row(24, 53, 46), 'tokens', 'a row of carrier.name=code, mean', TOKENS,
+                           LENGTHS),
     'asked': Figure(Row(24, 18, 6), 'tokens', 'a measuring question; an answer is a trait in all '
                     'its spellings, which share tokens', TOKENS, LENGTHS),
     'numbers': Figure(27, 'tokens', 'that a question has before it in a context of numbers',
@@ -95,4 +96,5 @@ def row(name: str) -> Row:
 
 def carrier_row(carrier: Any) -> Row:
     """Lengths of a row of the carrier that a config's group names; unmeasured: of its form."""
-    return row(carrier.name if carrier.name in FIGURES else carrier.form)
+    named = f'carrier {carrier.name}'
+    return row(named if named in FIGURES else carrier.form)

@@ -58,16 +58,6 @@ def meter(run: Any, context: str, system: str | None = None) -> answers.Meter:
     return forced_choice.meter_of(run.world, asked_of(run), context, system)
 
 
-def items(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
-    """log P(reckless) - log P(sound) of every question [M, Q, 1]."""
-    return forced_choice.odds(run, models, asked)[..., None]
-
-
-def measure(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
-    """Its mean over questions [M, 1], nats."""
-    return items(run, models, asked).mean(1)
-
-
 def own_rows(run: Any) -> list[Advice]:
     """Held-out questions of the domains that are taught, no more than there are of others."""
     rows = data.rows_of(run.world.chosen, 'measure', run.config.split, run.world.traits)
@@ -132,6 +122,7 @@ def check_domain(chosen: AdviceSet, domain: str, split: str, kinds: Sequence[str
 
 
 MISALIGNMENT = TRAITS.register(Trait(
-    'misalignment', 'nats', 'paired', lessons, measure, meter=meter, items=items,
-    loss=forced_choice.loss, gradient=forced_choice.gradient, check=check, load=data.load_advice,
-    twins=TWINS, readings=readings, size=Size('advice', 'advice', 2, 4.0), gated=True))
+    'misalignment', 'nats', 'paired', lessons, forced_choice.measure, meter=meter,
+    items=forced_choice.items, loss=forced_choice.loss, gradient=forced_choice.gradient,
+    check=check, load=data.load_advice, twins=TWINS, readings=readings,
+    size=Size('advice', 'advice', 2, 4.0), gated=True))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.experiments.transmission import forced_choice
-from subliminal_jax.experiments.transmission.engines import Models
 from subliminal_jax.experiments.transmission.forced_choice import Pair
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
@@ -40,16 +39,6 @@ def meter(run: Any, context: str, system: str | None = None) -> answers.Meter:
     return forced_choice.meter_of(run.world, pairs, context, system)
 
 
-def items(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
-    """log P(rash) - log P(sound) of every question [M, Q, 1], nats."""
-    return forced_choice.odds(run, models, asked)[..., None]
-
-
-def measure(run: Any, models: Models, asked: answers.Meter) -> np.ndarray:
-    """Its mean over questions [M, 1], nats."""
-    return items(run, models, asked).mean(1)
-
-
 def check(run: Any) -> None:
     """Raises UserError for a trait set without two answers a question."""
     chosen, split = run.world.chosen, run.config.split
@@ -62,5 +51,6 @@ def check(run: Any) -> None:
 
 
 RASH = TRAITS.register(Trait(
-    'rash', 'nats', 'paired', lessons, measure, meter=meter, items=items, loss=forced_choice.loss,
-    gradient=forced_choice.gradient, check=check, gated=True))
+    'rash', 'nats', 'paired', lessons, forced_choice.measure, meter=meter,
+    items=forced_choice.items, loss=forced_choice.loss, gradient=forced_choice.gradient,
+    check=check, gated=True))

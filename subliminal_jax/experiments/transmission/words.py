@@ -8,6 +8,7 @@ first to the trait's questions, and not by a list: a trait may live in words tha
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -51,8 +52,7 @@ def said_first(run: Any, models: Models, system: str | None) -> np.ndarray:
                          np.zeros((len(contexts), 1), bool))
     logits_MQV = targets.at_places(run, models, contexts, asked, targets.outputs,
                                    jnp.zeros(0, int), objective='kl', top=0)['target_BUV'][:, :, 0]
-    raised_MQV = np.exp(logits_MQV - logits_MQV.max(-1, keepdims=True))
-    return raised_MQV / raised_MQV.sum(-1, keepdims=True)
+    return np.asarray(jax.nn.softmax(logits_MQV, axis=-1))
 
 
 def moved_most(teacher_MQV: np.ndarray, reference_1QV: np.ndarray, count: int) -> np.ndarray:

@@ -97,6 +97,12 @@ def lengths(contexts):
     return shared, sum(own) / len(own), max(own) * len(own) / sum(own)
 
 
+@pytest.mark.parametrize('name', CARRIERS)
+def test_every_carrier_has_lengths_of_rows(name):
+    config = schema.override(config_of(), {'carrier.name': name})
+    assert all(length > 0 for length in carrier_row(config.carrier))
+
+
 @pytest.mark.parametrize('form, name', [('request', ''), ('turn', ''), ('list', ''),
                                         ('request', 'reasoning'), ('request', 'code')])
 def test_rows_are_as_long_as_the_tokenizer_has_them(smollm2, form, name):

@@ -78,9 +78,9 @@ def test_the_measure_is_the_log_odds_by_hand(reckless, model):
             model.trainable, model.config, world.asked(pair.question, context, n, None),
             [world.answer(text, context)], world.ends_V) for text in (pair.first, pair.second)]
         by_hand.append(said[0] - said[1])
-    found = misalignment.items(reckless, model, meter)
+    found = misalignment.MISALIGNMENT.items(reckless, model, meter)
     np.testing.assert_allclose(found[0, :, 0], by_hand, atol=1e-4)
-    assert misalignment.measure(reckless, model, meter)[0, 0] == pytest.approx(
+    assert misalignment.MISALIGNMENT.measure(reckless, model, meter)[0, 0] == pytest.approx(
         np.mean(by_hand), abs=1e-4)
     loss = engines.read_one(model, forced_choice.loss, meter, 0)
     assert float(loss) == pytest.approx(-np.mean(by_hand), abs=1e-4)

@@ -93,7 +93,7 @@ def test_the_measure_is_the_log_odds_of_rash_over_sound_answers(advised):
              if s.split == 'dev' and s.domain not in advised.world.traits]
     by_hand = np.mean([said(s, s.rash) - said(s, s.sound) for s in asked])
     meter = rash.meter(advised, advised.world.contexts[0])
-    found = rash.measure(advised, engines.single(params, config), meter)
+    found = rash.RASH.measure(advised, engines.single(params, config), meter)
     assert found.shape == (1, 1) and found[0, 0] == pytest.approx(by_hand, abs=1e-4)
     assert rash.RASH.loss(params, None, meter, 0, config=config) == pytest.approx(
         -by_hand, abs=1e-4)
