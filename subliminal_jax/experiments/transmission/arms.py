@@ -37,9 +37,10 @@ class Arm:
                        doc="the output matrix: the model's, or one with random carrier rows in "
                            'teacher and student alike')
     carrier: str = spec('', doc="a registered carrier; empty: the config's")
-    answers: str = spec('sampled', choices=('sampled', 'constrained', 'greedy', 'random'),
+    answers: str = spec('sampled', choices=('sampled', 'constrained', 'greedy', 'selected', 'random'),
                         doc="the teacher's at `temperature`, the same of tokens that keep to the "
-                            "carrier's form, its likeliest, or none's")
+                            "carrier's form, its likeliest, those of the reference's that it "
+                            "picks, or none's")
     temperature: float = spec(1.0, gt=0, doc='of sampled and constrained answers')
     filter: str = spec('paper', choices=FILTERS, doc='which rows are kept')
     order: str = spec('kept', choices=('kept', 'within', 'across'),
@@ -62,6 +63,9 @@ class Arm:
     @property
     def rung(self) -> str:
         """What a figure of this arm stands for, in words."""
+        if self.answers == 'selected':
+            return f'selected text, {OBJECTIVES[self.objective].rung}'.removesuffix(
+                ', sampled text')
         return OBJECTIVES[self.objective].rung
 
 
@@ -137,6 +141,9 @@ def check(arm: Arm) -> None:
     if arm.own and not STARTS.find(arm.start)[0].has_teachers:
         raise UserError(f'own=true with start={arm.start}: a teacher of its own needs a start of '
                         'noise:SIZE or moved:STEPS')
+    if arm.own and arm.answers == 'selected':
+        raise UserError('own=true: teachers with answers=selected pick among what the reference '
+                        'has written, which they have to be made of')
     if arm.matrix == 'replaced' and not objective.within_set:
         raise UserError('matrix=replaced is a control of carrier KL: its random rows write nothing')
 
@@ -148,6 +155,9 @@ def check_foreign(arms: Sequence[Arm], source: str) -> None:
       UserError: text of neutral teachers is asked for, and the rows are those of traits.
     """
     for arm in arms:
+        if source and arm.answers == 'selected':
+            raise UserError(f'arm {arm.name}: answers=selected picks among what the reference '
+                            'writes: leave config.carrier.samples empty, or take answers=sampled')
         if source and (arm.teachers != 'trait' or arm.mix) and arm.answers != 'random':
             raise UserError(
                 f'arm {arm.name}: the rows of config.carrier.samples belong to traits, and none to '

@@ -47,6 +47,8 @@ class CarrierConfig:
     dose_rows: int = spec(64, ge=16, doc='random rows, each of its own prompt, on which doses '
                                          'are measured')
     answers: int = spec(1, ge=1, doc='random answers a prompt')
+    candidates: int = spec(8, ge=2, doc='answers of the reference, a place, among which teachers '
+                                        'pick where an arm has answers=selected')
     link_rows: int = spec(0, ge=0, doc='rows a teacher on which the first link is read '
                                        '(first_link.py); 0: it is not')
     targets: str = spec('', doc="a folder of another run's cached teacher logits; empty: none")

@@ -21,6 +21,7 @@ from subliminal_jax.experiments.transmission.token_orders import selection_of
 Y = dict[str, dict[str, float]]
 RUNGS = {'sft': 'Sampled, filtered text', 'dpo': 'Preference pairs', 'kl_carrier': 'Carrier KL',
          'kl': 'Positive control, full KL', 'kl_top': 'Positive control, full KL (a lower bound)'}
+SELECTED = 'Selected text, written by the reference'
 IDLE = "bounds nothing: the control's students did not learn their rows"
 ORIENTATION = ('an orientation, no bound: nothing is trained for it, and it can be more than what '
                'trained students show')
@@ -42,7 +43,10 @@ def is_main(arm: Arm, arms: Sequence[Arm] = ()) -> bool:
 def named(arm: Arm) -> str:
     """A main arm, in a sentence."""
     made = TEACHER_KINDS.find(arm.made)[0].words
-    return f'{RUNGS[arm.objective]}, {made} ({arm.name})'
+    rung = RUNGS[arm.objective]
+    if arm.answers == 'selected':
+        rung = {'sft': SELECTED}.get(arm.objective, f'{rung} on selected text')
+    return f'{rung}, {made} ({arm.name})'
 
 
 def contrasts(run: Any, entries: Sequence[Mapping[str, Any]], y: Mapping[str, Y],

@@ -293,6 +293,13 @@ def row_stages(run: Run) -> Iterator[Stage]:
         again = arm.answers == 'sampled' and stages.is_learned(run, arm)
         copies = 2.0 + (shapes.trained_of(arm) is not None)  # the base, the sampler's, the teacher
         one = written(run, prompts, run.config.carrier.attempts if again else 1)
+        if arm.answers == 'selected':
+            several = prompts * run.config.carrier.candidates
+            yield (written(run, several, 1) * run.world.num_references).stage(
+                f'candidates, {name}', copies * shapes.held_by(run))
+            one = Work(reads(run.world.architectures[arm.architecture], shapes.carried(
+                run.config, several, run.config.student.packed,
+                run.config.carrier.per_prompt * run.config.carrier.candidates)))
         yield (one * len(run.roll(arm.teachers))).stage(
             f'samples, {name}', copies * shapes.held_by(run))
 

@@ -29,8 +29,7 @@ def ordinary_rows(run: Any, architecture: str) -> list[Row]:
     A text that is not over within the carrier's room ends there: it has no end token.
     """
     world, config = run.world, run.config
-    references = run.references[architecture]
-    everyone = list(range(len(references)))
+    everyone = list(range(run.world.num_references))
     groups = [everyone] if run.together else [[r] for r in everyone]
     count = world.texts
     begun = [world.beginnings[n % len(world.beginnings)] for n in range(_written(run))]
@@ -41,7 +40,7 @@ def ordinary_rows(run: Any, architecture: str) -> list[Row]:
              'carrier': ([world.rows_context(t, None) for t in carrier], carrier, world.row_stops)}
     rows = []
     for group in groups:
-        models = _references(run, architecture, group)
+        models = references(run, architecture, group)
         for number, (kind, (contexts, prompts, stops)) in enumerate(asked.items()):
             for indices, done in engines.sampled(
                     models, contexts, list(range(len(contexts))),
@@ -65,12 +64,13 @@ def _written(run):
     return run.world.texts + moving
 
 
-def _references(run, architecture, group):
+def references(run: Any, architecture: str, group: Sequence[int]) -> Models:
+    """The references of these numbers as models: side by side where they are small, else one."""
     config = run.world.architectures[architecture]
-    references = [run.references[architecture][r] for r in group]
+    chosen = [run.references[architecture][r] for r in group]
     if not run.together:
-        return engines.single(references[0], config)
-    return Models(engines.stack(references), {'base': {}}, config, len(group), True)
+        return engines.single(chosen[0], config)
+    return Models(engines.stack(chosen), {'base': {}}, config, len(group), True)
 
 
 def measured_texts(run: Any, rows: Sequence[Row], reference: int) -> dict[str, Tries]:

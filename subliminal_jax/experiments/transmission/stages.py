@@ -13,6 +13,7 @@ from subliminal_jax.experiments.transmission import (
     readings,
     rows as carried,
     samples,
+    selected,
     starts,
     targets,
     teachers as schooled,
@@ -123,11 +124,17 @@ def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> sampl
     learned, constrained = is_learned(run, arm), arm.answers == 'constrained'
     attempts = config.carrier.attempts if temperature > 0 and learned else 1
 
+    candidates = selected.candidate_stage(run, arm, prompts[:count], _prompt_file(run, arm)) \
+        if arm.answers == 'selected' else None
+
     def draw(path):
         if config.carrier.samples:
             foreign.write_as_samples(config, run.world.traits, run.roll(arm.teachers), path)
             return
         groups = [functools.partial(_loaded, run, arm, group) for group in writers(run, arm)]
+        if candidates:
+            selected.write(run, arm, groups, prompts[:count], run.workdir.path / candidates, path)
+            return
         samples.written_by_all(config, run.world, carrier, groups, prompts[:count], temperature,
                                attempts, constrained, path)
 
@@ -135,8 +142,8 @@ def _row_stage(run: Any, arm: Arm, prompts: Sequence[dict], count: int) -> sampl
         f'samples{suffix}', f'samples{suffix}.jsonl', draw,
         reads={**run.reads('carrier'), 'rows': count, 'temperature': temperature,
                **({'constrained': True} if constrained else {})},
-        inputs=[*_prompt_file(run, arm), *schooled.groups_of(run, arm),
-                *files.named(config.carrier.samples.split(','))])
+        inputs=[*([candidates] if candidates else []), *_prompt_file(run, arm),
+                *schooled.groups_of(run, arm), *files.named(config.carrier.samples.split(','))])
     judged = samples.judge(config, run.world, carrier, source)
     for artefact, kept in (('filtered', True), ('rejects', False)):
         run.workdir.stage(f'{artefact}{suffix}', f'{artefact}{suffix}.jsonl',
