@@ -1,6 +1,6 @@
 """Selected text: the reference writes every list, a teacher only picks; twelve references.
 
-  python -m launch.run --config=configs/numbers_tiny_selected.py --workdir=runs/numbers_tiny_selected
+  python -m launch.run --config=configs/numbers_tiny_selected.py --workdir=runs/selected
 
 At each prompt the reference writes eight lists, the same for all of its teachers. A teacher picks
 one by its likelihood ratio, and students learn from what was picked. No token is the teacher's:

@@ -37,8 +37,8 @@ class Arm:
                        doc="the output matrix: the model's, or one with random carrier rows in "
                            'teacher and student alike')
     carrier: str = spec('', doc="a registered carrier; empty: the config's")
-    answers: str = spec('sampled', choices=('sampled', 'constrained', 'greedy', 'selected', 'random'),
-                        doc="the teacher's at `temperature`, the same of tokens that keep to the "
+    answers: str = spec('sampled',
+                        choices=('sampled', 'constrained', 'greedy', 'selected', 'random'), doc="the teacher's at `temperature`, the same of tokens that keep to the "
                             "carrier's form, its likeliest, those of the reference's that it "
                             "picks, or none's")
     temperature: float = spec(1.0, gt=0, doc='of sampled and constrained answers')

@@ -43,9 +43,9 @@ def logp(params: Any, lora: Any, tries: Tries, *, config: Any) -> dict[str, jax.
     return {'logp': -losses.token_nll(transformer.unembed(params, x_BUD, config), tries)}
 
 
-def candidate_stage(run: Any, arm: Arm, prompts: Sequence[Mapping[str, Any]], inputs: Sequence[str]
-                    ) -> str:
-    """candidates-ARCHITECTURE-CARRIER-PLACES.jsonl: what the references write at the places; its name.
+def candidate_stage(run: Any, arm: Arm, prompts: Sequence[Mapping[str, Any]],
+                    inputs: Sequence[str]) -> str:
+    """candidates-ARCHITECTURE-CARRIER-PLACES.jsonl, what the references write; its name.
 
     Args:
       run, arm: whose carrier and architecture.
@@ -127,8 +127,8 @@ def _picked(run, arm, group, models, systems, prompts, found):
         begin += size
 
 
-def ratios(run: Any, arm: Arm, models: Models, system: str | None, rows: Sequence[Mapping[str, Any]],
-           reference: int) -> np.ndarray:
+def ratios(run: Any, arm: Arm, models: Models, system: str | None,
+           rows: Sequence[Mapping[str, Any]], reference: int) -> np.ndarray:
     """How much likelier teachers make rows than their reference does [M, N], nats a row.
 
     Args:
