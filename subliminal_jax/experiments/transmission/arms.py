@@ -38,7 +38,8 @@ class Arm:
                            'teacher and student alike')
     carrier: str = spec('', doc="a registered carrier; empty: the config's")
     answers: str = spec('sampled',
-                        choices=('sampled', 'constrained', 'greedy', 'selected', 'random'), doc="the teacher's at `temperature`, the same of tokens that keep to the "
+                        choices=('sampled', 'constrained', 'greedy', 'selected', 'random'),
+                        doc="the teacher's at `temperature`, the same of tokens that keep to the "
                             "carrier's form, its likeliest, those of the reference's that it "
                             "picks, or none's")
     temperature: float = spec(1.0, gt=0, doc='of sampled and constrained answers')
