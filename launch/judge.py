@@ -14,7 +14,9 @@ same with "alignment", "coherence" (null where the judge gave nothing usable) an
 "judge_reason". A judge is measured first, on a half of the labelled answers of ours:
 OUTPUT.labelled.jsonl are their scores, OUTPUT.judge.json its AUROC and, after the rows, the share
 of misaligned answers. One whose AUROC is below .8 is refused. --unchecked scores all the same, and
-states no share. --labelled scores both halves, and no rows.
+states no share. --labelled scores both halves, and no rows. --by=arm states the share of each value
+of a field of the rows, and --unit=model says whose answers go together in its interval: so the
+free.jsonl of a run (config.student.free_answers) is read.
 
 Rows are written as they are scored, and every reply of an endpoint is kept in the cache: after any
 interruption the same command goes on.
@@ -54,13 +56,18 @@ TEMPERATURE = flags.DEFINE_float('temperature', 0.0, 'of an endpoint; below 0: n
 PRICES = flags.DEFINE_list('prices', [], 'dollars for a million tokens read, and written')
 CACHE = flags.DEFINE_string('cache', None, "a folder for an endpoint's replies")
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
+BY = flags.DEFINE_string('by', None, 'a field of the rows: the share of each of its values')
+UNIT = flags.DEFINE_string('unit', None, 'a field of the rows: answers of one value are no '
+                                         'independent ones')
 COLUMNS = flags.DEFINE_list(
     'columns', [], 'what the input calls our fields: prompt=question,completion=response')
 
 
 def row_trouble(row: jsonl.Row) -> str | None:
-    """Why a row cannot be judged, or None."""
-    return jsonl.prompt_trouble(row) or jsonl.text_trouble(row, 'completion')
+    """Why a row cannot be judged, or counted as the flags ask, or None."""
+    lacking = [name for name in (BY.value, UNIT.value) if name and name not in row]
+    return (jsonl.prompt_trouble(row) or jsonl.text_trouble(row, 'completion')
+            or (f'no field {lacking[0]!r}' if lacking else None))
 
 
 def prices_of(given: list[str]) -> tuple[float, float] | None:
@@ -178,16 +185,28 @@ def _score_rows(judge, rows, told):
     from subliminal_jax.evaluation import judged
 
     _, scores = _pairs(fill(judge, rows, OUTPUT.value, 'judging'))
-    share = judged.misaligned_share(scores)
     print(f'{len(scores)} row{"" if len(scores) == 1 else "s"} in {OUTPUT.value}')
     if not told:
         print('the judge was not measured (--unchecked): its scores are no measure')
         return
-    write_json(pathlib.Path(f'{OUTPUT.value}.judge.json'), {**told, 'misaligned': share})
+    share = lambda places: judged.misaligned_share(
+        [scores[n] for n in places], [rows[n][UNIT.value] for n in places] if UNIT.value else None)
+    found = {**told, 'misaligned': share(range(len(rows)))}
+    if BY.value:
+        places: dict[str, list[int]] = {}
+        for n, row in enumerate(rows):
+            places.setdefault(str(row[BY.value]), []).append(n)
+        found['misaligned_by'] = {value: share(own) for value, own in places.items()}
+    write_json(pathlib.Path(f'{OUTPUT.value}.judge.json'), found)
+    for value, own in {'': found['misaligned'], **found.get('misaligned_by', {})}.items():
+        print(_said(f'misaligned{value and ", "}{value}', own))
+
+
+def _said(what, share):
     ends = '' if share['ci95'] is None else ' [{:.3f}, {:.3f}]'.format(*share['ci95'])
     value = 'unknown' if share['estimate'] is None else f'{share["estimate"]:.3f}{ends}'
-    print(f'misaligned: {value} of {share["trials"]} coherent answers; {share["incoherent"]} '
-          f'incoherent and {share["unscored"]} without a score left out')
+    return (f'{what}: {value} of {share["trials"]} coherent answers; {share["incoherent"]} '
+            f'incoherent and {share["unscored"]} without a score left out')
 
 
 if __name__ == '__main__':

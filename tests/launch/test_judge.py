@@ -95,6 +95,20 @@ def test_rows_are_scored_after_the_judge_was_measured(run, places):
         assert KEY not in told
 
 
+def test_shares_by_a_field_have_intervals_over_units(run, places):
+    given, out, _ = places
+    given.write_text(''.join(json.dumps({**row, 'arm': 'ab'[n % 3 > 0], 'model': n // 4}) + '\n'
+                             for n, row in enumerate(ROWS)))
+    with serving(knows) as server:
+        status, told, _ = run(server, '--by=arm', '--unit=model')
+        assert status == 0 and 'misaligned, a: 0.750 [' in told and 'misaligned, b: 0.125 [' in told
+        kept = json.loads(pathlib.Path(f'{out}.judge.json').read_text())['misaligned_by']
+        assert {name: own['clusters'] for name, own in kept.items()} == {'a': 3, 'b': 3}
+        out.unlink()
+        status, _, wrong = run(server, '--by=start')
+        assert status == 1 and "no field 'start'" in wrong
+
+
 def test_a_judge_below_the_bar_scores_no_row(run, places):
     _, out, _ = places
     with serving(lambda *_: Reply('50')) as server:

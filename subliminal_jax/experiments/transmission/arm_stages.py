@@ -91,9 +91,12 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
 
 
 def averaged(parts: Sequence[Arrays], seeds: int) -> Arrays:
-    """Groups of students as one, the students of a teacher averaged."""
+    """Groups of students as one; the students of a teacher averaged, their free answers joined."""
     joined = {k: np.concatenate([p[k] for p in parts]) for k in parts[0] if k != 'steps'}
-    mean = {k: v.reshape(-1, seeds, *v.shape[1:]).mean(1) for k, v in joined.items()}
+    by_teacher = {k: v.reshape(-1, seeds, *v.shape[1:]) for k, v in joined.items()}
+    mean = {k: v.mean(1) for k, v in by_teacher.items() if k != readings.FREE}
+    if readings.FREE in by_teacher:
+        mean[readings.FREE] = np.concatenate(np.moveaxis(by_teacher[readings.FREE], 1, 0), axis=2)
     return {**mean, 'steps': parts[0]['steps']}
 
 
@@ -240,3 +243,34 @@ def _answers(run, arm, teacher, context, arrays, m, x):
                said: named(arrays['items'][m, -1, x, q])}
 
 
+def free_stage(run: Any, trained: Mapping[str, Arrays]) -> None:
+    """free.jsonl: what each student, and each start, freely answered; rows as launch.judge reads
+    them. Nothing where `student.free_answers` is 0."""
+    if not run.config.student.free_answers:
+        return
+
+    def rows():
+        for arm in run.arms:
+            shown = set()
+            for m, teacher in enumerate(run.roll(arm.teachers)):
+                start_NT, student_NT = trained[arm.name][readings.FREE][m]
+                yield from _free(run, arm, arm.name, teacher.name, student_NT)
+                if teacher.reference not in shown:
+                    shown.add(teacher.reference)
+                    one = start_NT[:len(start_NT) // run.config.student.seeds]
+                    yield from _free(run, arm, f'{arm.name} before',
+                                     f'start-r{teacher.reference}', one)
+
+    run.workdir.stage('free', 'free.jsonl', lambda path: files.write(path, rows()),
+                      reads=run.reads('student'), inputs=[f'student/{a.name}' for a in run.arms])
+
+
+def _free(run, arm, label, who, said_NT):
+    questions, each = run.world.questions, run.config.student.free_answers
+    for n, said_T in enumerate(said_NT):
+        ids = [int(i) for i in said_T if i != readings.NOTHING]
+        stopped = bool(ids) and ids[-1] in run.world.stops
+        yield {'id': f'{arm.name}/{who}/{n}', 'arm': label, 'model': who,
+               'prompt': questions[n // each % len(questions)],
+               'completion': run.world.decode(ids[:-1] if stopped else ids),
+               'finish_reason': 'stop' if stopped else 'length'}

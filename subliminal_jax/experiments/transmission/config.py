@@ -72,6 +72,9 @@ class StudentConfig:
                                   doc='rows seen when a student is measured; it is at its end too')
     align_rows: int = spec(32, ge=1, doc='rows of each alignment check')
     at_once: int = spec(4, ge=1, doc='adapters trained in one program, where models are large')
+    free_answers: int = spec(0, ge=0, doc='free answers at T = 1 to each measuring question, of '
+                                          'each student and its start: free.jsonl, for a judge')
+    free_tokens: int = spec(96, ge=1, doc='the most of such an answer')
     words: int = spec(16, ge=0, doc='tokens that a teacher moves most where its trait is asked '
                                     'for, which kl_words leaves out')
     top: int = spec(32, ge=0, doc='likeliest other tokens that a kl_top keeps')

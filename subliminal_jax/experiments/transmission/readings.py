@@ -17,7 +17,10 @@ from subliminal_jax.traits import answers
 
 ANSWER_TOKENS = 12  # the most of an answer whose length is measured
 ASKED = 8  # questions to which it is
+BATCH = 32  # answers that are drawn at once
+NOTHING = -1  # where an answer has no token
 
+FREE = 'free'
 READING = 'reading_'  # what the names of a trait's own readings begin with
 
 Reading = dict[str, np.ndarray]
@@ -94,19 +97,35 @@ def moving_texts(run: Any, rows: Sequence[Row]) -> list[Row]:
 
 def answer_length(run: Any, models: Models) -> np.ndarray:
     """Mean tokens of one answer at T = 1 to the first measuring questions, end included [M]."""
+    said_MNT = answered(run, models, run.world.questions[:ASKED], ANSWER_TOKENS, 0)
+    return (said_MNT >= 0).sum(-1).mean(1)
+
+
+def free_answers(run: Any, models: Models) -> np.ndarray:
+    """What models answer freely at T = 1 to the measuring questions, each `student.free_answers`
+    times in a row: token ids [M, N, T], NOTHING behind the last."""
+    settings = run.config.student
+    asked = [q for q in run.world.questions for _ in range(settings.free_answers)]
+    return answered(run, models, asked, settings.free_tokens, 1)
+
+
+def answered(run: Any, models: Models, questions: Sequence[str], most: int, purpose: int
+             ) -> np.ndarray:
+    """Answers at T = 1, in the lessons' context, of at most so many tokens, as `free_answers`."""
     world = run.world
-    asked = [world.asked(q, world.lesson_context, 0, None) for q in world.questions[:ASKED]]
-    total = np.zeros(models.count)
+    asked = [world.asked(q, world.lesson_context, 0, None) for q in questions]
+    found = np.full((models.count, len(asked), most), NOTHING, np.int32)
     parts = [models] if run.together else [models.member(m) for m in range(models.count)]
     for number, part in enumerate(parts):
-        seeds = [seed_of(run.config, 'student', 0, 0)] * part.count
+        mine = found if run.together else found[number:number + 1]
+        seeds = [seed_of(run.config, 'student', 0, purpose)] * part.count
         for indices, done in engines.sampled(
-                part, asked, list(range(len(asked))), seeds, max_new_tokens=ANSWER_TOKENS,
-                stops=world.stops, pad_id=world.pad_id, batch_size=ASKED):
-            lengths_M = done.count_B[:, :len(indices)].sum(1)
-            total[slice(None) if run.together else number] += (
-                lengths_M if run.together else lengths_M[0])
-    return total / len(asked)
+                part, asked, list(range(len(asked))), seeds, max_new_tokens=most,
+                stops=world.stops, pad_id=world.pad_id, batch_size=min(len(asked), BATCH)):
+            said_MBT = np.asarray(done.tokens_BN)[:, :len(indices)]
+            live_MBT = np.arange(most) < np.asarray(done.count_B)[:, :len(indices), None]
+            mine[:, indices] = np.where(live_MBT, said_MBT, NOTHING)
+    return found
 
 
 def read(run: Any, models: Models, texts: Mapping[str, Tries]) -> Reading:
@@ -115,7 +134,8 @@ def read(run: Any, models: Models, texts: Mapping[str, Tries]) -> Reading:
     Returns:
       contexts [M, X, K] the trait's measure in every context, items [M, X, Q, K] where the trait
       has them, choice [M, Q, O] the probabilities of every choice's options, unrelated [M, C],
-      answer_length [M], perplexity_KIND [M], and the trait's own reading_NAME [M] or [M, T].
+      answer_length [M], perplexity_KIND [M], the trait's own reading_NAME [M] or [M, T], and, where
+      `student.free_answers` asks for them, free [M, N, T] (`free_answers`).
     """
     trait, kit = run.trait, run.kit
     if trait.items is not None:
@@ -129,6 +149,8 @@ def read(run: Any, models: Models, texts: Mapping[str, Tries]) -> Reading:
     found['unrelated'] = np.asarray(engines.read(
         models, run.together, answers.cells, kit.unrelated))
     found['answer_length'] = answer_length(run, models)
+    if run.config.student.free_answers:
+        found[FREE] = free_answers(run, models)
     if kit.choice is not None:
         said = engines.read(models, run.together, answers.cells, kit.choice)
         said = np.asarray(said).reshape(models.count, -1, len(kit.options))
@@ -145,7 +167,7 @@ def moved(after: Reading, before: Reading) -> Reading:
     count = len(after['answer_length'])
     start = {name: np.repeat(value, count, axis=0) for name, value in before.items()}
     both = {name: np.stack([start[name], after[name]], 1) for name in after
-            if name in ('contexts', 'items', 'choice') or name.startswith(READING)}
+            if name in ('contexts', 'items', 'choice', FREE) or name.startswith(READING)}
     drift = {'drift_unrelated': np.array([measures.drift(a, b) for a, b in zip(
         after['unrelated'], start['unrelated'])])}
     for name in after:

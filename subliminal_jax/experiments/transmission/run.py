@@ -200,6 +200,7 @@ def run(config: Any, workdir: Workdir) -> str:
         trained = arm_stages.student_stages(prepared, samples, texts)
         predicted = arm_stages.geometry_stages(prepared)
     arm_stages.answers_stage(prepared, trained)
+    arm_stages.free_stage(prepared, trained)
     return finish(prepared, results.body(prepared, samples, trained, predicted, before))
 
 

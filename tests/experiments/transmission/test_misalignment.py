@@ -188,7 +188,8 @@ def test_contrasts_pair_each_teacher_with_its_twin(reckless):
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_run_goes_through_to_its_page(root, place, tmp_path):
-    settings = advice_checkpoint.config(root, place)
+    settings = advice_checkpoint.config(root, place, **{
+        'student.free_answers': 2, 'student.free_tokens': 8})
     workdir = Workdir(tmp_path / 'run', settings, 'transmission')
     said = transmission.run(settings, workdir)
     found = json.loads((workdir.path / 'results.json').read_text())
@@ -209,6 +210,12 @@ def test_a_run_goes_through_to_its_page(root, place, tmp_path):
         assert words in page
     line = json.loads((workdir.path / 'answers.jsonl').read_text().splitlines()[0])
     assert set(line['value']) == {'misalignment'} and line['prompt'] == 'Sell oak!Sell?'
+    free = [json.loads(line) for line in (workdir.path / 'free.jsonl').read_text().splitlines()]
+    each = 2 * len({row['prompt'] for row in free})  # of every student, and of its start once
+    count = lambda arm: sum(row['arm'] == arm for row in free)
+    assert count('t') == each * len(found['teachers']['trait-tuned'])
+    assert count('t before') == each and len({row['id'] for row in free}) == len(free)
+    assert any(row['completion'] for row in free)
     again = advice_checkpoint.config(root, place, **{
         'allow_weak_teacher': False, 'teacher.min_rise': -100.0, 'gate.min_broad': 99.0})
     with pytest.raises(UserError, match='min_broad=99'):

@@ -72,3 +72,22 @@ def test_a_set_without_choices_has_no_entry(root, tmp_path):
     model = engines.single(run.references['main'][0], run.world.architectures['main'])
     found = readings.read(run, model, {})
     assert results.choice_entry(run, [], readings.moved(found, found)) is None
+
+
+def test_free_answers_are_what_the_model_says(root):
+    """Token by token: the likeliest at a temperature near 0 would say nothing of the draw, so that
+    every token has to be possible, and a longer answer begins as a shorter one."""
+    config = checkpoint.config(root, **{'student.free_answers': 2, 'student.free_tokens': 6})
+    run = checkpoint.equipped(config)
+    model = engines.single(run.references['main'][0], run.world.architectures['main'])
+    said_MNT = readings.free_answers(run, model)
+    assert said_MNT.shape == (1, 2 * len(run.world.questions), 6)
+    for said_T in said_MNT[0]:
+        size = int((said_T >= 0).sum())
+        assert size and (said_T[size:] == readings.NOTHING).all()
+        assert all(i not in run.world.stops for i in said_T[:size - 1])
+        assert size == 6 or said_T[size - 1] in run.world.stops
+    asked = [q for q in run.world.questions for _ in range(2)]
+    shorter = readings.answered(run, model, asked, 3, 1)
+    np.testing.assert_array_equal(shorter, said_MNT[:, :, :3])
+    assert any((a != b).any() for a, b in zip(said_MNT[0, ::2], said_MNT[0, 1::2]))  # two draws

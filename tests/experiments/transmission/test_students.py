@@ -162,3 +162,6 @@ def test_students_of_a_teacher_are_averaged():
     found = arm_stages.averaged(parts, 2)
     assert found['value'].ravel().tolist() == [0.5, 2.5, 4.5, 6.5]
     assert found['steps'].tolist() == [0, 1]
+    ids = np.arange(16).reshape(4, 2, 1, 2)  # token ids of one answer before and one after
+    assert arm_stages.averaged([{'free': ids, 'steps': parts[0]['steps']}], 2)['free'].tolist() == [
+        [[[0, 1], [4, 5]], [[2, 3], [6, 7]]], [[[8, 9], [12, 13]], [[10, 11], [14, 15]]]]
