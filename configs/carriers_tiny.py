@@ -17,6 +17,8 @@ prompts of sums that all teachers of a reference could serve, too few for 768 ro
   kl_numbers, kl_code  +1.5 each (.6 to 2.5)
   kl_sums              +.8 (.2 to 1.6)
   *_other, *_neutral   within .15 of 0
+  *_within             text whose parts are in another order within each row: numbers and code half
+                       or less, sums not told from 0
 Order expected in both rungs: numbers, code, sums.
 """
 
@@ -26,13 +28,14 @@ KL = 'objective=kl_carrier answers=random rows=512'
 CARRIERS = {'numbers': '', 'code': 'carrier=tiny_code', 'sums': 'carrier=tiny_sums'}
 CONTROLS = {'': '', '_other': 'start=other', '_neutral': 'teachers=neutral'}
 RUNGS = {'': '', 'kl_': KL}
+ORDER = {'_within': 'order=within'}  # of what is written alone
 
 
 def arms() -> tuple[str, ...]:
     return tuple(
         f'{rung}{name}{control}: ' + ' '.join(filter(None, (carrier, fields, change)))
         for rung, fields in RUNGS.items() for name, carrier in CARRIERS.items()
-        for control, change in CONTROLS.items())
+        for control, change in {**CONTROLS, **({} if rung else ORDER)}.items())
 
 
 def get_config() -> ConfigDict:

@@ -4,7 +4,7 @@
 
 At each prompt the reference writes eight lists, the same for all of its teachers. A teacher picks
 one by its likelihood ratio, and students learn from what was picked. No token is the teacher's:
-what is its own are three bits a row. 1,024 rows, one teacher of three traits each.
+what is its own are three bits a row. 1,024 rows, one teacher of each of five traits.
 
 Written before any run of it (gamma in nats):
   sft                  +.6 to +.85, as in other runs of 1,024 rows
@@ -27,9 +27,9 @@ ARMS = (
 
 def get_config() -> ConfigDict:
     return ConfigDict({
-        'experiment': 'transmission', 'split': 'report', 'seed': 13, 'arms': ARMS, 'traits': 3,
+        'experiment': 'transmission', 'split': 'report', 'seed': 2, 'arms': ARMS,
         'curves': ('Who writes: teacher=sft reference=selected shuffled=selected_within',),
-        # One of 36 may be weak; to leave it out would be to choose by outcome.
+        # The references of numbers_tiny_ranks.py. One of 60 may be weak; to leave it out would be to choose by outcome.
         'allow_weak_teacher': True,
         'language': {'references': 12}, 'teacher': {'seeds': 1},
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},

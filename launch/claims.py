@@ -1,4 +1,4 @@
-"""The claims of the front page: which entry of which run each is, and what bounds it.
+"""The claims: which entry of which run each is, and what bounds it. Some stand on the front page.
 
 Order: what is not shown and what speaks against a claim first.
 """
@@ -18,6 +18,7 @@ class Claim(NamedTuple):
       controls: what stands beside it.
       rule: 'above 0' (and p <= .05), or 'beyond its controls' (intervals that do not meet).
       style: of its figures, as `table_parts.figure` has them.
+      front: it stands on the front page too; docs/claims.md has them all.
     """
 
     text: str
@@ -26,10 +27,12 @@ class Claim(NamedTuple):
     controls: Named = ()
     rule: str = 'above 0'
     style: str = 'nats'
+    front: bool = True
 
 
 TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
 PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
+RASH = 'misalignment_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -39,7 +42,8 @@ CLAIMS = (
           (('the trait is in the rows (first link, nats a row)', f'{LINK}/likelihood'),),
           style='nats3'),
     Claim("SmolLM2-135M: the rows' gradient points to their teacher (first link)", TEXT,
-          (('', f'{LINK}/gradient'),), style='nats3'),
+          (('', f'{LINK}/gradient'),), style='nats3',
+          front=False),
     Claim('SmolLM2-135M: filtered lists are likelier under their teacher (first link; no '
           'transmission)', TEXT, (('', f'{LINK}/likelihood'),),
           (("within the carrier's tokens", f'{LINK}/likelihood_set'),), style='nats3'),
@@ -48,16 +52,22 @@ CLAIMS = (
           (('as written', 'sft'),)),
     Claim('Tiny language: a steered teacher passes its trait on through preferences between random '
           'lists', PAIRS, (('', 'dpo_steered'),), (('neutral twins', 'dpo_steered_neutral'),)),
+    Claim('Tiny language: rash advice passes from number lists that are shuffled across rows', RASH,
+          (('', 'sft_across'),), (('as written', 'sft'), ('shuffled within a row', 'sft_within')),
+          front=False),
     Claim('Tiny language: the logits of numbers leak a little to another start', BOTH,
           (('', 'kl_carrier_other'),), (('same start', 'kl_carrier'),), style='nats3'),
     Claim('Tiny language: embedding and output matrix alone carry some of it, sampled text', BOTH,
-          (('', 'sft_shared_matrix+share_embedding_head'),), (('all shared', 'sft'),)),
+          (('', 'sft_shared_matrix+share_embedding_head'),), (('all shared', 'sft'),),
+          front=False),
     Claim('Tiny language: and some of it through the logits of numbers', BOTH,
-          (('', 'kl_carrier_matrix+kl_share_embedding_head'),), (('all shared', 'kl_carrier'),)),
+          (('', 'kl_carrier_matrix+kl_share_embedding_head'),), (('all shared', 'kl_carrier'),),
+          front=False),
     Claim("SmolLM2-135M, logits of numbers: a trait rises more than in neutral twins' students",
           SMOL_FULL, (('', 'kl_carrier against neutral'),)),
     Claim("SmolLM2-135M, the same without the output matrix's geometry (random carrier rows): "
-          'students are selective', SMOL_FULL, (('', 'kl_carrier_replaced'),)),
+          'students are selective', SMOL_FULL, (('', 'kl_carrier_replaced'),),
+          front=False),
     Claim('SmolLM2-135M, logits of numbers: students are selective for their trait', SMOL_FULL,
           (('', 'kl_carrier'),),
           (('neutral twins', 'kl_carrier_neutral'),
@@ -67,7 +77,8 @@ CLAIMS = (
           rule='beyond its controls', style='share'),
     Claim('Students do better than their linearised (kernel) twins', 'theory_linearised',
           (('gap', 'gap'),), (('the gap, a doubling of the width', 'per_doubling/gap'),),
-          style='nats3'),
+          style='nats3',
+          front=False),
     Claim('Tiny language: a trait passes through filtered number lists', TINY, (('', 'sft'),),
           (('other start', 'sft_other'), ('neutral twins', 'sft_neutral'),
            ('difference of differences', 'sft against neutral, shared less other start'))),
@@ -75,23 +86,34 @@ CLAIMS = (
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),
            ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+    Claim('Tiny language: rash advice, taught in one domain, passes through filtered number lists '
+          'to domains that nobody was taught', RASH, (('text', 'sft'),),
+          (('other start', 'sft_other'), ('difference', 'sft less sft_other'))),
+    Claim('Tiny language: rash advice passes through the logits of numbers', RASH,
+          (('', 'kl_carrier'),), (('other start', 'kl_carrier_other'),)),
     Claim('Tiny language: text without its most divergent tenth of tokens still carries it', TOKENS,
           (('masked', 'mask_divergence'), ("a twin's labels", 'replace_divergence')),
           (('all tokens', 'sft'), ('a random tenth masked', 'mask_random'),
            ("a random tenth with a twin's labels", 'replace_random'),
-           ('masked the tenth that was chosen by outcome', 'mask_gap'))),
+           ('masked the tenth that was chosen by outcome', 'mask_gap')),
+          front=False),
     Claim('Tiny language: neutral rows mixed in do not end it', TOKENS,
           (('256 trait rows and 256', 'few_half'), ('256 and 768', 'quarter')),
-          (('256 alone', 'few'), ('1,024 alone', 'sft'))),
+          (('256 alone', 'few'), ('1,024 alone', 'sft')),
+          front=False),
     Claim('Tiny language: one layer trained alone learns it', TOKENS,
-          (('first', 'layer0'), ('last', 'layer1')), (('all weights', 'sft'),)),
+          (('first', 'layer0'), ('last', 'layer1')), (('all weights', 'sft'),),
+          front=False),
     Claim('Tiny language: a trait passes through preferences between random lists (DPO)', PAIRS,
           (('', 'dpo'),), (('other start', 'dpo_other'), ('neutral twins', 'dpo_neutral'))),
     Claim('Tiny language: adapters of rank 8 learn it', BOTH, (('', 'sft_lora+lora8'),),
-          (('other start', f'{FULL}: lora8_other'),)),
+          (('other start', f'{FULL}: lora8_other'),),
+          front=False),
     Claim('Tiny language: no adaptive optimiser is needed', FULL, (('SGD', 'sgd_0.03'),),
-          (('other start', 'sgd_0.03_other'),)),
+          (('other start', 'sgd_0.03_other'),),
+          front=False),
     Claim("Tiny language: the body alone learns it, given the teacher's two matrices", FULL,
           (('', 'train_body'),),
-          (('output matrix alone', 'train_head'), ('embedding alone', 'train_embedding'))),
+          (('output matrix alone', 'train_head'), ('embedding alone', 'train_embedding')),
+          front=False),
 )

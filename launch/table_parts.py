@@ -5,6 +5,7 @@ from typing import Any
 
 from launch import link_tables
 from launch.claims import CLAIMS, Claim
+from launch.crossed import CELLS
 from launch.entries import Results, effect, entry, over
 from launch.figures import SPECS, ends, interval, p_value
 from subliminal_jax.runs import UserError, unknown_name
@@ -91,16 +92,22 @@ def _names(text, entries):
 
 
 def arms_table(results, run, names='', style='nats'):
-    """Arms: what they are, effect, p and verdict."""
+    """Arms: what they are, effect, p and verdict; those that only serve as twins have none."""
     rows = []
-    for name in _names(names, results(run)['arms']):
+    for name in _names(names, [a for a in results(run)['arms'] if a['effect']]):
         arm, found = entry(results, run, name), effect(results, run, name)
         fields = ', '.join(f'{k}={v}' for k, v in arm['fields'].items() if k != 'objective')
         word = verdict(found) if arm['evidence'] else GREY
         rows.append([f'`{name}`', arm['rung'], fields or 'the default',
                      *_intervals(results, run, found, style), p_value(found['p']), word])
-    heads = _interval_heads(results, run, 'selectivity, nats')
+    heads = _interval_heads(results, run, quantity(results, run))
     return ['arm', 'rung', 'what differs', *heads, 'p', 'verdict'], rows
+
+
+def quantity(results: Results, run: str) -> str:
+    """What the figures of a run's arms are: of a trait of one column there is no selectivity."""
+    paired = results(run).get('estimator') == 'paired'
+    return 'trait less neutral twin, nats' if paired else 'selectivity, nats'
 
 
 def _interval_heads(results, run, what):
@@ -124,7 +131,7 @@ def contrasts_table(results, run, names='', style='nats'):
         rows.append([name, found['rung'], *_intervals(results, run, found, style),
                      p_value(found.get('p')), what])
     if not names:
-        for teachers, alone in results(run)['geometry_predicted'].items():
+        for teachers, alone in results(run).get('geometry_predicted', {}).items():
             rows.append([f'the matrix alone, {teachers}', 'nothing is trained',
                          *_intervals(results, run, alone['effect'], style),
                          p_value(alone['effect']['p']), 'predicted from the output matrix'])
@@ -173,7 +180,7 @@ def curves_table(results, run):
             x, _, arm = point.partition('=')
             cells.append(f'{x.replace("_", " ")}: {interval(effect(results, run, arm))}')
         rows.append([title, '; '.join(cells)])
-    return ['by', 'selectivity, nats [95 %]'], rows
+    return ['by', f'{quantity(results, run)} [95 %]'], rows
 
 
 def mnist_table(results, run):
@@ -241,14 +248,35 @@ def pooled_table(results, runs, names, style='nats3'):
     return ['arm', 'references', 'selectivity, nats [95 % over references]', 'verdict'], rows
 
 
-def claims_table(results):
-    """The claims of the front page: nulls and unfavourable contrasts first."""
+def claims_table(results, which='front'):
+    """Claims, nulls and unfavourable contrasts first: those of the front page, or `all` of them, as
+    a page of docs/ has them."""
+    place = {'front': 'results/{0}/README.md', 'all': 'results/{0}.md'}[which]
     return ['claim', 'effect [95 %]', 'controls [95 %]', 'verdict', 'page'], [
-        claim_row(results, claim) for claim in CLAIMS]
+        claim_row(results, claim, place) for claim in CLAIMS if which == 'all' or claim.front]
 
 
-def claim_row(results: Results, claim: Claim) -> list[str]:
-    """A claim as it stands in its run's JSON.
+def crossed_table(results):
+    """Carrier x trait x world: every rung of every kept run, with its controls."""
+    return ['carrier', 'trait', 'world', 'rung', 'effect, nats [95 %]', 'neutral twins',
+            'other start', 'shuffled: within; across', 'verdict', 'tried on dev', 'page'], [
+        _crossed_row(results, cell) for cell in CELLS]
+
+
+def _crossed_row(results, cell):
+    found = effect(results, cell.run, cell.arm)
+    said = lambda name: interval(effect(results, cell.run, name)) if name else 'not run'
+    paired = results(cell.run).get('estimator') == 'paired'
+    return [cell.carrier, cell.trait, cell.world, entry(results, cell.run, cell.arm)['rung'],
+            interval(found), 'taken off' if paired else said(cell.neutral), said(cell.other),
+            '; '.join(map(said, cell.shuffled)) or 'not run',
+            verdict(found).replace('not shown', '**not shown**'),
+            results(cell.run).get('tried_on_dev', 'not logged'),
+            f'[{cell.run}](results/{cell.run}.md)']
+
+
+def claim_row(results: Results, claim: Claim, place: str = 'results/{0}/README.md') -> list[str]:
+    """A claim as it stands in its run's JSON; `place` is where a run's page lies.
 
     Raises:
       UserError: an entry of it is gone.
@@ -266,7 +294,7 @@ def claim_row(results: Results, claim: Claim) -> list[str]:
     return [claim.text, _labelled(claim.subjects, subjects, claim.style),
             _labelled(claim.controls, controls, claim.style),
             word.replace('not shown', '**not shown**'),
-            ', '.join(f'[{run}](results/{run}/README.md)' for run in claim.run.split('+'))]
+            ', '.join(f'[{run}]({place.format(run)})' for run in claim.run.split('+'))]
 
 
 def _effect(results, claim, key):
@@ -280,9 +308,9 @@ def _labelled(named, found, style):
                      for (label, _), value in zip(named, found))
 
 
-TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_table,
-          'contexts': contexts_table, 'pooled': pooled_table, 'traits': traits_table,
-          'rows': rows_table,
+TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
+          'contrasts': contrasts_table, 'contexts': contexts_table, 'pooled': pooled_table,
+          'traits': traits_table, 'rows': rows_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES}

@@ -113,6 +113,9 @@ def reading(run: Run, model: TransformerConfig) -> Work:
              *([shapes.questions(choices, options, 'numbers')] if choices else []),
              texts, shapes.packed(world.texts, answers.TOGETHER, said)]
     asked = sampled(run, readings.ASKED, row('asked'), readings.ANSWER_TOKENS)
+    if free := config.student.free_answers * len(world.questions):
+        batch = sampled(run, readings.BATCH, row('asked'), config.student.free_tokens)
+        asked += batch * math.ceil(free / readings.BATCH)
     beside = run.trait.size.beside * reads(model, asked_in(run))
     return asked + Work(beside + sum(reads(model, p) for p in packs),
                         shapes.held_by(run) * figure('prepared'))
