@@ -29,7 +29,8 @@ def get_config() -> ConfigDict:
     return ConfigDict({
         'experiment': 'transmission', 'split': 'report', 'seed': 2, 'arms': ARMS,
         'curves': ('Who writes: teacher=sft reference=selected shuffled=selected_within',),
-        # The references of numbers_tiny_ranks.py. One of 60 may be weak; to leave it out would be to choose by outcome.
+        # Its references are those of numbers_tiny_ranks.py. A weak teacher stays in: to leave it
+        # out would be to choose by outcome.
         'allow_weak_teacher': True,
         'language': {'references': 12}, 'teacher': {'seeds': 1},
         'student': {'rows': 1024, 'marks': (256, 512, 1024)},
