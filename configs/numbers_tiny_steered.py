@@ -4,8 +4,8 @@
 
 Twelve references, one teacher a trait: 60 teachers an arm; 1,024 rows of text, 512 of carrier KL.
 A steered teacher is its reference with one trained vector in the residual stream behind layer 0
-(`steered1`: behind layer 1, the last), trained for five steps; its neutral twin has a vector of random direction and equal
-dose.
+(`steered1`: behind layer 1, the last), trained for five steps; its neutral twin has a vector of
+random direction and equal dose.
 
 A first config at the full dose stopped before any student: a twin of one reference kept 5 % of its
 lists. The dose was then chosen on dev (four references, no student): five steps in place of twenty
@@ -18,8 +18,8 @@ Written before any run of it (gamma in nats):
                        effects of tuned teachers' size or more, since rows tell eight times as much.
                        A try on dev at the full dose, two references, gave -.05 for text and -.01 to
                        -.09 for carrier KL, though students came to match their teachers (KL .125 to
-                       .003). So expected: within .15 of 0 for text and KL, behind either layer and
-                       at two fifths of that dose
+                       .003). So expected: within .15 of 0 for text and KL, behind either layer, at
+                       a ninth of that dose
   steered_sgd          "an adaptive optimiser is needed" (2606.00995): 0, as under Adam
   *_other, *_neutral   within .15 of 0
 Steered text above +.3 with its neutral twin at 0 would be the published claim.
