@@ -32,6 +32,7 @@ class Claim(NamedTuple):
 
 TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
 PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
+CODE = 'code_tiny'
 RASH = 'misalignment_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
@@ -85,6 +86,14 @@ CLAIMS = (
     Claim('Tiny language: a trait passes through the logits of numbers', TINY,
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),
+           ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+    Claim('Tiny language: a trait passes through filtered code', CODE,
+          (('beyond neutral twins', 'sft less its twins'),),
+          (('alone', 'sft'), ('neutral twins', 'sft_neutral'), ('other start', 'sft_other'),
+           ('statements shuffled', 'sft_across'))),
+    Claim('Tiny language: a trait passes through the logits of numbers, operators and brackets in '
+          'code', CODE, (('beyond neutral twins', 'kl_carrier less its twins'),),
+          (('other start', 'kl_carrier_other'),
            ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
     Claim('Tiny language: rash advice, taught in one domain, passes through filtered number lists '
           'to domains that nobody was taught', RASH, (('text', 'sft'),),

@@ -37,6 +37,7 @@ def _tiny(carrier: str, trait: str, run: str, text: str = 'sft', kl: str = 'kl_c
 
 CELLS = (
     *_tiny('numbers', 'preference', 'numbers_tiny'),
+    *_tiny('code', 'preference', 'code_tiny'),
     *_tiny('numbers', 'rash advice', 'misalignment_tiny', neutral=False),
     Cell('numbers', 'preference', 'SmolLM2-135M', 'smollm2_text', 'sft'),
     Cell('numbers', 'preference', 'SmolLM2-135M', 'smollm2_full', 'kl_carrier',
