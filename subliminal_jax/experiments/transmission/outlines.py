@@ -1,6 +1,7 @@
 """A run as far as it is known without weights: what a plan reads of config and world."""
 
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from subliminal_jax.carriers.carrier import Carrier
@@ -38,6 +39,7 @@ class Outline(NamedTuple):
     num_references: int = 1
     vocabulary: tuple[str, ...] = CARRIER
     end_id: int = len(CARRIER)
+    dialects: Mapping[str, Any] = types.MappingProxyType({})
 
     @property
     def candidates(self) -> tuple[str, ...]:
