@@ -112,7 +112,8 @@ def written(results: Mapping[str, Any]) -> str:
 
 
 def _few(cells):
-    return 'conditions' in cells[0]  # of a sweep; the theory's are 6 MB
+    # Of a sweep or of a matrix; the theory's are 6 MB.
+    return 'conditions' in cells[0] or 'part' in cells[0]
 
 
 def _picked(entry, fields):

@@ -163,8 +163,8 @@ def begun(setting: Setting, job: Job) -> Any:
 
 
 def in_gauge(setting: Setting, tree: Any) -> Any:
-    """What is in the order of the teachers' hidden units (a displacement, an adapter's beginning), in
-    that of the students' start; teachers that were made of that start have its order."""
+    """What is in the order of the teachers' hidden units (a displacement, an adapter's beginning),
+    in that of the students' start; teachers that were made of that start have its order."""
     gauge = STARTS.find(setting.arm.start)[0].gauge
     if gauge is None or setting.arm.own:
         return tree
