@@ -43,7 +43,8 @@ def with_matrix(schema: type) -> type:
     """A world's schema with the group `matrix`."""
     return dataclasses.make_dataclass(
         f'Matrix{schema.__name__}', [('matrix', MatrixConfig, nested(MatrixConfig))],
-        bases=(schema,), frozen=True, namespace={'__doc__': schema.__doc__})
+        bases=(schema,), frozen=True,
+        namespace={'__doc__': schema.__doc__, '__module__': __name__})
 
 
 def config_of(values: Mapping[str, Any]) -> Any:

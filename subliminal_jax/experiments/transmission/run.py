@@ -111,10 +111,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     trait, _ = TRAITS.find(config.trait)
     world = WORLDS.find(config.world)[0].make(config, arms)
     for arm in arms:
-        for name in (arm.architecture, arm.students):
-            if name not in world.architectures:
-                raise UserError(f'arm {arm.name}: ' + str(unknown_name(
-                    'architecture of this world', name, tuple(world.architectures))))
+        check_architectures(world, arm)
     if trait.estimator == 'gamma' and len(world.traits) < 2:
         raise UserError("one trait only has no gamma, which compares a teacher's own trait with "
                         'the others; take two or more')
@@ -126,6 +123,17 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     check_problems(run)
     trait.check(run)
     return run
+
+
+def check_architectures(world: Any, arm: Arm) -> None:
+    """Raises UserError for an architecture that the world has not got."""
+    for name in (arm.architecture, arm.students):
+        if name == 'second' and name not in world.architectures:
+            raise UserError(f'arm {arm.name}: architecture second is a second pretrained model: '
+                            'name it, --config.second.name=')
+        if name not in world.architectures:
+            raise UserError(f'arm {arm.name}: ' + str(unknown_name(
+                'architecture of this world', name, tuple(world.architectures))))
 
 
 def checked_arms(config: Any) -> list[Arm]:

@@ -12,7 +12,8 @@ from tests.experiments.transmission import small
 
 KL = 'objective=kl_carrier answers=random rows=16'
 ARMS = ('text', 'next: start=next:1of2', 'digits: architecture=digits', 'to_digits: student=digits',
-        f'kl: {KL}', f'layer: {KL} start=share:layer0', f'layer_own: {KL} start=share:layer0 own=true',
+        f'kl: {KL}', f'layer: {KL} start=share:layer0',
+        f'layer_own: {KL} start=share:layer0 own=true',
         f'gauge: {KL} start=gauge', f'gauge_own: {KL} start=gauge own=true')
 MATRIX = {'hypotheses': ('weights: the same weights are needed', 'words: the same words suffice'),
           'predictions': ('weights: next=-0.1..0.1 to_digits=-0.1..0.1 gauge=0.9..1.1',

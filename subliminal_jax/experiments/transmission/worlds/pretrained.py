@@ -66,6 +66,9 @@ class ModelConfig:
                         doc="of the layers' products; final norm, head and softmax are float32")
     devices: int = spec(1, ge=1, doc='that share the weights, cut over them')
     remat: bool = spec(False, doc='recompute layers in the backward pass: less memory, more time')
+    shape: tuple[str, ...] = spec((), doc="FIELD=NUMBER ... of the architecture "
+                                          '(models.params.TransformerConfig), for a --dry_run where'
+                                          " the model's files are not there; a run reads the files")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Config(schemas.Config):
         ('kl_carrier: made=prompt objective=kl_carrier answers=random trainable=lora:8',),
         min_len=1, doc="'NAME: field=value ...', see arms.py")
     model: ModelConfig = nested(ModelConfig)
+    second: ModelConfig = nested(ModelConfig, name='')
     prepared: PreparedConfig = nested(PreparedConfig)
     context: ContextConfig = nested(ContextConfig)
     teacher: schemas.TeacherConfig = nested(
@@ -115,17 +119,34 @@ class Config(schemas.Config):
 
 
 def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None) -> World:
-    """The world of a model, loaded unless it is given.
+    """The world of a model, loaded unless it is given; with `config.second` also as another model
+    reads it, which arms call architecture=second.
 
     Raises:
       UserError: an arm, a trait, a context or a question that cannot be.
     """
+    found = _world(config, arms, load(config) if model is None else model, 'main')
+    if not config.second.name:
+        return found
+    other = as_second(config)
+    second = _world(other, arms, load(other), 'second')
+    both = {**found.architectures, **second.architectures}
+    return found._replace(architectures=both,
+                          dialects={'second': second._replace(architectures=both)})
+
+
+def as_second(config: Config) -> Config:
+    """The config with its second model in place of the first."""
+    return dataclasses.replace(config, model=config.second)
+
+
+def _world(config: Config, arms: Sequence[Any], model: loading.Model, name: str) -> World:
+    """The world of one model, whose architecture has this name."""
     for arm in arms:
         check_precision(config, arm)
     prepared.check(config)
     named = dict.fromkeys(filter(None, [
         config.carrier.name, *(arm.carrier for arm in arms), *config.prepared.carriers]))
-    model = load(config) if model is None else model
     chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
     contexts = Contexts(model.tokenizer, model.config.max_positions)
@@ -133,8 +154,8 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     form = config.carrier.form if config.carrier.form in templates.LISTS else config.context.student
     vocabulary = templates.token_texts(model.tokenizer)
     room = config.carrier.new_tokens
-    for name in named:
-        check_carrier(config, name, lambda text: contexts.answer(text, form))
+    for carrier in named:
+        check_carrier(config, carrier, lambda text: contexts.answer(text, form))
 
     def asked(text, context, number, system):
         template, _, kind = context.partition('/')
@@ -144,14 +165,13 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         name=model.name, sha256=prepared.sha256_of_reference(config, model.sha256), inputs={
             f'the trait set {config.trait_set}': sets.digest(chosen),
             "the model's config, tokenizer or chat template": model.settings_sha256},
-        architectures={'main': model.config}, num_references=1, replicas=1,
+        architectures={name: model.config}, num_references=1, replicas=1,
         engine=engine_of(config),
-        references=lambda run, name: prepared.references(run, name, model.params),
-        reference_inputs=lambda name: prepared.inputs(config),
-        reference_facts=lambda run, name, texts: prepared.described(
-            run, name, model.params, texts),
+        references=lambda run, own: prepared.references(run, own, model.params),
+        reference_inputs=lambda own: prepared.inputs(config, own),
+        reference_facts=lambda run, own, texts: prepared.described(run, own, model.params, texts),
         moved=moved, redrawn=None,
-        start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
+        start_input=lambda own, start: f'{start_label(own, start)}.safetensors',
         placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
         rows_context=lambda text, system: contexts.ids(text, form, system, room),
         row_answer=lambda text: contexts.answer(text, form),
@@ -274,9 +294,14 @@ def placed(params: Any, like: Any) -> Any:
     return jax.tree.map(lambda x, there: jax.device_put(x, there.sharding), params, like)
 
 
+def start_label(name: str, start: str) -> str:
+    """The stage of an architecture's trained start."""
+    return f'start/{start.replace(":", "-")}' + ('' if name == 'main' else f'-{name}')
+
+
 def moved(run: Any, name: str, steps: int) -> list[Any]:
     """The reference, trained further on ordinary texts of its own."""
-    label = f'start/moved-{steps}'
+    label = start_label(name, f'moved:{steps}')
     reads, inputs = {**run.reads('teacher'), 'steps': steps}, [f'ordinary-{name}.jsonl']
     reference = run.references[name][0]
 
