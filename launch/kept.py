@@ -112,8 +112,7 @@ def written(results: Mapping[str, Any]) -> str:
 
 
 def _few(cells):
-    # Of a sweep or of a matrix; the theory's are 6 MB.
-    return 'conditions' in cells[0] or 'part' in cells[0]
+    return {'conditions', 'part'} & {*cells[0]}  # of a sweep or matrix; the theory's are 6 MB
 
 
 def _picked(entry, fields):

@@ -107,10 +107,10 @@ def share_table(cells: Sequence[Mapping[str, Any]]) -> Table:
         factors = share['factors']
         difference = mine.get('difference')
         rows.append([share['arm'], share['part'], factors['rung'], factors['teacher'],
-                     factors['student'], told(mine['gamma']), told(share),
+                     factors['student'], told(mine['gamma']), told(share['own']), told(share),
                      told(difference) if difference else '', str(share['n'])])
     return Table('Off the diagonal', [
-        'arm', 'part', 'rung', 'teacher', 'student', 'gamma, nats [95 %]',
+        'arm', 'part', 'rung', 'teacher', 'student', 'gamma, nats [95 %]', 'own diagonal [95 %]',
         'share of its own teacher [95 %]', 'own diagonal less cell, nats [95 %]', 'units'], rows,
         'A share of 1: as much as from a teacher of their own; 0: nothing. Unread: a diagonal does '
         'not transmit.')

@@ -122,7 +122,8 @@ def _said(share, cells):
     of_arm = {c['measure']: c for c in cells if c['arm'] == share['arm']
               and c['where'] in ('off', 'offs')}
     factors, text = share['factors'], matrix.figure(of_arm['gamma'])
-    head = f'{factors["rung"]}, {factors["teacher"]} to {factors["student"]}: {text} nats'
+    head = (f'{factors["rung"]}, {factors["teacher"]} to {factors["student"]}: {text} nats (own '
+            f'diagonal {matrix.figure(share["own"])})')
     if not share['read']:
         return f'{head}, {share["why"]}'
     return (f'{head}, a share of {matrix.figure(share)} of their own teacher\'s; difference '

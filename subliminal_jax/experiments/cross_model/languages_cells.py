@@ -123,8 +123,9 @@ def cells(run: Any, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     Returns:
       {'part', 'factors': {'rung', 'teacher', 'student'}, 'n' units, 'measure', 'mean', 'ci95', 'p',
       'per_model': a value by unit, 'arm', 'where', 'read', 'why'}; of a share `pairs` ([above,
-      below] by unit), of a disturbed twin `perplexity` and `distance` too. `where` is 'diagonal',
-      'off' or, of blocks in the mean, 'diagonals' and 'offs'.
+      below] by unit) and `own` (mean and interval of the own diagonal), of a disturbed twin
+      `perplexity` and `distance` too. `where` is 'diagonal', 'off' or, of blocks in the mean,
+      'diagonals' and 'offs'.
     """
     found, known = [], {e['name']: e for e in entries}
     for crossing in crossings(run):
@@ -147,13 +148,12 @@ def _of_pair(run, crossing, known):
             _gamma(part, arm, factors(here, there), effect[arm.name], 'off')]
     own_y, arm_y = known[own.name]['y'], known[arm.name]['y']
     less = effects.effect_of(run, gammas.difference(own_y, arm_y))
-    values = _units(effect[own.name]), _units(effect[arm.name])
     why = unread({here: made[0], there: made[1]})
     facts = {}
     if part == 'disturbed twins':
         facts = {'perplexity': known[arm.name]['drift']['perplexity_ordinary_start'],
                  'distance': known[arm.name]['distance']}
-    share = _share(part, arm, factors(here, there), values[1], values[0], why, 'off')
+    share = _share(made[2], made[1], why)
     difference = {**_gamma(part, arm, factors(here, there), less, 'off'), 'measure': 'difference'}
     return [*made, {**share, **facts}, difference]
 
@@ -162,9 +162,9 @@ def _sides(run, crossing):
     """What the teacher's and the students' models are called."""
     arm = crossing.arm
     if arm.student:
-        return tuple(run.of(name).world.name if crossing.part == 'models'
-                     and run.world.name != 'tiny' else name
-                     for name in (arm.architecture, arm.students))
+        both = arm.architecture, arm.students
+        named = tuple(run.of(name).world.name for name in both)
+        return named if len(set(named)) == 2 else both
     return 'reference', arm.start
 
 
@@ -191,24 +191,22 @@ def _of_blocks(run, crossing, known):
     made = [*diagonal.values(), *off.values()]
     for place, cell in off.items():
         both = {name(p): diagonal[p] for p in (place, (place + step) % size)}
-        made.append(_share(part, arm, cell['factors'], cell['per_model'],
-                           diagonal[(place + step) % size]['per_model'], unread(both), 'off'))
-    return made + _pooled(run, crossing, known, size)
+        made.append(_share(cell, diagonal[(place + step) % size], unread(both)))
+    return made + _pooled(run, crossing, known, step, size)
 
 
-def _pooled(run, crossing, known, size):
+def _pooled(run, crossing, known, step, size):
     """The diagonal, the crossing, their share and their difference over all places of a block."""
     part, arm, own, _ = crossing
-    factors = {'rung': arm.rung, 'teacher': 'any', 'student': 'its own'}
-    off_factors = {**factors, 'student': arm.start}
+    factors = {'rung': arm.rung, 'teacher': 'a reference', 'student': 'itself'}
+    off_factors = {**factors, 'student': 'the next one' if step == 1 else f'the one {step} further'}
     whole = {a.name: known[a.name]['effect'] for a in (arm, own)}
     values = {a: _by_block(run, found, size) for a, found in whole.items()}
     diagonal = _gamma(part, own, factors, whole[own.name], 'diagonals', values[own.name])
     off = _gamma(part, arm, off_factors, whole[arm.name], 'offs', values[arm.name])
     less = effects.effect_of(run, gammas.difference(known[own.name]['y'], known[arm.name]['y']))
     difference = _gamma(part, arm, off_factors, less, 'offs', _by_block(run, less, size))
-    share = _share(part, arm, off_factors, values[arm.name], values[own.name],
-                   unread({'own': diagonal}), 'offs')
+    share = _share(off, diagonal, unread({'own': diagonal}))
     return [diagonal, off, share, {**difference, 'measure': 'difference'}]
 
 
@@ -248,17 +246,18 @@ def _gamma(part, arm, factors, effect, where, values=None):
             'read': True, 'why': ''}
 
 
-def _share(part, arm, factors, above: Values, below: Values, why, where):
-    """A cell's share of its students' own diagonal."""
-    pairs = {unit: [above[unit], below[unit]] for unit in below}
+def _share(cell, diagonal, why):
+    """A cell's share of its students' own diagonal; `why` it is unread, or ''."""
+    below = diagonal['per_model']
+    pairs = {unit: [cell['per_model'][unit], below[unit]] for unit in below}
     ratio = None if why else intervals.ratio(*zip(*pairs.values()))
     if not why and ratio is None:
         why = "unread: the own diagonal's interval over these units holds 0"
     mean, ci95 = ratio or (None, None)
     each = {unit: a / b if b else None for unit, (a, b) in pairs.items()}
-    return {'part': part, 'factors': factors, 'n': len(pairs), 'measure': 'share', 'mean': mean,
-            'ci95': ci95, 'p': None, 'per_model': {} if why else each, 'arm': arm.name,
-            'where': where, 'read': not why, 'why': why, 'pairs': pairs}
+    return {**cell, 'n': len(pairs), 'measure': 'share', 'mean': mean, 'ci95': ci95, 'p': None,
+            'per_model': {} if why else each, 'read': not why, 'why': why, 'pairs': pairs,
+            'own': {key: diagonal[key] for key in ('measure', 'mean', 'ci95', 'why')}}
 
 
 def transmits(cell: Mapping[str, Any]) -> bool:

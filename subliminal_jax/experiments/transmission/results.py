@@ -242,7 +242,7 @@ def is_control(entry: Mapping[str, Any]) -> bool:
     fields = entry['fields']
     moved = STARTS.find(fields.get('start', 'shared'))[0].control and not fields.get('own')
     return (entry['teacher_kind'] != 'trait' or fields.get('order', 'kept') != 'kept'
-            or fields.get('matrix', 'own') != 'own' or moved)
+            or fields.get('matrix', 'own') != 'own' or bool(fields.get('student')) or moved)
 
 
 def holm(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
