@@ -119,10 +119,11 @@ def share_table(cells: Sequence[Mapping[str, Any]]) -> Table:
 def cell_table(cells: Sequence[Mapping[str, Any]]) -> Table:
     """Every cell's gamma."""
     rows = [[c['part'], c['factors']['rung'], c['factors']['teacher'], c['factors']['student'],
-             c['where'], told(c), f'{c["p"]:.2g}', str(c['n']), c['arm']]
+             c['where'], told(c), f'{c["p"]:.2g}', '' if c['mde'] is None else f'{c["mde"]:.2f}',
+             str(c['n']), c['arm']]
             for c in cells if c['measure'] == 'gamma']
     return Table('Every cell', ['part', 'rung', 'teacher', 'student', 'where', 'gamma, nats [95 %]',
-                                'p', 'units', 'arm'], rows,
+                                'p', 'smallest visible', 'units', 'arm'], rows,
                  'Diagonals and offs: means over the places of a block.')
 
 

@@ -122,6 +122,8 @@ def _said(share, cells):
     of_arm = {c['measure']: c for c in cells if c['arm'] == share['arm']
               and c['where'] in ('off', 'offs')}
     factors, text = share['factors'], matrix.figure(of_arm['gamma'])
+    if not matrix.transmits(of_arm['gamma']) and of_arm['gamma']['mde'] is not None:
+        text += f', not shown (would have seen {of_arm["gamma"]["mde"]:.2f})'
     head = (f'{factors["rung"]}, {factors["teacher"]} to {factors["student"]}: {text} nats (own '
             f'diagonal {matrix.figure(share["own"])})')
     if not share['read']:

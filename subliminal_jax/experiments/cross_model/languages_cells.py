@@ -122,10 +122,11 @@ def cells(run: Any, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
 
     Returns:
       {'part', 'factors': {'rung', 'teacher', 'student'}, 'n' units, 'measure', 'mean', 'ci95', 'p',
-      'per_model': a value by unit, 'arm', 'where', 'read', 'why'}; of a share `pairs` ([above,
-      below] by unit) and `own` (mean and interval of the own diagonal), of a disturbed twin
-      `perplexity` and `distance` too. `where` is 'diagonal', 'off' or, of blocks in the mean,
-      'diagonals' and 'offs'.
+      'mde', 'per_model': a value by unit, 'arm', 'where', 'read', 'why'}. `mde` is what the design
+      would have seen, nats; None of a share, which has no p either. `where` is 'diagonal', 'off'
+      or, of blocks in the mean, 'diagonals' and 'offs'. A share has `pairs` ([above, below] by
+      unit) and `own` (mean and interval of the own diagonal) too, a disturbed twin's `perplexity`
+      and `distance`.
     """
     found, known = [], {e['name']: e for e in entries}
     for crossing in crossings(run):
@@ -199,7 +200,8 @@ def _pooled(run, crossing, known, step, size):
     """The diagonal, the crossing, their share and their difference over all places of a block."""
     part, arm, own, _ = crossing
     factors = {'rung': arm.rung, 'teacher': 'a reference', 'student': 'itself'}
-    off_factors = {**factors, 'student': 'the next one' if step == 1 else f'the one {step} further'}
+    student = 'the next one' if step == 1 else f'the one {step} further'
+    off_factors = {**factors, 'student': student}
     whole = {a.name: known[a.name]['effect'] for a in (arm, own)}
     values = {a: _by_block(run, found, size) for a, found in whole.items()}
     diagonal = _gamma(part, own, factors, whole[own.name], 'diagonals', values[own.name])
@@ -236,14 +238,16 @@ def _units(effect: Mapping[str, Any]) -> Values:
 
 def _gamma(part, arm, factors, effect, where, values=None):
     """A cell's gamma; with values by block over these, else as the effect has it."""
-    mean, ci95 = effect['estimate'], effect['ci95']
+    mean, ci95, mde = (effect[key] for key in ('estimate', 'ci95', 'mde'))
     if values is None:
         values = _units(effect)
     else:
-        mean, ci95 = intervals.t_interval(list(values.values()))
+        each = list(values.values())
+        mean, ci95 = intervals.t_interval(each)
+        mde = intervals.mde(intervals.standard_error(each), len(each) - 1) if ci95 else None
     return {'part': part, 'factors': factors, 'n': len(values), 'measure': 'gamma', 'mean': mean,
-            'ci95': ci95, 'p': effect['p'], 'per_model': values, 'arm': arm.name, 'where': where,
-            'read': True, 'why': ''}
+            'ci95': ci95, 'p': effect['p'], 'mde': mde, 'per_model': values, 'arm': arm.name,
+            'where': where, 'read': True, 'why': ''}
 
 
 def _share(cell, diagonal, why):
@@ -256,7 +260,7 @@ def _share(cell, diagonal, why):
     mean, ci95 = ratio or (None, None)
     each = {unit: a / b if b else None for unit, (a, b) in pairs.items()}
     return {**cell, 'n': len(pairs), 'measure': 'share', 'mean': mean, 'ci95': ci95, 'p': None,
-            'per_model': {} if why else each, 'read': not why, 'why': why, 'pairs': pairs,
+            'mde': None, 'per_model': {} if why else each, 'read': not why, 'why': why, 'pairs': pairs,
             'own': {key: diagonal[key] for key in ('measure', 'mean', 'ci95', 'why')}}
 
 
