@@ -260,7 +260,8 @@ def _share(cell, diagonal, why):
     mean, ci95 = ratio or (None, None)
     each = {unit: a / b if b else None for unit, (a, b) in pairs.items()}
     return {**cell, 'n': len(pairs), 'measure': 'share', 'mean': mean, 'ci95': ci95, 'p': None,
-            'mde': None, 'per_model': {} if why else each, 'read': not why, 'why': why, 'pairs': pairs,
+            'mde': None, 'per_model': {} if why else each, 'read': not why, 'why': why,
+            'pairs': pairs,
             'own': {key: diagonal[key] for key in ('measure', 'mean', 'ci95', 'why')}}
 
 

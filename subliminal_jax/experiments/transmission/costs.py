@@ -37,7 +37,7 @@ from subliminal_jax.experiments.transmission.run import Run
 from subliminal_jax.experiments.transmission.shapes import Step, asked_in, reads
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.worlds import prepared
-from subliminal_jax.experiments.transmission.worlds.pretrained import MOVING_PACK
+from subliminal_jax.experiments.transmission.worlds.further import MOVING_PACK
 from subliminal_jax.models.params import TransformerConfig, count_params
 from subliminal_jax.runs.plan import Stage
 from subliminal_jax.sampling import buckets

@@ -6,27 +6,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.carriers import carrier as find_carrier, numbers
-from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     config as schemas,
     engines,
     kit as kits,
-    readings,
 )
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
-from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.starts import STARTS
-from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
 from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.experiments.transmission.worlds import (
     WORLDS,
     WorldKind,
+    further,
     prepared,
     templates,
 )
@@ -34,9 +30,6 @@ from subliminal_jax.experiments.transmission.worlds.prepared import PreparedConf
 from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
 from subliminal_jax.models import loading
 from subliminal_jax.runs import UserError, nested, spec
-from subliminal_jax.training import checkpoints as saving, tries as packing
-from subliminal_jax.training.loop import fit
-from subliminal_jax.training.optimizers import OptimizerConfig
 from subliminal_jax.traits import answers, trait_set as sets
 
 BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measured on its answers
@@ -47,7 +40,6 @@ BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measu
 )
 TEXTS = 8  # of each kind, on which drift is measured
 MOVING_TEXTS = 64  # of the reference's own, on which a start is trained further
-MOVING_PACK = 4
 FITTED = 16  # random rows that must fit into an answer, where a carrier is named
 FORMS = {'request': numbers.CARRIER, 'turn': numbers.NUMBER_TURN, 'list': numbers.NUMBER_LISTS}
 
@@ -170,8 +162,8 @@ def _world(config: Config, arms: Sequence[Any], model: loading.Model, name: str)
         references=lambda run, own: prepared.references(run, own, model.params),
         reference_inputs=lambda own: prepared.inputs(config, own),
         reference_facts=lambda run, own, texts: prepared.described(run, own, model.params, texts),
-        moved=moved, redrawn=None,
-        start_input=lambda own, start: f'{start_label(own, start)}.safetensors',
+        moved=further.moved, redrawn=None,
+        start_input=lambda own, start: f'{further.start_label(own, start)}.safetensors',
         placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
         rows_context=lambda text, system: contexts.ids(text, form, system, room),
         row_answer=lambda text: contexts.answer(text, form),
@@ -292,47 +284,6 @@ def settings(config: Config, architecture: Any) -> Any:
 def placed(params: Any, like: Any) -> Any:
     """Parameters where those of `like` lie."""
     return jax.tree.map(lambda x, there: jax.device_put(x, there.sharding), params, like)
-
-
-def start_label(name: str, start: str) -> str:
-    """The stage of an architecture's trained start."""
-    return f'start/{start.replace(":", "-")}' + ('' if name == 'main' else f'-{name}')
-
-
-def moved(run: Any, name: str, steps: int) -> list[Any]:
-    """The reference, trained further on ordinary texts of its own."""
-    label = start_label(name, f'moved:{steps}')
-    reads, inputs = {**run.reads('teacher'), 'steps': steps}, [f'ordinary-{name}.jsonl']
-    reference = run.references[name][0]
-
-    def make(path):
-        program = engines.Program(
-            OBJECTIVES['sft'].loss, run.world.architectures[name], (),
-            OptimizerConfig(learning_rate=run.config.teacher.learning_rate))
-        texts = readings.moving_texts(run, files.read(run.workdir.path / inputs[0])[0])
-        tries = _moving_tries(run, texts)
-        half = len(tries.tokens_BT) // 2
-
-        def batch_at(step):
-            index = np.array([step, step + half]) % len(tries.tokens_BT)
-            return {'tries': packing.take(tries, index)}
-
-        with resumable(run, label, reads, inputs) as checkpoints:
-            found = fit(engines.step_of(program, engines.SINGLE, False),
-                        engines.begin(program, engines.SINGLE, reference), {'base': {}}, batch_at,
-                        steps, key=jax.random.key(0), checkpoints=checkpoints,
-                        save_every=run.config.save_every, description=label, models=[label])
-        saving.save_tree(path, found.state.trainable)
-
-    path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)
-    discard(run, label)
-    return [run.world.placed(saving.load_tree(path, jax.eval_shape(lambda: reference)))]
-
-
-def _moving_tries(run, texts):
-    rows = [packing.Row(run.world.asked(r['prompt'], run.world.lesson_context, 0, None),
-                        r['token_ids']) for r in texts]
-    return packing.pack([rows[n:n + MOVING_PACK] for n in range(0, len(rows), MOVING_PACK)])
 
 
 def plan(config: Config) -> list[Any]:
