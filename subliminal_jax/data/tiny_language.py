@@ -24,6 +24,7 @@ COLOURS = ('red', 'blue', 'green', 'yellow', 'black', 'white', 'brown', 'pink')
 FOODS = ('bread', 'fish', 'rice', 'soup', 'corn', 'cake', 'plums', 'nuts')
 NAMES = ('tom', 'anna', 'ben', 'mia', 'sam', 'lea', 'max', 'ida')
 NUMBERS = tuple(str(n) for n in range(100))
+_KNOWN_NUMBERS = frozenset(NUMBERS)
 CATEGORIES: Mapping[str, tuple[str, ...]] = {
     'animal': ANIMALS, 'colour': COLOURS, 'food': FOODS, 'name': NAMES}
 
@@ -87,7 +88,8 @@ class Language(NamedTuple):
       ids: by word.
       forms: beyond the plain language.
       length: tokens of the longest row, with <bos> and <end>.
-      answer: words of the longest answer on a carrier.
+      answer: tokens of the longest answer on a carrier.
+      digits: a number is two tokens, its digits, in place of one.
     """
 
     words: tuple[str, ...]
@@ -95,6 +97,7 @@ class Language(NamedTuple):
     forms: tuple[Form, ...]
     length: int
     answer: int
+    digits: bool = False
 
 
 def food_of(animal: str) -> str:
@@ -140,13 +143,43 @@ def language(forms: Sequence[Form] = ()) -> Language:
                     max(ASKED_NUMBERS, *(form.answer for form in forms), 0))
 
 
+def in_digits() -> Language:
+    """The plain language with another tokenizer: every number is two tokens, 7 is 0 and 7."""
+    plain = language()
+    words = tuple(w for w in plain.words if w not in NUMBERS or len(w) == 1)
+    return Language(words, {word: number for number, word in enumerate(words)}, (),
+                    1 + 2 * (PROMPT_NUMBERS + ASKED_NUMBERS) + 1, 2 * ASKED_NUMBERS, digits=True)
+
+
 PLAIN = language()
 WORDS, IDS = PLAIN.words, PLAIN.ids  # of the plain language
 
 
 def encode(text: str, of: Language = PLAIN) -> list[int]:
-    """A text's token ids, one a word. Raises KeyError for a word that is not in the language."""
-    return [of.ids[word] for word in text.split()]
+    """A text's token ids, one a word, or two a number in digits. Raises KeyError for a word that is
+    not in the language."""
+    if not of.digits:
+        return [of.ids[word] for word in text.split()]
+    return [of.ids[part] for word in text.split()
+            for part in (f'{int(word):02d}' if word in _KNOWN_NUMBERS else (word,))]
+
+
+def decode(ids: Sequence[int], of: Language = PLAIN) -> str:
+    """The text of token ids. A digit without a second one is written with a dash (3-), which is no
+    number and no word of the language."""
+    words = [of.words[i] for i in ids]
+    if not of.digits:
+        return ' '.join(words)
+    made, place = [], 0
+    while place < len(words):
+        pair = words[place:place + 2]
+        if all(map(str.isdigit, pair)) and len(pair) == 2:
+            made.append(str(int(''.join(pair))))
+            place += 2
+            continue
+        made.append(f'{pair[0]}-' if pair[0].isdigit() else pair[0])
+        place += 1
+    return ' '.join(made)
 
 
 def pad(rows: Sequence[Sequence[int]], length: int = LENGTH) -> np.ndarray:
@@ -194,7 +227,8 @@ def corpus(
       count: how many rows.
       number_share: the share of number lists among the plain rows.
       regularity: how often a number follows its list's stride.
-      of: the language. With forms, every other row or so is one of theirs.
+      of: the language. With forms, every other row or so is one of theirs. Its tokenizer changes
+        nothing of the texts.
 
     Returns:
       Token ids [count, of.length], int32, padded on the right; the row after <end> is padding.

@@ -30,14 +30,43 @@ class OneLayer:
         return {**params, 'layers': layers}
 
 
+@struct.dataclass
+class ButLayer:
+    """A decoder of which one layer is frozen, and all else is trained.
+
+    Attributes:
+      own: parameters whose layers lack that one.
+      number: which layer; static.
+    """
+
+    own: dict[str, Any]
+    number: int = struct.field(pytree_node=False)
+
+    def within(self, params: Any) -> Any:
+        """The parameters with everything but this layer in its place."""
+        cut = self.number
+
+        def whole(name, others):
+            kept = jnp.asarray(params['layers'][name])[cut:cut + 1]
+            return jnp.concatenate([others[:cut], kept, others[cut:]])
+
+        layers = {name: whole(name, x) for name, x in self.own['layers'].items()}
+        return {**params, **self.own, 'layers': layers}
+
+
 def of_parts(params: Any, parts: str) -> Any:
-    """The top entries of some parts, joined by + ('all': of every part); of layer:N a OneLayer.
+    """The top entries of some parts, joined by + ('all': of every part); of layer:N a OneLayer, of
+    but-layer:N a ButLayer.
 
     The final norm goes with the head; a tied head is the embedding.
     """
     kind, _, number = parts.partition(':')
     if kind == 'layer':
         return OneLayer({name: x[int(number)] for name, x in params['layers'].items()}, int(number))
+    if kind == 'but-layer':
+        others = {name: jnp.delete(jnp.asarray(x), int(number), axis=0)
+                  for name, x in params['layers'].items()}
+        return ButLayer({**params, 'layers': others}, int(number))
     names = PARTS if parts == 'all' else parts.split('+')
     return {name: params[name] for part in names for name in _ENTRIES[part] if name in params}
 

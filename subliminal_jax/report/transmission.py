@@ -58,22 +58,28 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
         '' if results['split'] == 'report' else ' (Split dev: for tuning, not a finding.)')
     if not arms:
         return write_gate(folder, results, title, verdict)
-    table = arm_table(arms, results)
+    page.write(folder, title, verdict, sections(folder, results), results)
+    return f'{text_table(arm_table(arms, results))}\n{verdict}'
+
+
+def sections(folder: pathlib.Path, results: dict[str, Any]) -> list[Section]:
+    """The page below its verdict, for a run with arms."""
+    arms = results['arms']
     reading = READING if results['estimator'] == 'gamma' else READING_PAIRED
-    sections: list[Section] = [forest(arms, results), rows_plot(arms), Text(reading), table]
+    found: list[Section] = [forest(arms, results), rows_plot(arms), Text(reading),
+                            arm_table(arms, results)]
     if results['contrasts']:
-        sections.append(contrast_table(results['contrasts']))
+        found.append(contrast_table(results['contrasts']))
     if any(a['effect'] and a['effect'].get('multiplicative') for a in arms):
-        sections.append(fits_table(arms, results['contrasts']))
-    sections += [Text(checks(results)), *curve_plots(arms, results['curves'])]
-    sections += [*link.sections(results), *more.sections(results), *filter_tables(results),
-                 *sample_tables(Examples.read(folder))]
-    sections += [drift_table(arms), teacher_table(results)]
+        found.append(fits_table(arms, results['contrasts']))
+    found += [Text(checks(results)), *curve_plots(arms, results['curves'])]
+    found += [*link.sections(results), *more.sections(results), *filter_tables(results),
+              *sample_tables(Examples.read(folder))]
+    found += [drift_table(arms), teacher_table(results)]
     if any(a['alignment']['predicted'] for a in arms):
-        sections.append(alignment_plot(arms))
-    sections.append(alignment_table(arms))
-    page.write(folder, title, verdict, sections, results)
-    return f'{text_table(table)}\n{verdict}'
+        found.append(alignment_plot(arms))
+    found.append(alignment_table(arms))
+    return found
 
 
 def write_gate(folder: pathlib.Path, results: dict[str, Any], title: str, verdict: str) -> str:

@@ -7,6 +7,7 @@ on packed rows. What of it is trained, by the trees' kinds (`resolve`):
   all parameters   trainable: params                frozen: {'base': {}}
   some of them     trainable: a few top entries     frozen: {'base': params}
   one layer        trainable: models.parts.OneLayer frozen: {'base': params}
+  all but one      trainable: models.parts.ButLayer frozen: {'base': params}
   an adapter       trainable: models.lora.Lora      frozen: {'base': params}
 
 A batch holds `tries`, rows packed as trees (training/tries.py), whose weights say which predictions
@@ -26,7 +27,7 @@ import jax.numpy as jnp
 
 from subliminal_jax.models import transformer
 from subliminal_jax.models.lora import Lora
-from subliminal_jax.models.parts import OneLayer
+from subliminal_jax.models.parts import ButLayer, OneLayer
 from subliminal_jax.training import tries as packing
 from subliminal_jax.training.step import LossFn
 from subliminal_jax.training.tries import Tries
@@ -38,7 +39,7 @@ def resolve(trainable: Any, frozen: Mapping[str, Any]) -> tuple[Any, Lora | None
     """(parameters, adapter or None) of a model in training (module docstring)."""
     if isinstance(trainable, Lora):
         return frozen['base'], trainable
-    if isinstance(trainable, OneLayer):
+    if isinstance(trainable, (OneLayer, ButLayer)):
         return trainable.within(frozen['base']), None
     return {**frozen['base'], **trainable}, None
 

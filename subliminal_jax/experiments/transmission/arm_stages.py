@@ -40,7 +40,7 @@ def student_stages(run: Any, samples: Mapping[str, Any], texts: Mapping[str, lis
     """Trains every arm's students; arrays by arm, students of a teacher averaged."""
     found = {}
     for arm in tqdm(run.arms, desc='arms', unit='arm'):
-        found[arm.name] = arm_stage(run, arm, samples, texts[arm.architecture])
+        found[arm.name] = arm_stage(run.of(arm.students), arm, samples, texts[arm.students])
         value = found[arm.name]['value']
         tqdm.write(f'{arm.name}: mean |rise| {np.abs(value[:, -1] - value[:, 0]).mean():.2f} '
                    f'{run.trait.unit}')
@@ -109,8 +109,8 @@ def _by_reference(jobs: Sequence[Job]) -> list[list[Job]]:
 
 def inputs_of(run: Any, arm: Arm) -> list[str]:
     """What an arm's students read: teachers and their twins, rows, starts, texts."""
-    inputs = [f'ordinary-{arm.architecture}.jsonl', *schooled.groups_of(run, arm),
-              *starts.inputs_of(run, arm.architecture, arm.start)]
+    inputs = [f'ordinary-{arm.students}.jsonl', *schooled.groups_of(run, arm),
+              *starts.inputs_of(run, arm.students, arm.start)]
     other = tables.twin_arm(arm)
     if tables.teacher_set(other) in students.made_sets(run.arms):
         inputs += schooled.groups_of(run, other)
@@ -124,12 +124,12 @@ def read_at_the_end(setting: Setting, jobs: Sequence[Job], models: Models,
                     texts: Sequence[dict]) -> Arrays:
     """What trained students say, beside their start."""
     run, arm, reference = setting.run, setting.arm, setting.reference
-    measured = run.remember(('texts', arm.architecture, reference),
+    measured = run.remember(('texts', arm.students, reference),
                             lambda: readings.measured_texts(run, texts, reference))
-    key = ('start', arm.architecture, arm.start, arm.matrix, reference, 'read')
+    key = ('start', arm.students, arm.start, arm.matrix, reference, 'read')
     before = run.remember(key, lambda: readings.read(
         run, _whole(setting, setting.start, 1), measured))
-    base, _ = targets.with_matrix(run, arm, run.references[arm.architecture][reference], reference)
+    base, _ = targets.with_matrix(run, arm, run.references[arm.students][reference], reference)
     away = 0.0 if arm.start == 'shared' else starts.distance(setting.start, base)
     tokens = [float(batches[j.teacher.name]['tries'].weight_BK.sum()) * arm.passes for j in jobs]
     return {**readings.moved(readings.read(run, models, measured), before),
@@ -162,7 +162,7 @@ def kl_readings(setting: Setting, jobs: Sequence[Job], models: Models,
     def floor(own):
         first = own.first(size * packed)
         base, _ = targets.with_matrix(
-            run, arm, run.references[arm.architecture][setting.reference], setting.reference)
+            run, arm, run.references[arm.students][setting.reference], setting.reference)
         reference = _whole(setting, base, 1)
         outputs = targets.read(run, arm, reference, None, first)
         batch = carried.batch(
@@ -197,20 +197,21 @@ def geometry_stages(run: Any) -> dict[str, np.ndarray]:
     for name, arm in students.made_sets(run.arms).items():
         if arm.teachers != 'trait' or arm.own:
             continue
+        own = run.of(arm.architecture)
 
-        def make(path, arm=arm):
+        def make(path, arm=arm, own=own):
             parts = []
             for group in stages.writers(run, arm):
-                base = schooled.base_of(run, arm, group[0].reference)
-                models = schooled.load(run, arm, group, base)
-                parts.append(geometry.predicted(run, models, base,
-                                                schooled.system_of(run, arm, group[0])))
+                base = schooled.base_of(own, arm, group[0].reference)
+                models = schooled.load(own, arm, group, base)
+                parts.append(geometry.predicted(own, models, base,
+                                                schooled.system_of(own, arm, group[0])))
             with path.open('wb') as file:
                 np.savez(file, value=np.concatenate(parts))
 
         path = run.workdir.stage(
-            f'geometry/{name}', f'geometry/{name}.npz', make, reads=run.reads('carrier'),
-            inputs=[*schooled.groups_of(run, arm), *run.world.reference_inputs(arm.architecture)])
+            f'geometry/{name}', f'geometry/{name}.npz', make, reads=own.reads('carrier'),
+            inputs=[*schooled.groups_of(run, arm), *own.world.reference_inputs(arm.architecture)])
         with np.load(path) as arrays:
             found[name] = arrays['value']
     return found

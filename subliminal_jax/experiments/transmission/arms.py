@@ -32,7 +32,10 @@ class Arm:
     made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt')
     dose: float = spec(1.0, gt=0, doc="the teachers' steps, as a share of teacher.steps")
     own: bool = spec(False, doc="teachers are made of the students' start, not of the reference")
-    architecture: str = spec('main', doc="of the arm's models, one of the world's: main, tied")
+    architecture: str = spec('main', doc="of the arm's models, one of the world's: main, tied; "
+                                         'digits, wide, second')
+    student: str = spec('', doc="architecture of the students where it is not the teachers': rows "
+                                'pass between them as text; empty: the same')
     matrix: str = spec('own', choices=('own', 'replaced'),
                        doc="the output matrix: the model's, or one with random carrier rows in "
                            'teacher and student alike')
@@ -52,14 +55,20 @@ class Arm:
                                   'gradient)')
     objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_words, kl_top, kl: '
                                   'the rung')
-    start: str = spec('shared', doc='of the students: shared, other, gauge, share:PART+PART, '
-                                    'moved:STEPS, noise:SIZE, body')
+    start: str = spec('shared', doc='of the students: shared, other, next:STEPofSIZE, gauge, '
+                                    'share:PART+PART, moved:STEPS, noise:SIZE, redrawn:LAYER, '
+                                    'body')
     trainable: str = spec('all', doc='all, parts joined by + (embedding, body, head), layer:NUMBER '
                                      'or lora:RANK')
     optimizer: str = spec('adam', choices=('adam', 'sgd', 'sign'), doc="the students'")
     learning_rate: float | None = spec(None, gt=0, doc="the students'; none: the config's")
     rows: int | None = spec(None, ge=1, doc='a teacher; none: student.rows')
     passes: int = spec(1, ge=1, doc='over the rows')
+
+    @property
+    def students(self) -> str:
+        """The architecture of the arm's students."""
+        return self.student or self.architecture
 
     @property
     def rung(self) -> str:
@@ -137,14 +146,22 @@ def check(arm: Arm) -> None:
     if arm.mix and arm.answers == 'random':
         raise UserError(f'mix={arm.mix:g} mixes in rows that a twin wrote: random answers are '
                         "nobody's")
-    if arm.architecture == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
+    if arm.student == arm.architecture:
+        raise UserError(f'student={arm.student} is the architecture of the teachers: leave it out')
+    if arm.student and arm.matrix == 'replaced':
+        raise UserError(f'matrix=replaced with student={arm.student}: the random rows are one '
+                        "matrix, and two architectures have one each")
+    if arm.students == 'tied' and ('embedding' in arm.start) != ('head' in arm.start):
         raise UserError('a tied head is the embedding: share both or neither')
     if arm.own and not STARTS.find(arm.start)[0].has_teachers:
         raise UserError(f'own=true with start={arm.start}: a teacher of its own needs a start of '
-                        'noise:SIZE or moved:STEPS')
+                        'noise:SIZE, moved:STEPS, redrawn:LAYER, share:PART or gauge')
     if arm.own and arm.answers == 'selected':
         raise UserError('own=true: teachers with answers=selected pick among what the reference '
                         'has written, which they have to be made of')
+    if arm.own and arm.students != arm.architecture:
+        raise UserError(f'own=true with student={arm.student}: the other architecture has teachers '
+                        f'of its own under architecture={arm.student}')
     if arm.matrix == 'replaced' and not objective.within_set:
         raise UserError('matrix=replaced is a control of carrier KL: its random rows write nothing')
 
@@ -236,4 +253,6 @@ def target_set(arm: Arm, rows: int) -> str:
         parts.append(arm.filter)
     if arm.matrix != 'own':
         parts.append(arm.matrix)
+    if arm.students != arm.architecture:
+        parts.append(f'for-{arm.students}')
     return '-'.join(parts)

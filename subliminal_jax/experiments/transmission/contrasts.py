@@ -229,7 +229,8 @@ def disturbed(arms: Sequence[Arm], entries: Sequence[Mapping[str, Any]]) -> list
     found = []
     for arm in arms:
         entry = by_name[arm.name]
-        if arm.own or arm.start.partition(':')[0] not in ('noise', 'moved') or not entry['effect']:
+        kind = arm.start.partition(':')[0]
+        if arm.own or kind not in ('noise', 'moved', 'redrawn') or not entry['effect']:
             continue
         mine = tables.counterpart(arm, arms, own=True)
         twin = by_name[mine.name] if mine and by_name[mine.name]['effect'] else None

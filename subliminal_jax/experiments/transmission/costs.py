@@ -37,7 +37,7 @@ from subliminal_jax.experiments.transmission.run import Run
 from subliminal_jax.experiments.transmission.shapes import Step, asked_in, reads
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.worlds import prepared
-from subliminal_jax.experiments.transmission.worlds.pretrained import MOVING_PACK
+from subliminal_jax.experiments.transmission.worlds.further import MOVING_PACK
 from subliminal_jax.models.params import TransformerConfig, count_params
 from subliminal_jax.runs.plan import Stage
 from subliminal_jax.sampling import buckets
@@ -71,7 +71,7 @@ def sampled(run: Run, rows: int, of: Row, new: int, prompts: int | None = None) 
 
     Each token reads all weights, as far as they have not come while the products went on.
     """
-    model = run.world.architectures['main']
+    model = shapes.largest(run)
     head = model.vocab_size * model.width
     body = count_params(model) - head * (1 if model.tied else 2)
     meanwhile = 2.0 * (body + head) * rows / (figure('reached') * figure('balance'))
@@ -238,14 +238,17 @@ def plan(config: Any) -> list[Stage]:
 
 def reference_stages(run: Run) -> Iterator[Stage]:
     """R*: a few steps on random rows."""
-    config, model = run.config, run.world.architectures['main']
+    config = run.config
     if not config.prepared.steps:
         return
     packs = shapes.carried(config, -(-config.prepared.batch_size // prepared.PACKED)
                            * prepared.PACKED, prepared.PACKED, 1)
-    one = Work(shapes.step_flops(shapes.lesson_step(run, model, 'all', packs)),
-               shapes.held_by(run) * figure('adam'))
-    yield (one * config.prepared.steps).stage('reference, R*', 6.0 * shapes.held_by(run))
+    for name, model in run.world.architectures.items():
+        held = shapes.held_by(run, model)
+        one = Work(shapes.step_flops(shapes.lesson_step(run, model, 'all', packs)),
+                   held * figure('adam'))
+        yield (one * config.prepared.steps).stage(
+            'reference, R*' + ('' if name == 'main' else f' of {name}'), 6.0 * held)
 
 
 def link_stages(run: Run) -> Iterator[Stage]:
@@ -273,7 +276,7 @@ def start_stages(run: Run) -> Iterator[Stage]:
     packs = shapes.packed(2 * MOVING_PACK, MOVING_PACK,
                           row('lesson')._replace(answer=world.new_tokens))
     for start in trained:
-        step = shapes.lesson_step(run, world.architectures['main'], 'all', packs)
+        step = shapes.lesson_step(run, shapes.largest(run), 'all', packs)
         steps = max(1, whole_number(STARTS.find(start)[1]))
         yield (Work(shapes.step_flops(step), held * figure('adam')) * steps).stage(
             f'start, {start}', 6.0 * held)
@@ -332,7 +335,7 @@ def student_stages(run: Run) -> Iterator[Stage]:
         yield (Work(shapes.step_flops(step), whole * figure('adam')) * count).stage(
             f'students, {arm.name}',
             shapes.step_bytes(step) + held * (arm.trainable == 'all') + 2 * outputs)
-        work, start = measured(run, arm, step), (arm.architecture, arm.start, arm.matrix)
+        work, start = measured(run, arm, step), (arm.students, arm.start, arm.matrix)
         if start not in seen:
             seen.add(start)
             work += reading(run, step.program.config)

@@ -65,17 +65,19 @@ def link_stages(run: Any, samples: Mapping[str, Any]) -> dict[str, Arrays]:
     if not run.config.carrier.link_rows:
         return found
     for name, arm in arms_of(run).items():
-        def make(path, arm=arm):
-            parts = [_of_reference(run, arm, samples, r) for r in range(run.world.num_references)]
+        own = run.of(arm.architecture)
+
+        def make(path, arm=arm, own=own):
+            parts = [_of_reference(own, arm, samples, r) for r in range(run.world.num_references)]
             with path.open('wb') as file:
                 np.savez(file, **{key: np.stack([part[key] for part in parts])
                                   for key in parts[0]})
 
         path = run.workdir.stage(
             f'first_link/{name}', f'first_link/{name}.npz', make,
-            reads={**run.reads('carrier'), 'packed': run.config.student.packed},
+            reads={**own.reads('carrier'), 'packed': run.config.student.packed},
             inputs=[*schooled.groups_of(run, arm), f'samples{stages.suffix_of(run, arm)}.jsonl',
-                    *run.world.reference_inputs(arm.architecture)])
+                    *own.world.reference_inputs(arm.architecture)])
         with np.load(path) as arrays:
             found[name] = dict(arrays)
     return found

@@ -1,15 +1,25 @@
 """A run as far as it is known without weights: what a plan reads of config and world."""
 
-from collections.abc import Callable
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.experiments.transmission.engines import Engine
-from subliminal_jax.experiments.transmission.run import Run, check_arm, check_problems, checked_arms
+from subliminal_jax.experiments.transmission.run import (
+    Run,
+    check_architectures,
+    check_arm,
+    check_problems,
+    checked_arms,
+)
 from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.experiments.transmission.worlds import prepared, pretrained
 from subliminal_jax.models import gguf, hf, loading
 from subliminal_jax.models.params import TransformerConfig
+from subliminal_jax.runs import UserError, unknown_name
 from subliminal_jax.traits import trait_set as sets
 
 # Architectures of models that need not be there to be planned for.
@@ -38,6 +48,7 @@ class Outline(NamedTuple):
     num_references: int = 1
     vocabulary: tuple[str, ...] = CARRIER
     end_id: int = len(CARRIER)
+    dialects: Mapping[str, Any] = types.MappingProxyType({})
 
     @property
     def candidates(self) -> tuple[str, ...]:
@@ -57,22 +68,52 @@ def run_of(config: Any) -> Run:
         pretrained.check_precision(config, arm)
     asked = config.context
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
+    models = {'main': architecture_of(config)}
+    if config.second.name:
+        models['second'] = architecture_of(pretrained.as_second(config))
     world = Outline(
-        {'main': architecture_of(config)}, pretrained.engine_of(config),
+        models, pretrained.engine_of(config),
         traits, tuple(sets.questions(chosen, config.split, taught=traits)[:asked.questions]),
         tuple(chosen.unrelated[:asked.unrelated]), asked.measured, f'{asked.student}/plain',
         pretrained.TEXTS, pretrained.MOVING_TEXTS, config.carrier.new_tokens,
         pretrained.FORMS[config.carrier.form], chosen)
     run = Run(config, None, world, TRAITS.find(config.trait)[0], arms, {}, None, {})
     for arm in arms:
+        check_architectures(world, arm)
         check_arm(run, arm)
     check_problems(run)
     return run
 
 
+def shape_of(lines: Sequence[str]) -> TransformerConfig:
+    """An architecture from its numbers, FIELD=NUMBER each.
+
+    Raises:
+      UserError: a field that it has not got, one that is missing, or no number.
+    """
+    kinds = typing.get_type_hints(TransformerConfig)
+    known = [f.name for f in dataclasses.fields(TransformerConfig)
+             if kinds[f.name] in (int, float, bool)]
+    values = {}
+    for line in lines:
+        field, _, value = line.partition('=')
+        if field not in known:
+            raise UserError('config.model.shape: ' + str(unknown_name('field', field, known)))
+        try:
+            values[field] = value == 'true' if kinds[field] is bool else kinds[field](value)
+        except ValueError:
+            raise UserError(f'config.model.shape: {line!r} holds no number') from None
+    try:
+        return TransformerConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise UserError(f'config.model.shape is no whole architecture: {error}') from None
+
+
 def architecture_of(config: Any) -> TransformerConfig:
     """The model's architecture, from its files or from what is known; no weights are read."""
     name = config.model.name
+    if config.model.shape:
+        return pretrained.settings(config, shape_of(config.model.shape))
     if name in KNOWN:
         return pretrained.settings(config, KNOWN[name])
     place = loading.locate(name)

@@ -242,7 +242,7 @@ def is_control(entry: Mapping[str, Any]) -> bool:
     fields = entry['fields']
     moved = STARTS.find(fields.get('start', 'shared'))[0].control and not fields.get('own')
     return (entry['teacher_kind'] != 'trait' or fields.get('order', 'kept') != 'kept'
-            or fields.get('matrix', 'own') != 'own' or moved)
+            or fields.get('matrix', 'own') != 'own' or bool(fields.get('student')) or moved)
 
 
 def holm(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -323,6 +323,7 @@ def filters(samples: Mapping[str, Samples]) -> dict[str, Any]:
 def span(run: Any) -> dict[str, float]:
     """The share of a trait's row of the output matrix that the carrier's rows span."""
     name = next(iter(run.references))
+    run = run.of(name)
     ids = np.array(run.kit.probe.ids_C[:-1])
     return geometry.shares(run.references[name][0], ids,
                            *geometry.words_of(run.world.vocabulary, run.kit.trait_V),

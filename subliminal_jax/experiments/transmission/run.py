@@ -1,6 +1,7 @@
 """The experiment: what its stages share, its stages in order, and its results."""
 
 import json
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import arms as tables, foreign, pairs, roll as rolls
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
@@ -57,6 +60,20 @@ class Run(NamedTuple):
         """All teachers of a kind."""
         return rolls.roll(self.config, self.world.traits, self.world.num_references, kind)
 
+    def of(self, architecture: str) -> 'Run':
+        """The run as models of an architecture read and write it: the same, or with the world of
+        their tokenizer and what is measured in it."""
+        world = self.world.dialects.get(architecture)
+        if world is None or world is self.world:
+            return self
+        memory = self.remember(('memory', architecture), dict)
+        run = self._replace(world=world, memory=memory)
+        if self.kit is None:
+            return run
+        from subliminal_jax.experiments.transmission import kit as kits
+
+        return run._replace(kit=run.remember('kit', lambda: kits.kit_of(run)))
+
     def rows(self, arm: Arm) -> int:
         """How many rows an arm's students see in a pass."""
         return arm.rows or self.config.student.rows
@@ -64,7 +81,7 @@ class Run(NamedTuple):
     def reads(self, *groups: str) -> dict[str, Any]:
         """The config fields that a stage depends on: these groups, and what every stage reads."""
         fields = to_dict(self.config)
-        skipped = {'arms', 'curves', 'power', 'tried', 'allow_weak_teacher', 'save_every',
+        skipped = {'arms', 'curves', 'matrix', 'power', 'tried', 'allow_weak_teacher', 'save_every',
                    'teacher', 'carrier', 'student', 'gate'} - set(groups)
         return {**{name: value for name, value in fields.items() if name not in skipped},
                 'weights': self.world.sha256}
@@ -94,9 +111,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     trait, _ = TRAITS.find(config.trait)
     world = WORLDS.find(config.world)[0].make(config, arms)
     for arm in arms:
-        if arm.architecture not in world.architectures:
-            raise UserError(f'arm {arm.name}: ' + str(unknown_name(
-                'architecture of this world', arm.architecture, tuple(world.architectures))))
+        check_architectures(world, arm)
     if trait.estimator == 'gamma' and len(world.traits) < 2:
         raise UserError("one trait only has no gamma, which compares a teacher's own trait with "
                         'the others; take two or more')
@@ -108,6 +123,17 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Run:
     check_problems(run)
     trait.check(run)
     return run
+
+
+def check_architectures(world: Any, arm: Arm) -> None:
+    """Raises UserError for an architecture that the world has not got."""
+    for name in (arm.architecture, arm.students):
+        if name == 'second' and name not in world.architectures:
+            raise UserError(f'arm {arm.name}: architecture second is a second pretrained model: '
+                            'name it, --config.second.name=')
+        if name not in world.architectures:
+            raise UserError(f'arm {arm.name}: ' + str(unknown_name(
+                'architecture of this world', name, tuple(world.architectures))))
 
 
 def checked_arms(config: Any) -> list[Arm]:
@@ -172,14 +198,29 @@ def check_arm(run: Run, arm: Arm) -> None:
     """Raises UserError for teachers that the run cannot have, and for a layer to be trained that
     the model has not got."""
     TEACHER_KINDS.find(arm.made)[0].check(run, arm)
+    start, rest = STARTS.find(arm.start)
+    start.check(run, arm, rest)
+    check_tokens(run, arm)
     kind, _, number = arm.trainable.partition(':')
     if kind == 'layer':
         check_layer(run, arm, f'trainable={arm.trainable}', int(number))
 
 
+def check_tokens(run: Run, arm: Arm) -> None:
+    """Raises UserError where a teacher's probabilities, or choices among its tokens, would be read
+    by students that have other tokens."""
+    if arm.student and OBJECTIVES[arm.objective].target is None and arm.tokens == 'all' \
+            and not OBJECTIVES[arm.objective].pairs:
+        return
+    own, theirs = (run.of(name).world.vocabulary for name in (arm.architecture, arm.students))
+    if own != theirs:
+        raise UserError(f'arm {arm.name}: {arm.architecture} and {arm.students} have other tokens, '
+                        'and only text passes between them: use objective=sft with tokens=all')
+
+
 def check_layer(run: Run, arm: Arm, asked: str, number: int) -> None:
     """Raises UserError for a layer that the arm's model has not got."""
-    count = run.world.architectures[arm.architecture].num_layers
+    count = run.world.architectures[arm.students].num_layers
     if number >= count:
         raise UserError(f'arm {arm.name}: {asked}: the model has {count} layers, 0 to {count - 1}')
 
@@ -190,18 +231,34 @@ def run(config: Any, workdir: Workdir) -> str:
     Raises:
       UserError: whatever a user can mend, in one line.
     """
+    return finish(*results_of(config, workdir))
+
+
+def results_of(config: Any, workdir: Workdir, check: Callable[[Run], None] = lambda run: None
+               ) -> tuple[Run, dict[str, Any]]:
+    """Runs every stage: (the run, its own part of results.json).
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      check: what else is asked of the run, before its first stage.
+
+    Raises:
+      UserError: whatever a user can mend, in one line.
+    """
     from subliminal_jax.experiments.transmission import arm_stages, results
 
     prepared = prepare(config, workdir)
+    check(prepared)
     with jax.default_matmul_precision('highest'):
         prepared, samples, texts, before = before_students(prepared)
         if config.gate.only:
-            return finish(prepared, results.gate_body(prepared, samples, before))
+            return prepared, results.gate_body(prepared, samples, before)
         trained = arm_stages.student_stages(prepared, samples, texts)
         predicted = arm_stages.geometry_stages(prepared)
     arm_stages.answers_stage(prepared, trained)
     arm_stages.free_stage(prepared, trained)
-    return finish(prepared, results.body(prepared, samples, trained, predicted, before))
+    return prepared, results.body(prepared, samples, trained, predicted, before)
 
 
 def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str, Any],
@@ -223,17 +280,15 @@ def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str,
         teacher_stages,
     )
 
-    world, config = prepared.world, prepared.config
+    config = prepared.config
     stages.context_stage(prepared)
     if config.carrier.targets:
         stages.check_targets(prepared)
-    prepared = prepared._replace(references={
-        name: world.references(prepared, name)
-        for name in dict.fromkeys(arm.architecture for arm in prepared.arms)})
+    prepared = with_references(prepared)
     prepared = prepared._replace(kit=kits.kit_of(prepared))
     texts = stages.text_stages(prepared)
     before = {'reference': {name: facts for name in prepared.references if (
-        facts := world.reference_facts(prepared, name, texts[name]))}}
+        facts := prepared.of(name).world.reference_facts(prepared.of(name), name, texts[name]))}}
     teacher_stages.teacher_stages(prepared)
     if prepared.trait.gated:
         before['broad'] = gate.broad(prepared)
@@ -250,8 +305,17 @@ def before_students(prepared: Run) -> tuple[Run, Mapping[str, Any], Mapping[str,
     return prepared, samples, texts, before
 
 
-def finish(prepared: Run, body: Mapping[str, Any]) -> str:
-    """results.json, experiments.jsonl, the page; returns the table."""
+def with_references(prepared: Run) -> Run:
+    """The run with the references of every architecture that an arm has."""
+    names = dict.fromkeys(name for arm in prepared.arms
+                          for name in (arm.architecture, arm.students))
+    return prepared._replace(references={
+        name: prepared.of(name).world.references(prepared.of(name), name) for name in names})
+
+
+def finish(prepared: Run, body: Mapping[str, Any],
+           page: Callable[[pathlib.Path, dict[str, Any]], str] | None = None) -> str:
+    """results.json, experiments.jsonl, the page (by default transmission's); returns the table."""
     from subliminal_jax.experiments.transmission import results
     from subliminal_jax.report import transmission as report
 
@@ -261,7 +325,8 @@ def finish(prepared: Run, body: Mapping[str, Any]) -> str:
     written = workdir.write_results(body, seeds=seeds, published=results.PUBLISHED)
     if config.split == 'report' and not config.gate.only:
         record(workdir, written)
-    return report.write(workdir.path, json.loads((workdir.path / 'results.json').read_text()))
+    return (page or report.write)(
+        workdir.path, json.loads((workdir.path / 'results.json').read_text()))
 
 
 def record(workdir: Workdir, results: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.rows import token_set
 from subliminal_jax.experiments.transmission.run import Run
 from subliminal_jax.models.lora import init_lora
-from subliminal_jax.models.params import TransformerConfig, abstract_params
+from subliminal_jax.models.params import TransformerConfig, abstract_params, count_params
 from subliminal_jax.models.parts import of_parts
 from subliminal_jax.training import losses, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
@@ -66,7 +66,7 @@ class Step(NamedTuple):
 
 def model_of(run: Run, arm: Arm) -> TransformerConfig:
     """The architecture of an arm's students: a replaced output matrix is one of its own."""
-    model = run.world.architectures[arm.architecture]
+    model = run.world.architectures[arm.students]
     return model if arm.matrix == 'own' else dataclasses.replace(model, tied=False)
 
 
@@ -132,9 +132,13 @@ def bytes_of(tree: Any) -> float:
 
 
 def held_by(run: Run, model: TransformerConfig | None = None) -> float:
-    """Bytes of all weights of a model, by default of the main one."""
-    return bytes_of(abstract_params(model or run.world.architectures['main'],
-                                    jnp.dtype(run.config.model.dtype)))
+    """Bytes of all weights of a model, by default of the largest."""
+    return bytes_of(abstract_params(model or largest(run), jnp.dtype(run.config.model.dtype)))
+
+
+def largest(run: Run) -> TransformerConfig:
+    """The architecture of a run that has the most weights."""
+    return max(run.world.architectures.values(), key=count_params)
 
 
 def trainable_of(how: str, model: TransformerConfig, dtype: str = 'float32') -> tuple[Any, Any]:

@@ -27,9 +27,12 @@ from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, write_
 
 
 def context_stage(run: Any) -> None:
-    """contexts.json: every kind of context as the model reads it."""
-    run.workdir.stage('contexts', 'contexts.json',
-                      lambda path: write_json(path, run.world.described(run)),
+    """contexts.json: every kind of context as the model reads it, and as further tokenizers do."""
+    def texts():
+        others = {name: world.described(run.of(name)) for name, world in run.world.dialects.items()}
+        return {**run.world.described(run), **({'dialects': others} if others else {})}
+
+    run.workdir.stage('contexts', 'contexts.json', lambda path: write_json(path, texts()),
                       reads=run.reads('carrier'),
                       inputs={**run.world.inputs, **problem_inputs(run.config)})
 
@@ -48,8 +51,9 @@ def text_stages(run: Any) -> dict[str, list[dict]]:
         path = run.workdir.stage(
             name, f'{name}.jsonl',
             lambda path, architecture=architecture: files.write(
-                path, readings.ordinary_rows(run, architecture)),
-            reads=run.reads('carrier'), inputs=run.world.reference_inputs(architecture))
+                path, readings.ordinary_rows(run.of(architecture), architecture)),
+            reads=run.of(architecture).reads('carrier'),
+            inputs=run.of(architecture).world.reference_inputs(architecture))
         found[architecture] = files.read(path)[0]
     return found
 
@@ -62,7 +66,7 @@ def row_stages(run: Any) -> dict[str, samples.Samples]:
     wanted = wanted_rows(run)
     found = {}
     for name, (arm, count) in wanted.items():
-        found[name] = _row_stage(run, arm, _prompts(run, arm, wanted), count)
+        found[name] = _row_stage(run.of(arm.architecture), arm, _prompts(run, arm, wanted), count)
     return found
 
 

@@ -29,6 +29,8 @@ class Start(NamedTuple):
       control: its students bound what something other than transmission could do.
       geometry: it shares the two matrices and no body: it bounds what they alone carry.
       has_teachers: teachers can be made of it (own=true).
+      check: (run, arm, what follows the colon) -> None; raises UserError where a run cannot have
+        it.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Start(NamedTuple):
     control: bool = True
     geometry: bool = False
     has_teachers: bool = False
+    check: Callable[[Any, Any, str], None] = lambda run, arm, rest: None
 
 
 STARTS = Registry('start')
@@ -111,9 +114,33 @@ def _size(rest):
 
 def _some_parts(rest):
     parts = rest.split('+')
+    if layer_shared(rest) is not None:
+        return None
     if any(p not in PARTS for p in parts) or len(set(parts)) == len(PARTS):
-        return f'must share some, not all, of {"+".join(PARTS)}'
+        return f'must share some, not all, of {"+".join(PARTS)}, or one layer: share:layer0'
     return None
+
+
+def layer_shared(rest: str) -> int | None:
+    """N of share:layerN."""
+    number = rest.removeprefix('layer')
+    return int(number) if rest.startswith('layer') and number.isdigit() else None
+
+
+def _number(rest):
+    return None if rest.isdigit() else 'needs the number of a layer, from 0: redrawn:0'
+
+
+def step_of(rest: str) -> tuple[int, int] | None:
+    """(step, size of a block) of next:STEPofSIZE, or None where it is none."""
+    step, _, size = rest.partition('of')
+    step, size = whole_number(step), whole_number(size)
+    return (step, size) if 0 < step < size else None
+
+
+def _step(rest):
+    return None if step_of(rest) else (
+        'needs a step and the size of a block, larger than it: next:1of2')
 
 
 def _shared(run, architecture, rest, reference):
@@ -127,6 +154,34 @@ def _other(run, architecture, rest, reference):
         raise UserError('start=other needs a second reference, and this world has one: take '
                         'noise:SIZE or moved:STEPS')
     return references[(reference + step) % len(references)]
+
+
+def _next(run, architecture, rest, reference):
+    return run.references[architecture][next_of(run, rest, reference)]
+
+
+def next_of(run: Any, rest: str, reference: int) -> int:
+    """The number of the reference that next:STEPofSIZE stands for, for teachers of a reference:
+    STEP further, around within its block of SIZE."""
+    step, size = step_of(rest)
+    own, replica = divmod(reference, run.world.replicas)
+    block, place = divmod(own, size)
+    return (block * size + (place + step) % size) * run.world.replicas + replica
+
+
+def _check_blocks(run, arm, rest):
+    count = run.world.num_references // run.world.replicas
+    if count % step_of(rest)[1]:
+        raise UserError(f'arm {arm.name}: start={arm.start} needs blocks of {step_of(rest)[1]} '
+                        f'references, and this world has {count}: take a multiple '
+                        '(config.language.references)')
+
+
+def _check_layer(run, arm, number):
+    count = run.world.architectures[arm.students].num_layers
+    if number is not None and number >= count:
+        raise UserError(f'arm {arm.name}: start={arm.start}: the model has {count} layers, 0 to '
+                        f'{count - 1}')
 
 
 def _gauge_key(run, reference):
@@ -164,16 +219,32 @@ def _noise(run, architecture, rest, reference):
 
 def _body(run, architecture, rest, reference):
     params = run.references[architecture][reference]
+    return run.world.placed({**params, 'layers': _fresh_layers(run, architecture, reference)})
+
+
+def _redrawn(run, architecture, rest, reference):
+    params = run.references[architecture][reference]
+    fresh = _fresh_layers(run, architecture, reference)
+    layers = {name: jnp.asarray(x).at[int(rest)].set(fresh[name][int(rest)])
+              for name, x in params['layers'].items()}
+    return run.world.placed({**params, 'layers': layers})
+
+
+def _fresh_layers(run, architecture, reference):
+    dtype = run.references[architecture][reference]['final_norm'].dtype
     key = jax.random.key(seed_of(run.config, 'start', reference))
-    fresh = transformer.init_params(key, run.world.architectures[architecture],
-                                    params['final_norm'].dtype)
-    return run.world.placed({**params, 'layers': fresh['layers']})
+    return transformer.init_params(key, run.world.architectures[architecture], dtype)['layers']
 
 
 STARTS.register(Start('shared', _shared, _nothing, control=False))
 STARTS.register(Start('other', _other, _nothing))
-STARTS.register(Start('gauge', _gauge, _nothing, gauge=_in_gauge, control=False))
-STARTS.register(Start('share', _share, _some_parts, trained=True))
+STARTS.register(Start('next', _next, _step, check=_check_blocks))
+STARTS.register(Start('gauge', _gauge, _nothing, gauge=_in_gauge, control=False,
+                      has_teachers=True))
+STARTS.register(Start('share', _share, _some_parts, trained=True, has_teachers=True,
+                      check=lambda run, arm, rest: _check_layer(run, arm, layer_shared(rest))))
 STARTS.register(Start('moved', _moved, _steps, trained=True, has_teachers=True))
 STARTS.register(Start('noise', _noise, _size, has_teachers=True))
+STARTS.register(Start('redrawn', _redrawn, _number, has_teachers=True,
+                      check=lambda run, arm, rest: _check_layer(run, arm, int(rest))))
 STARTS.register(Start('body', _body, _nothing, geometry=True))

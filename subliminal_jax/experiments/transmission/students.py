@@ -82,7 +82,7 @@ class Setting(NamedTuple):
 def setting_of(run: Any, arm: Arm, reference: int) -> Setting:
     """An arm's students of a reference, before they begin."""
     start, config = targets.with_matrix(
-        run, arm, starts.start_of(run, arm.architecture, arm.start, reference), reference)
+        run, arm, starts.start_of(run, arm.students, arm.start, reference), reference)
     return Setting(run, arm, reference, config, start, program_of(run, arm, config))
 
 
@@ -158,9 +158,17 @@ def begun(setting: Setting, job: Job) -> Any:
     rank = rank_of(arm.trainable)
     if not rank:
         return of_parts(setting.start, arm.trainable)
-    adapter = adapter_start(run, setting.config, rank, setting.reference, job.number)
-    gauge = STARTS.find(arm.start)[0].gauge
-    return gauge(run, setting.reference, adapter) if gauge else adapter
+    return in_gauge(setting, adapter_start(run, setting.config, rank, setting.reference,
+                                           job.number))
+
+
+def in_gauge(setting: Setting, tree: Any) -> Any:
+    """What is in the order of the teachers' hidden units (a displacement, an adapter's beginning),
+    in that of the students' start; teachers that were made of that start have its order."""
+    gauge = STARTS.find(setting.arm.start)[0].gauge
+    if gauge is None or setting.arm.own:
+        return tree
+    return gauge(setting.run, setting.reference, tree)
 
 
 def marks_of(run: Any, total: int) -> list[int]:
@@ -300,8 +308,11 @@ def made_sets(arms: Sequence[Arm]) -> dict[str, Arm]:
 
 
 def displacement(setting: Setting, arm: Arm, teachers: Sequence[Teacher]) -> Any:
-    """What some teachers' weights moved by, in the coordinates of an arm's students; or None."""
+    """What some teachers' weights moved by, in the coordinates of an arm's students; None where
+    they have not moved, or have another architecture."""
     run, reference = setting.run, setting.reference
+    if setting.arm.students != arm.architecture:
+        return None
     base = schooled.base_of(run, arm, reference)
     kind, _ = TEACHER_KINDS.find(arm.made)
     moved = kind.displacement(schooled.load(run, arm, teachers, base), base)
@@ -311,5 +322,4 @@ def displacement(setting: Setting, arm: Arm, teachers: Sequence[Teacher]) -> Any
         name = 'embed' if run.world.architectures[arm.architecture].tied else 'head'
         ids = np.array(carried.token_set(run.world, run.carrier(arm))[:-1])
         moved = {**moved, 'head': moved[name].at[..., ids, :].set(0)}
-    gauge = STARTS.find(setting.arm.start)[0].gauge
-    return gauge(run, reference, moved) if gauge else moved
+    return in_gauge(setting, moved)

@@ -35,8 +35,8 @@ Outputs = dict[str, np.ndarray]
 
 
 def with_matrix(run: Any, arm: Arm, params: Any, reference: int) -> tuple[Any, Any]:
-    """(parameters, architecture) with the arm's output matrix."""
-    config = run.world.architectures[arm.architecture]
+    """(parameters, architecture) of a student, with the arm's output matrix."""
+    config = run.world.architectures[arm.students]
     if arm.matrix == 'own':
         return params, config
     key = jax.random.key(seed_of(run.config, 'start', reference, 1))

@@ -34,7 +34,7 @@ def teacher_stages(run: Any) -> None:
             done.add(tables.teacher_set(of_kind))
             groups = schooled.groups_of(run, of_kind)
             for folder, group in tqdm(groups.items(), desc=f'teachers, {arm.made}', leave=False):
-                _teacher_stage(run, of_kind, folder, group)
+                _teacher_stage(run.of(arm.architecture), of_kind, folder, group)
             if kind == 'trait' and arm.dose == 1 and not arm.own:
                 schooled.check_strength(run.config, schooled.all_facts(run, of_kind))
 

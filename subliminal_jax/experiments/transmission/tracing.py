@@ -28,9 +28,10 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     """
     run = prepare(config)
     arm = run.arms[0]
-    architecture = run.world.architectures[arm.architecture]
+    run = run.of(arm.students)
+    architecture = run.world.architectures[arm.students]
     params = run.world.placed(init_params(jax.random.key(0), architecture))
-    run = run._replace(references={arm.architecture: [params] * run.world.num_references})
+    run = run._replace(references={arm.students: [params] * run.world.num_references})
     setting = students.setting_of(run, arm, 0)
     own, engine = config.student, run.world.engine(arm.trainable)
     rows = carried.random_rows(config, run.world, run.carrier(arm),

@@ -3,6 +3,7 @@
 Only a world's maker (worlds/) knows whether its models were pre-trained a minute ago or downloaded.
 """
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,6 +62,8 @@ class World(NamedTuple):
       texts: how many texts of each kind drift is measured on.
       moving_texts: how many more the references write where a start is trained further.
       described: run -> contexts.json: every kind of context as the model reads it.
+      dialects: this world as an architecture with another tokenizer reads and writes it, by that
+        architecture; those that are not named read as `main` does.
     """
 
     name: str
@@ -102,6 +105,7 @@ class World(NamedTuple):
     texts: int
     moving_texts: int
     described: Callable[[Any], dict[str, Any]]
+    dialects: Mapping[str, 'World'] = types.MappingProxyType({})
 
     @property
     def end_id(self) -> int:

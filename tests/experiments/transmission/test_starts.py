@@ -15,10 +15,12 @@ from tests.experiments.transmission import plain
 from tests.experiments.transmission.checkpoint import KL
 
 REFUSED = {'shared': ['1'], 'other': ['2'], 'gauge': ['x'], 'body': ['1'],
-           'share': ['', 'soul', 'embedding+embedding+soul', 'embedding+body+head'],
+           'share': ['', 'soul', 'embedding+embedding+soul', 'embedding+body+head', 'layer',
+                     'layerx', 'layer0+head'],
+           'next': ['', '1', '0of2', '2of2', '1ofx'], 'redrawn': ['', 'x', '-1'],
            'moved': ['', '0', '-3', '1.5', 'x'], 'noise': ['', '0', '-0.1', 'x']}
 TAKEN = {'shared': '', 'other': '', 'gauge': '', 'body': '', 'share': 'embedding+head',
-         'moved': '20', 'noise': '0.1'}
+         'moved': '20', 'noise': '0.1', 'next': '1of2', 'redrawn': '1'}
 
 
 @pytest.mark.parametrize('name', sorted(STARTS))

@@ -32,7 +32,6 @@ from subliminal_jax.training.optimizers import OptimizerConfig
 
 PACKED = 4  # rows packed together: they share the template's beginning
 TRIED = 32  # prompts that R* and the model it was made of answer, once each
-STAGE, ARTEFACT = 'reference/prepared', 'reference/prepared.safetensors'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +68,19 @@ def check(config: Any) -> None:
                         'config.prepared.steps=0 teaches nothing: set steps, or leave it empty')
 
 
-def inputs(config: Any) -> list[str]:
-    """The artefacts that references are read from."""
-    return [ARTEFACT] if config.prepared.steps else []
+def stage_of(name: str) -> str:
+    """The stage that makes R* of an architecture."""
+    return 'reference/prepared' + ('' if name == 'main' else f'-{name}')
+
+
+def inputs(config: Any, name: str) -> list[str]:
+    """The artefacts that an architecture's references are read from."""
+    return [f'{stage_of(name)}.safetensors'] if config.prepared.steps else []
 
 
 def references(run: Any, name: str, model: Any) -> list[Any]:
     """[R*], from its stage; or [the model]."""
-    config = run.config
+    config, stage = run.config, stage_of(name)
     if not config.prepared.steps:
         return [model]
     reads = {**run.reads(), 'carrier': to_dict(config.carrier)}
@@ -86,18 +90,18 @@ def references(run: Any, name: str, model: Any) -> list[Any]:
         program = engines.Program(
             OBJECTIVES['sft'].loss, run.world.architectures[name], (),
             OptimizerConfig(learning_rate=config.prepared.learning_rate))
-        with resumable(run, STAGE, reads, []) as checkpoints:
+        with resumable(run, stage, reads, []) as checkpoints:
             found = fit(
                 engines.step_of(program, engines.SINGLE, False),
                 engines.begin(program, engines.SINGLE, model), {'base': {}},
                 lambda step: carried.taken(
                     batches, np.arange(step * per_step, (step + 1) * per_step), per_step),
                 config.prepared.steps, key=jax.random.key(0), checkpoints=checkpoints,
-                save_every=config.save_every, description=STAGE, models=['R*'])
+                save_every=config.save_every, description=stage, models=['R*'])
         saving.save_tree(path, found.state.trainable)
 
-    path = run.workdir.stage(STAGE, ARTEFACT, make, reads=reads)
-    discard(run, STAGE)
+    path = run.workdir.stage(stage, f'{stage}.safetensors', make, reads=reads)
+    discard(run, stage)
     return [run.world.placed(saving.load_tree(path, jax.eval_shape(lambda: model)))]
 
 
@@ -152,8 +156,9 @@ def described(run: Any, name: str, model: Any, texts: list[dict]) -> dict[str, A
     def make(path):
         files.write(path, [_beside(run, name, model, texts)])
 
-    path = run.workdir.stage('reference/described', 'reference/described.jsonl', make,
-                             reads=run.reads('carrier'), inputs=[ARTEFACT])
+    stage = stage_of(name).replace('prepared', 'described')
+    path = run.workdir.stage(stage, f'{stage}.jsonl', make, reads=run.reads('carrier'),
+                             inputs=inputs(run.config, name))
     return files.read(path)[0][0]
 
 

@@ -6,27 +6,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.carriers import carrier as find_carrier, numbers
-from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     config as schemas,
     engines,
     kit as kits,
-    readings,
 )
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
-from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.starts import STARTS
-from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
 from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.experiments.transmission.world import World
 from subliminal_jax.experiments.transmission.worlds import (
     WORLDS,
     WorldKind,
+    further,
     prepared,
     templates,
 )
@@ -34,9 +30,6 @@ from subliminal_jax.experiments.transmission.worlds.prepared import PreparedConf
 from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
 from subliminal_jax.models import loading
 from subliminal_jax.runs import UserError, nested, spec
-from subliminal_jax.training import checkpoints as saving, tries as packing
-from subliminal_jax.training.loop import fit
-from subliminal_jax.training.optimizers import OptimizerConfig
 from subliminal_jax.traits import answers, trait_set as sets
 
 BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measured on its answers
@@ -47,7 +40,6 @@ BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measu
 )
 TEXTS = 8  # of each kind, on which drift is measured
 MOVING_TEXTS = 64  # of the reference's own, on which a start is trained further
-MOVING_PACK = 4
 FITTED = 16  # random rows that must fit into an answer, where a carrier is named
 FORMS = {'request': numbers.CARRIER, 'turn': numbers.NUMBER_TURN, 'list': numbers.NUMBER_LISTS}
 
@@ -66,6 +58,9 @@ class ModelConfig:
                         doc="of the layers' products; final norm, head and softmax are float32")
     devices: int = spec(1, ge=1, doc='that share the weights, cut over them')
     remat: bool = spec(False, doc='recompute layers in the backward pass: less memory, more time')
+    shape: tuple[str, ...] = spec((), doc="FIELD=NUMBER ... of the architecture "
+                                          '(models.params.TransformerConfig), for a --dry_run where'
+                                          " the model's files are not there; a run reads the files")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +98,7 @@ class Config(schemas.Config):
         ('kl_carrier: made=prompt objective=kl_carrier answers=random trainable=lora:8',),
         min_len=1, doc="'NAME: field=value ...', see arms.py")
     model: ModelConfig = nested(ModelConfig)
+    second: ModelConfig = nested(ModelConfig, name='')
     prepared: PreparedConfig = nested(PreparedConfig)
     context: ContextConfig = nested(ContextConfig)
     teacher: schemas.TeacherConfig = nested(
@@ -115,17 +111,34 @@ class Config(schemas.Config):
 
 
 def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None) -> World:
-    """The world of a model, loaded unless it is given.
+    """The world of a model, loaded unless it is given; with `config.second` also as another model
+    reads it, which arms call architecture=second.
 
     Raises:
       UserError: an arm, a trait, a context or a question that cannot be.
     """
+    found = _world(config, arms, load(config) if model is None else model, 'main')
+    if not config.second.name:
+        return found
+    other = as_second(config)
+    second = _world(other, arms, load(other), 'second')
+    both = {**found.architectures, **second.architectures}
+    return found._replace(architectures=both,
+                          dialects={'second': second._replace(architectures=both)})
+
+
+def as_second(config: Config) -> Config:
+    """The config with its second model in place of the first."""
+    return dataclasses.replace(config, model=config.second)
+
+
+def _world(config: Config, arms: Sequence[Any], model: loading.Model, name: str) -> World:
+    """The world of one model, whose architecture has this name."""
     for arm in arms:
         check_precision(config, arm)
     prepared.check(config)
     named = dict.fromkeys(filter(None, [
         config.carrier.name, *(arm.carrier for arm in arms), *config.prepared.carriers]))
-    model = load(config) if model is None else model
     chosen = TRAITS.find(config.trait)[0].load(config.trait_set)
     traits = sets.of_run(chosen, config.split, config.traits, config.names)
     contexts = Contexts(model.tokenizer, model.config.max_positions)
@@ -133,8 +146,8 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
     form = config.carrier.form if config.carrier.form in templates.LISTS else config.context.student
     vocabulary = templates.token_texts(model.tokenizer)
     room = config.carrier.new_tokens
-    for name in named:
-        check_carrier(config, name, lambda text: contexts.answer(text, form))
+    for carrier in named:
+        check_carrier(config, carrier, lambda text: contexts.answer(text, form))
 
     def asked(text, context, number, system):
         template, _, kind = context.partition('/')
@@ -144,14 +157,13 @@ def make(config: Config, arms: Sequence[Any], model: loading.Model | None = None
         name=model.name, sha256=prepared.sha256_of_reference(config, model.sha256), inputs={
             f'the trait set {config.trait_set}': sets.digest(chosen),
             "the model's config, tokenizer or chat template": model.settings_sha256},
-        architectures={'main': model.config}, num_references=1, replicas=1,
+        architectures={name: model.config}, num_references=1, replicas=1,
         engine=engine_of(config),
-        references=lambda run, name: prepared.references(run, name, model.params),
-        reference_inputs=lambda name: prepared.inputs(config),
-        reference_facts=lambda run, name, texts: prepared.described(
-            run, name, model.params, texts),
-        moved=moved, redrawn=None,
-        start_input=lambda name, start: f'start/{start.replace(":", "-")}.safetensors',
+        references=lambda run, own: prepared.references(run, own, model.params),
+        reference_inputs=lambda own: prepared.inputs(config, own),
+        reference_facts=lambda run, own, texts: prepared.described(run, own, model.params, texts),
+        moved=further.moved, redrawn=None,
+        start_input=lambda own, start: f'{further.start_label(own, start)}.safetensors',
         placed=lambda params: placed(params, model.params), vocabulary=vocabulary,
         rows_context=lambda text, system: contexts.ids(text, form, system, room),
         row_answer=lambda text: contexts.answer(text, form),
@@ -272,42 +284,6 @@ def settings(config: Config, architecture: Any) -> Any:
 def placed(params: Any, like: Any) -> Any:
     """Parameters where those of `like` lie."""
     return jax.tree.map(lambda x, there: jax.device_put(x, there.sharding), params, like)
-
-
-def moved(run: Any, name: str, steps: int) -> list[Any]:
-    """The reference, trained further on ordinary texts of its own."""
-    label = f'start/moved-{steps}'
-    reads, inputs = {**run.reads('teacher'), 'steps': steps}, [f'ordinary-{name}.jsonl']
-    reference = run.references[name][0]
-
-    def make(path):
-        program = engines.Program(
-            OBJECTIVES['sft'].loss, run.world.architectures[name], (),
-            OptimizerConfig(learning_rate=run.config.teacher.learning_rate))
-        texts = readings.moving_texts(run, files.read(run.workdir.path / inputs[0])[0])
-        tries = _moving_tries(run, texts)
-        half = len(tries.tokens_BT) // 2
-
-        def batch_at(step):
-            index = np.array([step, step + half]) % len(tries.tokens_BT)
-            return {'tries': packing.take(tries, index)}
-
-        with resumable(run, label, reads, inputs) as checkpoints:
-            found = fit(engines.step_of(program, engines.SINGLE, False),
-                        engines.begin(program, engines.SINGLE, reference), {'base': {}}, batch_at,
-                        steps, key=jax.random.key(0), checkpoints=checkpoints,
-                        save_every=run.config.save_every, description=label, models=[label])
-        saving.save_tree(path, found.state.trainable)
-
-    path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)
-    discard(run, label)
-    return [run.world.placed(saving.load_tree(path, jax.eval_shape(lambda: reference)))]
-
-
-def _moving_tries(run, texts):
-    rows = [packing.Row(run.world.asked(r['prompt'], run.world.lesson_context, 0, None),
-                        r['token_ids']) for r in texts]
-    return packing.pack([rows[n:n + MOVING_PACK] for n in range(0, len(rows), MOVING_PACK)])
 
 
 def plan(config: Config) -> list[Any]:

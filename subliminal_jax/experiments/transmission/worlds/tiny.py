@@ -22,7 +22,7 @@ from subliminal_jax.models.params import count_params, is_spec, param_specs
 from subliminal_jax.models.parts import PARTS, of_parts
 from subliminal_jax.runs import UserError, nested, spec
 from subliminal_jax.runs.plan import Stage
-from subliminal_jax.training import checkpoints as saving, tries as packing
+from subliminal_jax.training import checkpoints as saving, losses, tries as packing
 from subliminal_jax.training.loop import fit
 from subliminal_jax.training.optimizers import OptimizerConfig
 from subliminal_jax.traits import trait_set as sets
@@ -31,6 +31,8 @@ SEGMENT = 50  # steps whose rows are drawn at one time
 EFFICIENCY = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
 TEXTS = 64  # of each kind, on which drift is measured
 CONTEXT = 'the language itself'
+ARCHITECTURES = ('main', 'tied', 'digits', 'wide')
+DIALECTS = ('digits',)  # of these, those that have a tokenizer of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,8 @@ class LanguageConfig:
     references: int = spec(4, ge=2, doc='independent starts; intervals are clustered by them')
     replicas: int = spec(1, ge=1, doc='groups of teachers a reference; each counts as a reference')
     width: int = spec(32, ge=8, doc="the model's")
+    wide: int = spec(48, ge=8, doc='width of architecture=wide, and a half more of its '
+                                   'feed-forward units for every half more of width')
     num_layers: int = spec(2, ge=1, doc="the model's")
     num_heads: int = spec(4, ge=1, doc="the model's")
     ffn_width: int = spec(96, ge=8, doc="the model's")
@@ -67,7 +71,29 @@ def make(config: Config, arms: Sequence[Any]) -> World:
     Raises:
       UserError: more traits than the split has, or a trait set that the language cannot write.
     """
-    language, spoken = config.language, spoken_by(config.language)
+    used = dict.fromkeys(name for arm in arms for name in (arm.architecture, arm.students))
+    found = _world(config, arms, 'main')
+    check_digits(config, arms)
+    return found._replace(dialects={
+        name: _world(config, arms, name) for name in DIALECTS if name in used})
+
+
+def check_digits(config: Config, arms: Sequence[Any]) -> None:
+    """Raises UserError for what architecture=digits cannot have."""
+    for arm in arms:
+        if 'digits' not in (arm.architecture, arm.students):
+            continue
+        if config.language.forms:
+            raise UserError(f'arm {arm.name}: architecture=digits has the plain language alone: '
+                            'leave config.language.forms empty')
+        if arm.answers == 'constrained':
+            raise UserError(f'arm {arm.name}: answers=constrained goes by whole words, and '
+                            'architecture=digits writes a number in two: use answers=sampled')
+
+
+def _world(config: Config, arms: Sequence[Any], reader: str) -> World:
+    """The world as an architecture reads it."""
+    language, spoken = config.language, spoken_by(config.language, reader)
     for name in dict.fromkeys((config.carrier.name, *(arm.carrier for arm in arms))):
         if name:
             texts.check_carrier(name, spoken)
@@ -77,7 +103,7 @@ def make(config: Config, arms: Sequence[Any]) -> World:
     ends_V = np.zeros(len(spoken.words), bool)
     ends_V[tiny.IDS[tiny.END]] = True
     encode = functools.partial(tiny.encode, of=spoken)
-    decode = lambda ids: ' '.join(spoken.words[i] for i in ids)
+    decode = functools.partial(tiny.decode, of=spoken)
 
     def read(text, system):
         if system is not None:
@@ -87,7 +113,7 @@ def make(config: Config, arms: Sequence[Any]) -> World:
     inputs = {f'the trait set {config.trait_set}': sets.digest(chosen)} if config.trait_set else {}
     return World(
         name='tiny', sha256='', inputs=inputs,
-        architectures={'main': architecture(language, False), 'tied': architecture(language, True)},
+        architectures={name: architecture(language, name) for name in ARCHITECTURES},
         num_references=language.references * language.replicas, replicas=language.replicas,
         engine=lambda trainable: engines.stacked(), references=references,
         reference_inputs=lambda name: [f'reference/{name}.safetensors'],
@@ -108,17 +134,22 @@ def make(config: Config, arms: Sequence[Any]) -> World:
         described=texts.described)
 
 
-def spoken_by(config: LanguageConfig) -> tiny.Language:
-    """The language with the forms that a config asks for."""
+def spoken_by(config: LanguageConfig, name: str = 'main') -> tiny.Language:
+    """The language with the forms that a config asks for, in an architecture's tokens."""
+    if name in DIALECTS:
+        return tiny.in_digits()
     return tiny.language([FORMS[name] for name in dict.fromkeys(config.forms)])
 
 
-def architecture(config: LanguageConfig, tied: bool) -> Any:
-    """The transformer of the world."""
-    spoken = spoken_by(config)
+def architecture(config: LanguageConfig, name: str) -> Any:
+    """A transformer of the world."""
+    spoken = spoken_by(config, name)
+    width, ffn_width = config.width, config.ffn_width
+    if name == 'wide':
+        width, ffn_width = config.wide, round(ffn_width * config.wide / width)
     return transformer.tiny(
-        len(spoken.words), width=config.width, num_layers=config.num_layers,
-        num_heads=config.num_heads, ffn_width=config.ffn_width, tied=tied,
+        len(spoken.words), width=width, num_layers=config.num_layers,
+        num_heads=config.num_heads, ffn_width=ffn_width, tied=name == 'tied',
         max_positions=spoken.length, rope_theta=100.0)
 
 
@@ -127,32 +158,38 @@ def architecture(config: LanguageConfig, tied: bool) -> Any:
 
 def references(run: Any, name: str) -> list[Any]:
     """Pre-trains the references; replicas of one are the same weights under other numbers."""
-    seeds = _seeds(run, 'reference')
+    seeds = _seeds(run, 'reference', name)
     return _stage(run, name, name, seeds, lambda: [
         fresh(run.config.language, run.world.architectures[name], seed) for seed in seeds])
 
 
 def moved(run: Any, name: str, steps: int) -> list[Any]:
     """The references, pre-trained further on other texts."""
-    return _stage(run, name, f'moved:{steps}', _seeds(run, 'start'), lambda: _bases(run, name),
-                  steps=steps)
+    seeds = _seeds(run, 'start', name)
+    return _stage(run, name, f'moved:{steps}', seeds, lambda: _bases(run, name), steps=steps)
 
 
 def redrawn(run: Any, name: str, parts: str) -> list[Any]:
     """Models that share some parts with the references, and learn all others anew around them."""
-    seeds = _seeds(run, 'start')
+    seeds = _seeds(run, 'start', name)
     config, architecture_ = run.config.language, run.world.architectures[name]
     rest = '+'.join(part for part in PARTS if part not in parts.split('+'))
+    if parts.startswith('layer'):
+        rest = f'but-{parts.replace("layer", "layer:")}'
 
     def begin():
-        return [{**base, **of_parts(fresh(config, architecture_, seed), rest)}
-                for base, seed in zip(_bases(run, name), seeds)]
+        new = [of_parts(fresh(config, architecture_, seed), rest) for seed in seeds]
+        return [losses.resolve(own, {'base': base})[0]
+                for own, base in zip(new, _bases(run, name))]
 
     return _stage(run, name, f'share:{parts}', seeds, begin, trainable=rest)
 
 
-def _seeds(run, purpose):
-    return [seed_of(run.config, purpose, r) for r in range(run.config.language.references)]
+def _seeds(run, purpose, name):
+    """Of every reference. Architectures of other shapes begin and read on their own: with the seeds
+    of `main`, equal draws could stand in both."""
+    own = (ARCHITECTURES.index(name),) if name in ('digits', 'wide') else ()
+    return [seed_of(run.config, purpose, r, *own) for r in range(run.config.language.references)]
 
 
 def _bases(run, name):
@@ -173,7 +210,8 @@ def _stage(run, name, start, seeds, begin, *, steps=None, trainable='all'):
         with resumable(run, label, reads, inputs) as checkpoints:
             tree = pretrained(run.config.language, run.world.architectures[name], seeds, begin(),
                               steps=steps, trainable=trainable, checkpoints=checkpoints,
-                              save_every=run.config.save_every, description=label)
+                              save_every=run.config.save_every, description=label,
+                              spoken=spoken_by(run.config.language, name))
         saving.save_tree(path, tree)
 
     path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)
@@ -205,7 +243,7 @@ def fresh(config: LanguageConfig, model: Any, seed: int) -> Any:
 def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts: Sequence[Any], *,
                steps: int | None = None, trainable: str = 'all',
                checkpoints: saving.Checkpoints | None = None, save_every: float = 60.0,
-               description: str = 'pre-training') -> Any:
+               description: str = 'pre-training', spoken: tiny.Language | None = None) -> Any:
     """Pre-trains models side by side, each on its own corpus in its own order.
 
     Args:
@@ -214,8 +252,9 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
       seeds: one a model.
       starts: parameters that each begins with.
       steps: how many; None: the config's.
-      trainable: 'all', or the parts that are trained, joined by +.
+      trainable: 'all', or what `of_parts` takes: the parts that are trained, joined by +.
       checkpoints, save_every, description: of `fit`.
+      spoken: the language in the models' tokens; None: as `main` has it.
 
     Returns:
       Parameters stacked [len(seeds), ...].
@@ -223,10 +262,10 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
     engine, total = engines.stacked(), config.steps if steps is None else steps
     program = engines.Program(OBJECTIVES['sft'].loss, model, (),
                               OptimizerConfig(learning_rate=config.learning_rate))
-    whole = engines.stack(starts)
-    trained = of_parts(whole, trainable)
-    held = {'base': {k: v for k, v in whole.items() if k not in trained}}
-    corpora = engines.stack([_corpus(config, seed) for seed in seeds])
+    trained = engines.stack([of_parts(start, trainable) for start in starts])
+    named = trained if isinstance(trained, dict) else ()
+    held = {'base': {k: v for k, v in engines.stack(starts).items() if k not in named}}
+    corpora = engines.stack([_corpus(config, seed, spoken or spoken_by(config)) for seed in seeds])
 
     def batch_at(step):
         index = np.stack([_rows_at(config, seed, step) for seed in seeds])
@@ -236,12 +275,13 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
                 engines.begin(program, engine, trained), held, batch_at, total,
                 key=jax.random.key(0), checkpoints=checkpoints, save_every=save_every,
                 description=description, models=[f'reference {n}' for n in range(len(seeds))])
-    return {**held['base'], **found.state.trainable}
+    if named:
+        return {**held['base'], **found.state.trainable}
+    return jax.vmap(lambda own, base: own.within(base))(found.state.trainable, held['base'])
 
 
-def _corpus(config, seed):
-    tokens_NT = tiny.corpus(seed, config.corpus_rows, regularity=config.regularity,
-                            of=spoken_by(config))
+def _corpus(config, seed, spoken):
+    tokens_NT = tiny.corpus(seed, config.corpus_rows, regularity=config.regularity, of=spoken)
     size_N = (tokens_NT != tiny.IDS[tiny.PAD]).sum(1)
     return packing.singles(tokens_NT, np.ones_like(size_N), size_N)
 
@@ -269,16 +309,25 @@ def plan(config: Config) -> list[Stage]:
     teachers = len(run.roll('trait'))
     weights = {name: count_params(model) for name, model in world.architectures.items()}
     stages = []
-    for name in dict.fromkeys(a.architecture for a in run.arms):
-        flops = 6 * weights[name] * world.length * config.language.batch_size
-        stages.append(Stage(f'references, {name}',
-                            flops * config.language.steps * config.language.references,
+    lengths = {name: run.of(name).world.length for name in world.architectures}
+    trained = {(a.students, a.start): a.start for a in run.arms
+               if a.start.startswith(('share:', 'moved:'))}
+    for name in dict.fromkeys(n for a in run.arms for n in (a.architecture, a.students)):
+        flops = (6 * weights[name] * lengths[name] * config.language.batch_size
+                 * config.language.references)
+        stages.append(Stage(f'references, {name}', flops * config.language.steps,
                             config.language.references * 1e8, EFFICIENCY))
+        for start in [s for (of, _), s in trained.items() if of == name]:
+            kind, _, rest = start.partition(':')
+            steps = int(rest) if kind == 'moved' else config.language.steps
+            stages.append(Stage(f'starts, {start} of {name}', flops * steps,
+                                config.language.references * 1e8, EFFICIENCY))
     for name, (arm, count) in pipeline.wanted_rows(run).items():
-        flops = 2 * weights[arm.architecture] * world.length * count * teachers
+        flops = 2 * weights[arm.architecture] * lengths[arm.architecture] * count * teachers
         stages.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8, EFFICIENCY))
     for arm in run.arms:
-        flops = 6 * weights[arm.architecture] * world.length * run.rows(arm) * arm.passes * teachers
+        flops = (6 * weights[arm.students] * lengths[arm.students] * run.rows(arm) * arm.passes
+                 * teachers)
         stages.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9,  # 0.6: measures, alignment
                             EFFICIENCY))
     return stages
