@@ -34,7 +34,7 @@ def plain(stated: Mapping[str, Any], family: Family, origin: str) -> dict[str, A
         if other is not None and other != value:
             raise UserError(f'{origin} states {own} = {value!r} and {common} = {other!r}; take one '
                             'of them out')
-        found[common] = value
+        found[common] = found.get(own)  # what a file leaves out is told by family.defaults
     return found
 
 

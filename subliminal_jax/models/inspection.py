@@ -85,7 +85,8 @@ def text(tokenizer: Any) -> Iterator[str]:
     if tokenizer.has_chat:
         yield from _chat(tokenizer)
     else:
-        yield 'chat template: none'
+        yield ('chat template: none, as of base models: texts are read as they stand; a run takes '
+               '--config.context.student=raw --config.context.measured=raw/plain,raw/numbers')
     yield from numbers(tokenizer)
 
 

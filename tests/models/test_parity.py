@@ -84,8 +84,10 @@ def outputs(params, tokens_BT, positions_BT, mask_BTS, config):
 
 def gradient_errors(grads, expected, config, family):
     """By our name of a parameter: |ours - theirs| / |theirs|, the largest over layers."""
-    theirs = [families.Tensor(name.removeprefix('grad/'), value.shape, lambda value=value: value)
-              for name, value in expected.items() if name.startswith('grad/')]
+    named = {name.removeprefix('grad/').replace('lm_head.weight', family.hf_names['head']): value
+             for name, value in expected.items() if name.startswith('grad/')}
+    theirs = [families.Tensor(name, value.shape, lambda value=value: value)
+              for name, value in named.items()]
     matched = families.match(families.unfused(theirs, config), config, family.hf_names, 'torch')
     worst = {}
     for path, tensors in matched.items():
