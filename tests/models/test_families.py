@@ -31,7 +31,8 @@ logits_of = jax.jit(traced_logits, static_argnames='config')
 
 
 def test_a_window_holds_the_own_place_and_those_before_it():
-    config = dataclasses.replace(small(sliding_layers=(True,), sliding_window=WINDOW), num_layers=1)
+    config = dataclasses.replace(
+        small(), num_layers=1, sliding_layers=(True,), sliding_window=WINDOW)
     params, ids_BT = random_params(config), jnp.arange(9)[None]
 
     def chosen(table, place):

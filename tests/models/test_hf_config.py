@@ -17,8 +17,8 @@ QWEN = {'architectures': ['Qwen2ForCausalLM'], 'model_type': 'qwen2', 'num_key_v
 MISTRAL = {'model_type': 'mistral', 'num_key_value_heads': 2}
 GEMMA = {'model_type': 'gemma3_text', 'num_key_value_heads': 2, 'head_dim': 8, 'rope_theta': 300.0,
          'sliding_window': 8, 'hidden_act': ..., 'hidden_activation': 'gelu_pytorch_tanh',
-         'tie_word_embeddings': True, 'query_pre_attn_scalar': 8, 'final_logit_softcapping': None,
-         'cache_implementation': 'hybrid'}
+         'sliding_window_pattern': 2, 'tie_word_embeddings': True, 'query_pre_attn_scalar': 8,
+         'final_logit_softcapping': None, 'cache_implementation': 'hybrid'}
 NEOX = {'model_type': 'gpt_neox', 'hidden_act': 'gelu', 'rotary_pct': 0.5,
         'rotary_emb_base': 10000, 'layer_norm_eps': 1e-3, 'use_parallel_residual': True}
 LLAMA3 = {'factor': 8.0, 'low_freq_factor': 1.0, 'high_freq_factor': 4.0,
@@ -35,15 +35,16 @@ def read(folder, **changed):
 
 
 def frequencies_of(peer):
-    """(frequencies of full layers, of sliding ones) of transformers."""
+    """(frequencies of full layers, of sliding ones) of transformers; None where none is such."""
     from transformers.models.gemma3.modeling_gemma3 import Gemma3RotaryEmbedding
     from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
     if peer.model_type == 'gemma3_text':
         rotary = Gemma3RotaryEmbedding(peer)
-        assert rotary.full_attention_attention_scaling == 1
-        return rotary.full_attention_inv_freq, rotary.sliding_attention_inv_freq
+        kinds = ('full_attention', 'sliding_attention')
+        assert {getattr(rotary, f'{kind}_attention_scaling', 1) for kind in kinds} == {1}
+        return [getattr(rotary, f'{kind}_inv_freq', None) for kind in kinds]
     neox = peer.model_type == 'gpt_neox'
     rotary = (GPTNeoXRotaryEmbedding if neox else LlamaRotaryEmbedding)(peer)
     assert rotary.attention_scaling == 1
@@ -56,8 +57,9 @@ def same_as_transformers(folder, config):
 
     peer = AutoConfig.from_pretrained(str(folder))
     for local, wanted in zip((False, True), frequencies_of(peer), strict=True):
-        np.testing.assert_allclose(
-            transformer.rotary_frequencies(config, np.float32, local), wanted.numpy(), rtol=1e-6)
+        found = transformer.rotary_frequencies(config, np.float32, local)
+        if wanted is not None:
+            np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-6)
     heads = peer.num_attention_heads
     eps = peer.layer_norm_eps if peer.model_type == 'gpt_neox' else peer.rms_norm_eps
     assert (config.num_kv_heads, config.norm_eps, config.tied, config.max_positions) == (
@@ -108,7 +110,7 @@ def test_rotary_settings_in_every_spelling(tmp_path, changed):
     MISTRAL, {**MISTRAL, 'sliding_window': None}, {**MISTRAL, 'sliding_window': 8},
     {**MISTRAL, 'sliding_window': 128}, {'model_type': 'olmo2'},
     {**QWEN, 'model_type': 'qwen3'}, {**QWEN, 'model_type': 'qwen3', 'head_dim': ...},
-    GEMMA, {**GEMMA, 'sliding_window_pattern': 2}, {**GEMMA, 'rope_theta': ...},
+    GEMMA, {**GEMMA, 'sliding_window_pattern': ...}, {**GEMMA, 'rope_theta': ...},
     {**GEMMA, 'rope_scaling': {'rope_type': 'linear', 'factor': 8.0}},
     {**GEMMA, 'rope_local_base_freq': 50.0, 'head_dim': 16, 'tie_word_embeddings': ...},
     {**GEMMA, 'rope_parameters': {'full_attention': {'rope_type': 'default', 'rope_theta': 70.0},
