@@ -1,7 +1,4 @@
-"""Families of models: a row of switches and two tables of names; and filling parameters by name.
-
-A name table says, for each parameter of ours, what a file calls it; {} is the layer's number.
-"""
+"""Families of models: a row of switches and tables of names; and filling parameters by name."""
 
 import contextlib
 import math
@@ -14,6 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from subliminal_jax.models.names import (
+    GGUF_NAMES as GGUF_NAMES,
+    HF_NAMES as HF_NAMES,
+    HF_NEOX_NAMES,
+    HF_POST_NORM_NAMES,
+)
 from subliminal_jax.models.params import (
     Params,
     ParamSpec,
@@ -25,74 +28,91 @@ from subliminal_jax.models.params import (
 )
 from subliminal_jax.runs import UserError
 
-HF_NAMES: Mapping[str, str] = {
-    'embed': 'model.embed_tokens.weight',
-    'head': 'lm_head.weight',
-    'final_norm': 'model.norm.weight',
-    'layers/attn_norm': 'model.layers.{}.input_layernorm.weight',
-    'layers/q': 'model.layers.{}.self_attn.q_proj.weight',
-    'layers/k': 'model.layers.{}.self_attn.k_proj.weight',
-    'layers/v': 'model.layers.{}.self_attn.v_proj.weight',
-    'layers/o': 'model.layers.{}.self_attn.o_proj.weight',
-    'layers/q_bias': 'model.layers.{}.self_attn.q_proj.bias',
-    'layers/k_bias': 'model.layers.{}.self_attn.k_proj.bias',
-    'layers/v_bias': 'model.layers.{}.self_attn.v_proj.bias',
-    'layers/mlp_norm': 'model.layers.{}.post_attention_layernorm.weight',
-    'layers/gate': 'model.layers.{}.mlp.gate_proj.weight',
-    'layers/up': 'model.layers.{}.mlp.up_proj.weight',
-    'layers/down': 'model.layers.{}.mlp.down_proj.weight',
-}
-GGUF_NAMES: Mapping[str, str] = {
-    'embed': 'token_embd.weight',
-    'head': 'output.weight',
-    'final_norm': 'output_norm.weight',
-    'layers/attn_norm': 'blk.{}.attn_norm.weight',
-    'layers/q': 'blk.{}.attn_q.weight',
-    'layers/k': 'blk.{}.attn_k.weight',
-    'layers/v': 'blk.{}.attn_v.weight',
-    'layers/o': 'blk.{}.attn_output.weight',
-    'layers/q_bias': 'blk.{}.attn_q.bias',
-    'layers/k_bias': 'blk.{}.attn_k.bias',
-    'layers/v_bias': 'blk.{}.attn_v.bias',
-    'layers/mlp_norm': 'blk.{}.ffn_norm.weight',
-    'layers/gate': 'blk.{}.ffn_gate.weight',
-    'layers/up': 'blk.{}.ffn_up.weight',
-    'layers/down': 'blk.{}.ffn_down.weight',
-}
-
 
 class Family(NamedTuple):
     """One architecture.
 
     Attributes:
-      qkv_bias: q, k and v have biases.
+      switches: fields of TransformerConfig that the architecture fixes.
+      defaults: settings of a Hugging Face config that does not say.
       interleaved: GGUF stores rows of q and k in the order of interleaved rotary pairs.
-      default_theta, default_positions: rope_theta and max_position_embeddings of a Hugging Face
-        config that does not say.
-      hf_names, gguf_names: see the module.
+      windows: which layers of a config.json see a window: '' none, 'all', 'switched' (by
+        use_sliding_window, from a layer on) or 'pattern' (all but each n-th).
+      scaled_embedding: the embedding is multiplied by the square root of the width.
+      fused: q, k and v are one tensor (`unfused`).
+      reads: settings of config.json beside those that all families read.
+      fixed: settings that change the function, with the values that are supported, beside or in
+        place of those of all families.
+      spelled: a setting's own spelling, and the one that most families use.
+      hf_names, gguf_names: see models.names; None: GGUF files are not read.
     """
 
-    qkv_bias: bool
-    interleaved: bool
-    default_theta: float = 10000.0
-    default_positions: int = 2048
+    switches: Mapping[str, Any] = {}
+    defaults: Mapping[str, Any] = {}
+    interleaved: bool = False
+    windows: str = ''
+    scaled_embedding: bool = False
+    fused: bool = False
+    reads: frozenset[str] = frozenset()
+    fixed: Mapping[str, tuple] = {}
+    spelled: Mapping[str, str] = {}
     hf_names: Mapping[str, str] = HF_NAMES
-    gguf_names: Mapping[str, str] = GGUF_NAMES
+    gguf_names: Mapping[str, str] | None = GGUF_NAMES
 
 
-# By model_type of config.json, which is also general.architecture of GGUF.
+# By model_type of config.json.
 FAMILIES: Mapping[str, Family] = {
-    'llama': Family(qkv_bias=False, interleaved=True),
-    'qwen2': Family(qkv_bias=True, interleaved=False, default_positions=32768),
+    'llama': Family(interleaved=True, reads=frozenset(('attention_bias', 'mlp_bias'))),
+    'mistral': Family(
+        defaults={'max_position_embeddings': 131072, 'num_key_value_heads': 8,
+                  'sliding_window': 4096}, windows='all', gguf_names=None),
+    'qwen2': Family(
+        {'qkv_bias': True}, {'max_position_embeddings': 32768, 'sliding_window': 4096},
+        windows='switched'),
+    'qwen3': Family(
+        {'qk_norm': 'head'},
+        {'max_position_embeddings': 32768, 'sliding_window': 4096, 'head_dim': 128,
+         'num_key_value_heads': 32},
+        windows='switched', reads=frozenset(('attention_bias',))),
+    'olmo2': Family(
+        {'norm_placement': 'post', 'qk_norm': 'full'}, {'rms_norm_eps': 1e-5},
+        reads=frozenset(('attention_bias',)), hf_names=HF_POST_NORM_NAMES),
+    'gemma3_text': Family(
+        {'norm_unit_offset': True, 'norm_placement': 'sandwich', 'qk_norm': 'head'},
+        {'hidden_act': 'gelu_pytorch_tanh', 'max_position_embeddings': 131072, 'head_dim': 256,
+         'num_key_value_heads': 4, 'sliding_window': 4096, 'rope_theta': 1e6,
+         'query_pre_attn_scalar': 256, 'tie_word_embeddings': True},
+        windows='pattern', scaled_embedding=True,
+        reads=frozenset(('attention_bias', 'query_pre_attn_scalar', 'rope_local_base_freq',
+                         'sliding_window_pattern')),
+        fixed={'hidden_act': ('gelu_pytorch_tanh',), 'hidden_activation': ('gelu_pytorch_tanh',),
+               'use_bidirectional_attention': (False,)},
+        spelled={'hidden_activation': 'hidden_act'}, hf_names=HF_POST_NORM_NAMES),
+    'gpt_neox': Family(
+        {'norm': 'layer', 'mlp_gated': False, 'mlp_bias': True},
+        {'hidden_act': 'gelu', 'rms_norm_eps': 1e-5, 'rope_theta': 10000.0,
+         'partial_rotary_factor': 0.25, 'attention_bias': True, 'use_parallel_residual': True},
+        fused=True,
+        reads=frozenset(('attention_bias', 'use_parallel_residual', 'partial_rotary_factor',
+                         'rotary_pct', 'rotary_emb_base', 'layer_norm_eps')),
+        fixed={'hidden_act': ('gelu', 'gelu_new', 'gelu_fast', 'gelu_pytorch_tanh')},
+        spelled={'layer_norm_eps': 'rms_norm_eps', 'rotary_emb_base': 'rope_theta',
+                 'rotary_pct': 'partial_rotary_factor'},
+        hf_names=HF_NEOX_NAMES, gguf_names=None),
 }
+# By general.architecture of GGUF (Mistral's files say llama, and no window).
+GGUF_FAMILIES: Mapping[str, Family] = {
+    {'gemma3_text': 'gemma3'}.get(name, name): family for name, family in FAMILIES.items()
+    if family.gguf_names is not None}
+FUSED = ('.query_key_value.weight', '.query_key_value.bias')
 
 
-def family_of(name: Any, origin: str) -> Family:
+def family_of(name: Any, origin: str, known: Mapping[str, Family] = FAMILIES) -> Family:
     """The family of an architecture's name. Raises UserError for one that is not supported."""
-    if name not in FAMILIES:
+    if name not in known:
         raise UserError(f'{origin} is of the architecture {name!r}, which is not supported; '
-                        f'supported are {", ".join(sorted(FAMILIES))}')
-    return FAMILIES[name]
+                        f'supported are {", ".join(sorted(known))}')
+    return known[name]
 
 
 @contextlib.contextmanager
@@ -133,6 +153,28 @@ def leaves(config: TransformerConfig, dtype: Any) -> dict[str, ParamSpec]:
     """The description of each parameter by its path, such as 'layers/q'."""
     found = jax.tree_util.tree_leaves_with_path(param_specs(config, dtype), is_leaf=is_spec)
     return {jax.tree_util.keystr(p, simple=True, separator='/'): spec for p, spec in found}
+
+
+def unfused(tensors: Iterable[Tensor], config: TransformerConfig) -> Iterator[Tensor]:
+    """Tensors with q, k and v, which GPT-NeoX keeps in one, apart: NAME:q, NAME:k and NAME:v.
+
+    Rows of the one are [N, 3, H]: each head's query, key and value. One of another shape keeps it,
+    so that `match` names it.
+    """
+    def part_of(tensor, place):
+        rows = tensor.read()
+        heads = rows.reshape(config.num_heads, 3, config.head_dim, *rows.shape[1:])
+        return heads[:, place].reshape(-1, *rows.shape[1:])
+
+    for tensor in tensors:
+        if not tensor.name.endswith(FUSED):
+            yield tensor
+            continue
+        rows, *rest = tensor.shape
+        rows = rows // 3 if rows == 3 * config.num_heads * config.head_dim else rows
+        for place, part in enumerate('qkv'):
+            yield Tensor(f'{tensor.name}:{part}', (rows, *rest),
+                         lambda tensor=tensor, place=place: part_of(tensor, place))
 
 
 def match(tensors: Iterable[Tensor], config: TransformerConfig, names: Mapping[str, str],

@@ -4,6 +4,7 @@ The header is parsed here, every length checked against the file's size: gguf's 
 seconds for a vocabulary and does not notice a truncated file.
 """
 
+import dataclasses
 import pathlib
 import re
 import struct
@@ -35,6 +36,8 @@ USED = ('block_count', 'context_length', 'embedding_length', 'feed_forward_lengt
         'rope.scale_linear')
 HARMLESS = ('vocab_size', 'pooling_type', 'rope.scaling.finetuned',
             'rope.scaling.original_context_length')
+# Of sliding layers: a file that does not say means the second.
+SLIDING = {'rope.freq_base_swa': 10000.0, 'attention.sliding_window_pattern': 6}
 FIXED = {'tensor_data_layout': 'Meta AI original pth', 'attention.causal': True,
          'use_parallel_residual': False, 'expert_count': 0, 'expert_used_count': 0,
          'rope.scaling.attn_factor': 1.0, 'logit_scale': 1.0, 'residual_scale': 1.0,
@@ -189,7 +192,7 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
     """
     fields, origin = file.fields, str(file.path)
     name = fields.get('general.architecture')
-    family = families.family_of(name, origin)
+    family = families.family_of(name, origin, families.GGUF_FAMILIES)
 
     def field(key, default=None):
         value = fields.get(f'{name}.{key}', default)
@@ -197,7 +200,7 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
             raise UserError(f'{origin} has no field {name}.{key}')
         return value
 
-    _check_keys(fields, name, origin)
+    _check_keys(fields, name, family, origin)
     shapes = {tensor.name: tensor.shape for tensor in file.tensors}
     embed = family.gguf_names['embed']
     if embed not in shapes:
@@ -210,20 +213,46 @@ def config_of(file: GgufFile) -> tuple[TransformerConfig, Family]:
         if int(field('attention.value_length', head_dim)) != head_dim:
             raise UserError(f'{origin} has values of another width than keys '
                             f'({name}.attention.value_length), which is not supported')
-        window = fields.get(f'{name}.attention.sliding_window')
-        if window is not None and not int(window) >= int(field('context_length')):
-            raise UserError(f'{origin} has layers that see a window of {window} tokens only '
-                            f'({name}.attention.sliding_window), which is not supported')
         config = TransformerConfig(
             vocab_size=shapes[embed][0], num_layers=int(field('block_count')), width=width,
             num_heads=heads, num_kv_heads=int(field('attention.head_count_kv', heads)),
             head_dim=head_dim, ffn_width=int(field('feed_forward_length')),
-            rope_theta=_short(field('rope.freq_base', family.default_theta)),
+            rope_theta=_short(field('rope.freq_base', 10000.0)),
             rope_scaling=_rope_scaling(file, field, head_dim, origin),
             norm_eps=_short(field('attention.layer_norm_rms_epsilon')),
-            tied=family.gguf_names['head'] not in shapes, qkv_bias=family.qkv_bias,
-            max_positions=int(field('context_length')))
+            tied=family.gguf_names['head'] not in shapes,
+            max_positions=int(field('context_length')), **family.switches,
+            **_windows(family, field, fields, name, origin))
+        if family.scaled_embedding:
+            config = _scaled(config)
         return families.checked(config), family
+
+
+def _windows(family, field, fields, name, origin):
+    """Which layers slide, as fields of TransformerConfig."""
+    window = fields.get(f'{name}.attention.sliding_window')
+    if family.windows == 'pattern':
+        layers, (local, pattern) = int(field('block_count')), (field(k, v) for k, v in
+                                                               SLIDING.items())
+        slides = [bool(x) for x in pattern] if np.ndim(pattern) else [
+            bool((layer + 1) % int(pattern)) for layer in range(layers)]
+        return {'sliding_layers': tuple(slides), 'local_rope_theta': _short(local),
+                'sliding_window': int(field('attention.sliding_window'))}
+    if window is not None and not int(window) >= int(field('context_length')):
+        raise UserError(f'{origin} has layers that see a window of {window} tokens only '
+                        f'({name}.attention.sliding_window), which is not supported of this '
+                        'architecture')
+    return {}
+
+
+def _scaled(config):
+    """With Gemma 3's activation and scales, which its files leave out.
+
+    Queries are scaled by their width, but in the 27B, which llama.cpp tells by its 62 layers.
+    """
+    scalar = config.width / config.num_heads if config.num_layers == 62 else None
+    return dataclasses.replace(config, activation='gelu_tanh', embed_scale=config.width**0.5,
+                               query_pre_attn_scalar=scalar)
 
 
 def _short(value: float) -> float:
@@ -231,14 +260,15 @@ def _short(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _check_keys(fields, name, origin):
+def _check_keys(fields, name, family, origin):
+    used = (*USED, *(SLIDING if family.windows == 'pattern' else ()))
     stated = {key.removeprefix(f'{name}.'): value for key, value in fields.items()
               if key.startswith(f'{name}.')}
     for key, value in stated.items():
         if key in FIXED and value != FIXED[key]:
             raise UserError(f'{origin} has {name}.{key} = {value!r}; only {FIXED[key]!r} is '
                             'supported')
-        if key not in FIXED and key not in USED and key not in HARMLESS:
+        if key not in FIXED and key not in used and key not in HARMLESS:
             raise UserError(f'{origin} has {name}.{key} = {str(value)[:40]}, which is not known '
                             'here and may change what the model computes')
 
@@ -298,6 +328,8 @@ def load(file: GgufFile, dtype: Any = jnp.float32, put: Any = None, copies: int 
              'layers/q_bias': config.num_heads, 'layers/k_bias': config.num_kv_heads}
 
     def fix(path, array):
+        if config.norm_unit_offset and path.endswith('_norm'):
+            return array - 1  # files hold 1 + weight
         return half_split(array, heads[path]) if family.interleaved and path in heads else array
 
     return config, families.fill(matched, config, dtype, fix, put)

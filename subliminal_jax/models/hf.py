@@ -15,7 +15,8 @@ from subliminal_jax.models.vocabulary import read_json
 from subliminal_jax.runs import UserError
 
 DTYPES = ('F32', 'F16', 'BF16')
-IGNORED = ('.rotary_emb.inv_freq',)  # buffers that old checkpoints keep
+# Buffers that old checkpoints keep.
+IGNORED = ('.rotary_emb.inv_freq', '.attention.bias', '.attention.masked_bias')
 
 
 class Folder(NamedTuple):
@@ -49,6 +50,7 @@ def opened(folder: pathlib.Path) -> Folder:
     place = _weight_map(index) if len(files) > 1 or files[0].name != 'model.safetensors' else {}
     tensors = [tensor for path in files for tensor in tensors_of(path)
                if place.get(tensor.name, path.name) == path.name]  # the index chooses the shard
+    tensors = list(families.unfused(tensors, config)) if family.fused else tensors
     head, embed = (family.hf_names[name] for name in ('head', 'embed'))
     by_name = {tensor.name: tensor for tensor in tensors}
     if config.tied and head in by_name and embed in by_name:
@@ -113,7 +115,7 @@ def tensors_of(path: pathlib.Path) -> list[Tensor]:
         raise UserError(f'{path} is not a whole safetensors file: {error}; fetch it again'
                         ) from None
     for name, _, dtype in described:
-        if dtype not in DTYPES:
+        if dtype not in DTYPES and not name.endswith(IGNORED):
             raise UserError(f'{path}: tensor {name} has the dtype {dtype}, which is not '
                             f'supported; supported are {", ".join(DTYPES)}')
     return [Tensor(name, shape, lambda name=name: file.get_tensor(name))

@@ -6,7 +6,7 @@ Where one thing can be said in several places or spellings, they must agree.
 import pathlib
 from collections.abc import Mapping
 
-from subliminal_jax.models import families
+from subliminal_jax.models import families, hf_switches
 from subliminal_jax.models.families import Family
 from subliminal_jax.models.params import RopeScaling, TransformerConfig
 from subliminal_jax.models.vocabulary import read_json
@@ -44,7 +44,8 @@ HARMLESS = frozenset((
     'length_penalty', 'no_repeat_ngram_size', 'encoder_no_repeat_ngram_size', 'bad_words_ids',
     'num_return_sequences', 'output_scores', 'forced_bos_token_id', 'forced_eos_token_id',
     'remove_invalid_values', 'exponential_decay_length_penalty', 'suppress_tokens',
-    'begin_suppress_tokens', 'cross_attention_hidden_size'))
+    'begin_suppress_tokens', 'cross_attention_hidden_size', 'classifier_dropout',
+    'cache_implementation', '_sliding_window_pattern'))
 ROPE_KEYS: Mapping[str, tuple[str, ...]] = {  # by kind: those that are used
     'default': (), 'linear': ('factor',),
     'llama3': ('factor', 'low_freq_factor', 'high_freq_factor', 'original_max_position_embeddings')}
@@ -64,11 +65,12 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
     stated, origin = read_json(path), str(path)
     name = stated.get('model_type')
     family = families.family_of(name, origin)
-    _check_keys(stated, origin)
+    _check_keys(stated, family, origin)
+    stated = hf_switches.plain(stated, family, origin)
 
     def field(key, default=None):
         value = stated.get(key)
-        value = default if value is None else value
+        value = family.defaults.get(key, default) if value is None else value
         if value is None:
             raise UserError(f'{origin} has no field {key}')
         return value
@@ -81,29 +83,30 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
 
     with families.stating(origin):
         heads, width = whole('num_attention_heads'), whole('hidden_size')
-        positions = whole('max_position_embeddings', family.default_positions)
+        positions = whole('max_position_embeddings', 2048)
         tied = field('tie_word_embeddings', False)
         if not isinstance(tied, bool):
             raise ValueError(f'tie_word_embeddings is {tied!r}')
         theta, scaling = _rope(stated, family, positions, origin)
+        layers, head_dim = whole('num_hidden_layers'), whole('head_dim', width // max(heads, 1))
         config = families.checked(TransformerConfig(
-            vocab_size=whole('vocab_size'), num_layers=whole('num_hidden_layers'), width=width,
-            num_heads=heads, num_kv_heads=whole('num_key_value_heads', heads),
-            head_dim=whole('head_dim', width // max(heads, 1)),
+            vocab_size=whole('vocab_size'), num_layers=layers, width=width, num_heads=heads,
+            num_kv_heads=whole('num_key_value_heads', heads), head_dim=head_dim,
             ffn_width=whole('intermediate_size'), rope_theta=theta, rope_scaling=scaling,
-            norm_eps=float(field('rms_norm_eps', 1e-6)), tied=tied, qkv_bias=family.qkv_bias,
-            max_positions=positions))
-        _check_windows(stated, config, origin)
+            norm_eps=float(field('rms_norm_eps', 1e-6)), tied=tied, max_positions=positions,
+            **hf_switches.switches(stated, family, width, heads, head_dim),
+            **hf_switches.windows(stated, family, layers, positions, origin)))
     return config, family
 
 
-def _check_keys(stated, origin):
-    for key, values in FIXED.items():
+def _check_keys(stated, family, origin):
+    fixed = {**{key: v for key, v in FIXED.items() if key not in family.reads}, **family.fixed}
+    for key, values in fixed.items():
         if stated.get(key) is not None and stated[key] not in values:
             raise UserError(f'{origin} has {key} = {stated[key]!r}; only {values[0]!r} is '
                             'supported')
     unknown = [key for key, value in stated.items() if value is not None
-               and key not in USED and key not in HARMLESS and key not in FIXED]
+               and key not in USED | HARMLESS | family.reads and key not in fixed]
     if unknown:
         raise UserError(
             f'{origin} has {", ".join(f"{key} = {str(stated[key])[:40]}" for key in unknown[:4])}'
@@ -112,25 +115,6 @@ def _check_keys(stated, origin):
     named = stated.get('architectures') or []
     if odd := [a for a in named if not str(a).endswith(('ForCausalLM', 'Model'))]:
         raise UserError(f'{origin} is of a {odd[0]}; only language models are supported')
-
-
-def _check_windows(stated, config, origin):
-    """Refuses attention that sees a part of the context only, unless that part is all of it."""
-    types = stated.get('layer_types')
-    if types is not None and (not isinstance(types, list) or len(types) != config.num_layers
-                              or set(types) - {'full_attention', 'sliding_attention'}):
-        raise UserError(f'{origin} has layer_types = {str(types)[:60]}; only full_attention, one '
-                        'for each layer, is supported')
-    by_default = stated.get('model_type') != 'qwen2'  # Qwen2's windows have a switch
-    used = stated.get('use_sliding_window', by_default)
-    window = stated.get('sliding_window', None if by_default else 4096) if used else None
-    first = 0 if by_default else stated.get('max_window_layers', 28)
-    slides = first < config.num_layers and window is not None
-    if types is not None:
-        slides = 'sliding_attention' in types
-    if slides and (window is None or window < config.max_positions):
-        raise UserError(f'{origin} has layers that see a window of {window} tokens only '
-                        '(sliding_window, layer_types); only full attention is supported')
 
 
 def _rope(stated, family, positions, origin):
@@ -150,7 +134,8 @@ def _rope(stated, family, positions, origin):
              if x is not None}
     if len(bases) > 1:
         raise UserError(f'{origin} states rope_theta twice: {sorted(bases)}; take one of them out')
-    theta, kind = bases.pop() if bases else family.default_theta, rope['rope_type']
+    theta = bases.pop() if bases else family.defaults.get('rope_theta', 10000.0)
+    kind = rope['rope_type']
     unknown = [key for key, value in rope.items() if value is not None and key not in (
         *ROPE_KEYS[kind], 'rope_type', 'rope_theta', 'original_max_position_embeddings')]
     if unknown:

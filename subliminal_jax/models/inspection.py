@@ -35,12 +35,46 @@ def architecture(config: TransformerConfig) -> Iterator[str]:
            f'vocabulary {c.vocab_size}, {"tied" if c.tied else "untied"} head'
            f'{", biases of q, k and v" if c.qkv_bias else ""}')
     scaling = '' if c.rope_scaling is None else f', stretched ({c.rope_scaling.kind})'
+    if parts := list(_switches(c)):
+        yield f'layers: {", ".join(parts)}'
     yield (f'positions: {c.max_positions}, rotary base {c.rope_theta:g}{scaling}; norms add '
            f'{c.norm_eps:g}')
     count, token = count_params(c), 2 * c.num_layers * c.num_kv_heads * c.head_dim
     yield (f'memory: {count:,} parameters, {4 * count / 1e9:.2f} GB in float32, '
            f'{2 * count / 1e9:.2f} GB in bfloat16; keys and values {4 * token / 1e3:.0f} kB a '
            'token')
+
+
+def _switches(c):
+    """In what the layers are not Llama's."""
+    placed = {'post': 'norms behind attention and feed-forward alone',
+              'sandwich': 'norms before and behind attention and feed-forward'}
+    if c.norm != 'rms':
+        yield 'LayerNorm with biases'
+    if c.norm_unit_offset:
+        yield 'norms times 1 + weight'
+    if c.norm_placement in placed:
+        yield placed[c.norm_placement]
+    if c.qk_norm:
+        yield f'a norm of queries and keys ({c.qk_norm})'
+    if c.parallel_residual:
+        yield 'attention and feed-forward side by side'
+    if c.activation != 'silu':
+        yield c.activation
+    if not c.mlp_gated:
+        yield 'no gate'
+    if c.out_bias or c.mlp_bias:
+        yield f'biases of {" and ".join(["o"] * c.out_bias + ["feed-forward"] * c.mlp_bias)}'
+    if c.embed_scale != 1:
+        yield f'embedding times {c.embed_scale:g}'
+    if c.query_pre_attn_scalar:
+        yield f'scores divided by the root of {c.query_pre_attn_scalar:g}'
+    if c.rotary_dim:
+        yield f'{c.rotary_dim} of {c.head_dim} entries of a head rotated'
+    if any(c.sliding_layers):
+        seen = '' if c.sliding_window is None else f' see {c.sliding_window} tokens'
+        base = '' if c.local_rope_theta is None else f' with a rotary base {c.local_rope_theta:g}'
+        yield f'{sum(c.sliding_layers)} of {c.num_layers} layers{seen}{base}'
 
 
 def text(tokenizer: Any) -> Iterator[str]:
@@ -51,7 +85,8 @@ def text(tokenizer: Any) -> Iterator[str]:
     if tokenizer.has_chat:
         yield from _chat(tokenizer)
     else:
-        yield 'chat template: none'
+        yield ('chat template: none, as of base models: texts are read as they stand; a run takes '
+               '--config.context.student=raw --config.context.measured=raw/plain,raw/numbers')
     yield from numbers(tokenizer)
 
 

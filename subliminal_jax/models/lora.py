@@ -16,6 +16,11 @@ from subliminal_jax.runs import UserError, unknown_name, write_json, written_asi
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 
 
+def targets_of(config: TransformerConfig) -> tuple[str, ...]:
+    """The projections that a model has; one whose feed-forward is not gated lacks the gate."""
+    return tuple(name for name in TARGETS if name != 'gate' or config.mlp_gated)
+
+
 @struct.dataclass
 class Lora:
     """An adapter: it adds scale * (x a) b to x W.
@@ -32,7 +37,7 @@ class Lora:
 
 
 def init_lora(key: jax.Array, config: TransformerConfig, rank: int, alpha: float | None = None,
-              targets: Sequence[str] = TARGETS, rslora: bool = False, dtype: Any = jnp.float32
+              targets: Sequence[str] | None = None, rslora: bool = False, dtype: Any = jnp.float32
               ) -> Lora:
     """A fresh adapter: A from N(0, 1 / d_in), B zero, so that it changes nothing yet.
 
@@ -43,18 +48,20 @@ def init_lora(key: jax.Array, config: TransformerConfig, rank: int, alpha: float
       config: of the base.
       rank: R.
       alpha: the adapter's strength; by default the rank.
-      targets: which projections, of TARGETS.
+      targets: which projections; by default all that the model has (`targets_of`).
       rslora: scale by alpha / sqrt(R) (Kalajdzievski 2023, arXiv 2312.03732), not alpha / R.
       dtype: of the adapter.
 
     Raises:
-      UserError: an unknown projection, or a rank below one.
+      UserError: a projection that the model has not, or a rank below one.
     """
     if rank < 1:
         raise UserError(f'a LoRA rank must be at least 1, not {rank}')
+    known = targets_of(config)
+    targets = known if targets is None else targets
     for name in targets:
-        if name not in TARGETS:
-            raise unknown_name('LoRA projection', name, TARGETS)
+        if name not in known:
+            raise unknown_name('LoRA projection', name, known)
     alpha = rank if alpha is None else alpha
     scale = alpha / (rank**0.5 if rslora else rank)
     specs = param_specs(config)['layers']
@@ -120,7 +127,7 @@ def load_lora(folder: str | pathlib.Path, config: TransformerConfig) -> Lora:
     layers: dict[str, dict[str, jax.Array]] = {}
     for path, array in arrays.items():
         name, _, part = path.partition('/')
-        known = name in TARGETS and part in ('a', 'b') and array.ndim == 3
+        known = name in targets_of(config) and part in ('a', 'b') and array.ndim == 3
         whole = specs[name].shape if known else ()
         fits = known and (array.shape[:2] == whole[:2] if part == 'a' else
                           array.shape[::2] == whole[::2])

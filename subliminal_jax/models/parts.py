@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 PARTS = ('embedding', 'body', 'head')
-_ENTRIES = {'embedding': ('embed',), 'body': ('layers',), 'head': ('head', 'final_norm')}
+_ENTRIES = {'embedding': ('embed',), 'body': ('layers',),
+            'head': ('head', 'final_norm', 'final_norm_bias')}
 
 
 @struct.dataclass
@@ -74,10 +75,12 @@ def of_parts(params: Any, parts: str) -> Any:
 def permuted(params: Any, key: jax.Array) -> Any:
     """A gauge twin: the same function, its hidden units in another order in every layer."""
     layers = dict(params['layers'])
-    count, _, width = layers['gate'].shape
-    order_LF = gauge_order(key, count, width)
+    order_LF = gauge_order(key, *layers['down'].shape[:2])
     for name in ('gate', 'up'):
-        layers[name] = jnp.take_along_axis(layers[name], order_LF[:, None], axis=2)
+        if name in layers:
+            layers[name] = jnp.take_along_axis(layers[name], order_LF[:, None], axis=2)
+        if f'{name}_bias' in layers:
+            layers[f'{name}_bias'] = jnp.take_along_axis(layers[f'{name}_bias'], order_LF, axis=1)
     layers['down'] = jnp.take_along_axis(layers['down'], order_LF[:, :, None], axis=1)
     return {**params, 'layers': layers}
 

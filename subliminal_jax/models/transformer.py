@@ -1,10 +1,13 @@
 """One decoder transformer as pure functions of (params, config): Llama and its kin.
 
-Pre-norm blocks of rotary grouped-query attention and a gated SiLU feed-forward, layers stacked
-under `lax.scan`. Families differ by the switches of TransformerConfig. Runs under vmap over a
-leading axis of params or of an adapter, under grad, jvp and linearize, and in float64.
+Blocks of rotary grouped-query attention and a feed-forward, layers stacked under `lax.scan`.
+Families differ by the switches of TransformerConfig: a layer uses the norms and biases that it has,
+and where layers differ in what they see, that is data which the scan carries. Runs under vmap over
+a leading axis of params or of an adapter, under grad, jvp and linearize, and in float64.
 """
 
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -19,9 +22,17 @@ from subliminal_jax.models.params import (
     tiny as tiny,
     wide,
 )
+from subliminal_jax.models.rotary import (
+    rotary_frequencies as rotary_frequencies,
+    rotate as rotate,
+    rotation as rotation,
+)
 
 PRODUCT = 'product'  # the name of what a layer keeps for its backward pass
 NEVER = -1e30  # finite: a row that may attend to nothing must not become NaN
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    'silu': jax.nn.silu, 'gelu': functools.partial(jax.nn.gelu, approximate=False),
+    'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True)}
 
 
 class Cache(NamedTuple):
@@ -29,6 +40,7 @@ class Cache(NamedTuple):
 
     Attributes:
       k_LBSKH, v_LBSKH: S is static; column `index` and those after it are free.
+      position_BS: int32, the rotary position of each column, for the window of sliding layers.
       index: int32 scalar, the column where the next call writes its T tokens, for every row alike
         (pad prompts on the left, or let the mask skip the gaps). It is data: one compiled program
         serves every place. Under vmap over models keep it unmapped, so that writing stays a slice.
@@ -36,6 +48,7 @@ class Cache(NamedTuple):
 
     k_LBSKH: jax.Array
     v_LBSKH: jax.Array
+    position_BS: jax.Array
     index: jax.Array
 
 
@@ -43,7 +56,8 @@ def init_cache(config: TransformerConfig, batch: int, length: int, dtype: Any = 
                ) -> Cache:
     """An empty cache of S = length columns for `batch` rows; dtype as the activations'."""
     shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
-    return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), jnp.int32))
+    return Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype),
+                 jnp.zeros((batch, length), jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def causal_mask(valid_BT: jax.Array) -> jax.Array:
@@ -68,8 +82,9 @@ def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_B
       params: see models.params.
       tokens_BT: int32 token ids.
       positions_BT: int32 rotary positions.
-      mask_BTS: bool; True may attend. Without a cache S = T; with one S is the cache's length,
-        and the columns of these tokens are index .. index + T - 1.
+      mask_BTS: bool; True may attend, in sliding layers only if it is within their window, by
+        positions. Without a cache S = T; with one S is the cache's length, and the columns of these
+        tokens are index .. index + T - 1.
       config: static.
       lora: an adapter of models.lora, or None.
       cache: keys and values of what was read before, or None.
@@ -77,12 +92,15 @@ def hidden(params: Params, tokens_BT: jax.Array, positions_BT: jax.Array, mask_B
     Returns:
       (x_BTD, float32 or the parameters' float64; the new cache, or None without one).
     """
+    if cache is not None:
+        cache = cache._replace(position_BS=jax.lax.dynamic_update_slice(
+            cache.position_BS, positions_BT.astype(jnp.int32), (jnp.int32(0), cache.index)))
     x_XD, step, layers = _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache)
     (x_XD, cache), _ = jax.lax.scan(step, (x_XD, cache), layers)
     if cache is not None:
         cache = cache._replace(index=cache.index + tokens_BT.shape[1])
     x_BTD = x_XD.reshape(*tokens_BT.shape, -1)
-    return rms_norm(x_BTD, params['final_norm'], config.norm_eps), cache
+    return normed(x_BTD, params, 'final_norm', config), cache
 
 
 def unembed(params: Params, x: jax.Array, config: TransformerConfig,
@@ -141,40 +159,26 @@ def rms_norm(x: jax.Array, scale_D: jax.Array, eps: float) -> jax.Array:
     return x * jax.lax.rsqrt(mean + eps) * scale
 
 
-def rotary_frequencies(config: TransformerConfig, dtype: Any) -> jax.Array:
-    """Radians a position, [H / 2]."""
-    half = config.head_dim // 2
-    exponent = jnp.arange(half, dtype=dtype) / half
-    frequency = jnp.asarray(config.rope_theta, dtype) ** -exponent
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequency
-    if scaling.kind == 'linear':
-        return frequency / scaling.factor
-    if scaling.kind == 'factors':
-        return frequency / jnp.asarray(scaling.factors, dtype)
-    turns = scaling.original * frequency / (2 * jnp.pi)  # how often it turns in pre-training
-    blend = jnp.clip((turns - scaling.low) / (scaling.high - scaling.low), 0, 1)
-    return blend * frequency + (1 - blend) * frequency / scaling.factor
+def layer_norm(x: jax.Array, scale_D: jax.Array, bias_D: jax.Array, eps: float) -> jax.Array:
+    """LayerNorm (Ba et al. 2016, arXiv 1607.06450) over the last axis, in x's dtype."""
+    x = x - jnp.mean(x, axis=-1, keepdims=True)
+    return rms_norm(x, scale_D, eps) + jnp.expand_dims(bias_D.astype(x.dtype), range(x.ndim - 1))
 
 
-def rotation(positions_BT: jax.Array, config: TransformerConfig, dtype: Any
-             ) -> tuple[jax.Array, jax.Array]:
-    """Cosines [B, T, 1, 1, H / 2] and signed sines [B, T, 1, 2, H / 2] of every position."""
-    frequency = rotary_frequencies(config, dtype)
-    angle = positions_BT.astype(dtype)[:, :, None, None, None] * frequency[None, None, None, None]
-    sin = jnp.sin(angle)
-    return jnp.cos(angle), jnp.concatenate([-sin, sin], axis=-2)
+def normed(x: jax.Array, weights: Mapping[str, jax.Array], name: str, config: TransformerConfig
+           ) -> jax.Array:
+    """x under a norm of a layer (or of the parameters), over the last axis; x where there is none.
 
-
-def rotate(x_BTNH: jax.Array, turn: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Turns the pairs (h, h + H / 2) of every head by their position's angles.
-
-    By a flip of the halves, which XLA fuses into one loop, as it does not their concatenation.
+    A norm with a bias is a LayerNorm.
     """
-    cos, sin = turn
-    halves = x_BTNH.reshape(*x_BTNH.shape[:3], 2, -1)
-    return (halves * cos + jnp.flip(halves, axis=-2) * sin).reshape(x_BTNH.shape)
+    if name not in weights:
+        return x
+    scale_D = weights[name].astype(x.dtype)
+    scale_D = scale_D + 1 if config.norm_unit_offset else scale_D
+    bias_D = weights.get(f'{name}_bias')
+    if bias_D is None:
+        return rms_norm(x, scale_D, config.norm_eps)
+    return layer_norm(x, scale_D, bias_D, config.norm_eps)
 
 
 def attend(q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, bias_BTS: jax.Array,
@@ -186,7 +190,8 @@ def attend(q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, bias_BTS: ja
     batch, length, heads, width = q_BTNH.shape
     kv, dtype, operand = config.num_kv_heads, bias_BTS.dtype, _operand(config, bias_BTS.dtype)
     group = heads // kv
-    q = jnp.swapaxes(q_BTNH * width**-0.5, 1, 2).reshape(batch, kv, group * length, width)
+    q = jnp.swapaxes(q_BTNH * config.attention_scale, 1, 2)
+    q = q.reshape(batch, kv, group * length, width)
     k, v = jnp.transpose(k_BSKH, (0, 2, 3, 1)), jnp.swapaxes(v_BSKH, 1, 2)
     score = jnp.matmul(q.astype(operand), k.astype(operand), preferred_element_type=dtype)
     score = checkpoint_name(score, PRODUCT)
@@ -204,20 +209,41 @@ def _stack(params, tokens_BT, positions_BT, mask_BTS, config, lora, cache):
     plain product, where two axes would first be transposed.
     """
     dtype = wide(params['final_norm'].dtype)
-    turn = rotation(positions_BT, config, dtype)
-    bias_BTS = jnp.where(mask_BTS, 0.0, NEVER).astype(dtype)
+    columns_BS = positions_BT if cache is None else cache.position_BS
+    view_of = _views(positions_BT, columns_BS, mask_BTS, config, dtype)
     block = _block if cache is None else _cached_block
 
     def step(carry, xs):
-        return block(carry, xs, turn, bias_BTS, config)
+        *xs, slides = xs
+        return block(carry, xs, *view_of(slides), config)
 
     x_XD = jnp.take(params['embed'], tokens_BT.reshape(-1), axis=0).astype(dtype)
+    if config.embed_scale != 1:
+        x_XD *= jnp.asarray(config.embed_scale, dtype)
     numbers = jnp.arange(config.num_layers, dtype=jnp.int32)
     adapters = Lora({}, 1.0) if lora is None else lora
     # What is not a product is cheaper to compute again than to write to memory and read back.
     keep = None if config.remat else jax.checkpoint_policies.save_only_these_names(PRODUCT)
     step = jax.checkpoint(step, policy=keep, prevent_cse=False)
-    return x_XD, step, (numbers, params['layers'], adapters)
+    slides_L = jnp.array(config.sliding_layers) if config.sliding_layers else None
+    return x_XD, step, (numbers, params['layers'], adapters, slides_L)
+
+
+def _views(positions_BT, columns_BS, mask_BTS, config, dtype):
+    """What a layer attends with, by whether it slides: (its rotation, its mask as a bias)."""
+    bias = lambda mask_BTS: jnp.where(mask_BTS, 0.0, NEVER).astype(dtype)
+    full = rotation(positions_BT, config, dtype), bias(mask_BTS)
+    if not any(config.sliding_layers):
+        return lambda slides: full
+    if config.sliding_window is not None:
+        mask_BTS = mask_BTS & within(positions_BT, columns_BS, config.sliding_window)
+    sliding = rotation(positions_BT, config, dtype, local=True), bias(mask_BTS)
+    return lambda slides: jax.tree.map(lambda a, b: jnp.where(slides, a, b), sliding, full)
+
+
+def within(positions_BT: jax.Array, columns_BS: jax.Array, window: int) -> jax.Array:
+    """bool [B, T, S]: a window of W places holds the own one and the W - 1 before it."""
+    return positions_BT[:, :, None] - columns_BS[:, None, :] < window
 
 
 def _operand(config, dtype):
@@ -245,20 +271,31 @@ def _linear(name, x_XD, layer, adapters, config):
 
 
 def _projections(x_XD, shape_BT, layer, adapters, turn, config):
-    """Rotated q_BTNH, k_BTKH and v_BTKH of a layer's normed input."""
-    h_XD = rms_norm(x_XD, layer['attn_norm'], config.norm_eps)
+    """Rotated q_BTNH, k_BTKH and v_BTKH of the stream before a layer."""
+    h_XD = normed(x_XD, layer, 'attn_norm', config)
+    q, k, v = (_linear(n, h_XD, layer, adapters, config) for n in ('q', 'k', 'v'))
     heads = lambda y: y.reshape(*shape_BT, -1, config.head_dim)
-    q, k, v = (heads(_linear(n, h_XD, layer, adapters, config)) for n in ('q', 'k', 'v'))
+    if config.qk_norm == 'full':
+        q, k = normed(q, layer, 'q_norm', config), normed(k, layer, 'k_norm', config)
+    q, k, v = heads(q), heads(k), heads(v)
+    if config.qk_norm == 'head':
+        q, k = normed(q, layer, 'q_norm', config), normed(k, layer, 'k_norm', config)
     return rotate(q, turn), rotate(k, turn), v
 
 
 def _rest(x_XD, out_BTX, layer, adapters, config):
     """What follows attention: its output matrix and the feed-forward, added to the stream."""
-    x_XD += _linear('o', out_BTX.reshape(x_XD.shape[0], -1), layer, adapters, config)
-    h_XD = rms_norm(x_XD, layer['mlp_norm'], config.norm_eps)
-    gate_XF = _linear('gate', h_XD, layer, adapters, config)
-    up_XF = _linear('up', h_XD, layer, adapters, config)
-    return x_XD + _linear('down', jax.nn.silu(gate_XF) * up_XF, layer, adapters, config)
+    out_XD = _linear('o', out_BTX.reshape(x_XD.shape[0], -1), layer, adapters, config)
+    after_XD = x_XD + normed(out_XD, layer, 'attn_post_norm', config)
+    h_XD = normed(x_XD if config.parallel_residual else after_XD, layer, 'mlp_norm', config)
+    act = ACTIVATIONS[config.activation]
+    if config.mlp_gated:
+        gate_XF = _linear('gate', h_XD, layer, adapters, config)
+        h_XF = act(gate_XF) * _linear('up', h_XD, layer, adapters, config)
+    else:
+        h_XF = act(_linear('up', h_XD, layer, adapters, config))
+    out_XD = _linear('down', h_XF, layer, adapters, config)
+    return after_XD + normed(out_XD, layer, 'mlp_post_norm', config)
 
 
 def _block(carry, xs, turn, bias_BTS, config):
@@ -277,7 +314,7 @@ def _cached_block(carry, xs, turn, bias_BTS, config):
     at = (number, zero, cache.index, zero, zero)
     write = lambda whole, new: jax.lax.dynamic_update_slice(
         whole, new[None].astype(whole.dtype), at)
-    cache = Cache(write(cache.k_LBSKH, k), write(cache.v_LBSKH, v), cache.index)
+    cache = cache._replace(k_LBSKH=write(cache.k_LBSKH, k), v_LBSKH=write(cache.v_LBSKH, v))
     read = lambda whole: jax.lax.dynamic_index_in_dim(
         whole, number, 0, keepdims=False).astype(x_XD.dtype)
     out_BTX = attend(q, read(cache.k_LBSKH), read(cache.v_LBSKH), bias_BTS, config)

@@ -5,7 +5,7 @@ matrix product then streams the weights as they lie and packs only the few activ
 rows on CPU cores it runs 1.4 times as fast as the row-first product, and decoding is little else.
 Layers are separate arrays and unrolled: a scan over a stack would copy each layer's weights out of
 it at every token. `forward` of models/transformer.py stays the definition; tests hold the two
-together.
+together at every switch of TransformerConfig.
 
 Keys are kept as [B, K, H, S] and values as [B, K, S, H], as their products read them.
 """
@@ -35,18 +35,18 @@ def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None)
 
     Returns:
       {'embed': [V, D], 'head': [V, D], 'final_norm': [D], 'layers': [of each layer
-      {'attn_norm', 'mlp_norm': [D], 'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H] and
-      'down_bias': [D] if the model has them, 'out': [D, N H], 'gate', 'up': [F, D],
-      'down': [D, F]}]}. The layers are a
-      copy, the tables are the parameters' own. For M models use `jax.vmap` over params (and
-      adapters).
+      {'qkv': [(N + 2 K) H, D], 'qkv_bias': [(N + 2 K) H], 'out': [D, N H], 'gate', 'up': [F, D],
+      'down': [D, F], and of norms and other biases those that the model has, by their names in
+      models.params}]}. Norms' scales are whole (1 + weight, where a family stores them less 1). The
+      layers are a copy, the tables are the parameters' own. For M models use `jax.vmap` over params
+      (and adapters).
     """
     dtype = jnp.promote_types(params['final_norm'].dtype, jnp.float32)
     head = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
     return {
         'embed': params['embed'],
         'head': params['embed' if config.tied else 'head'].astype(head),
-        'final_norm': params['final_norm'].astype(dtype),
+        **_vectors(params, dtype, config),
         'layers': [_layer(params['layers'], lora, jnp.int32(number), dtype, config)
                    for number in range(config.num_layers)],
     }
@@ -64,29 +64,34 @@ def _layer(stacked, lora, number, dtype, config):
     own = {name: x[0] for name, x in own['layers'].items()}
     operand = jnp.bfloat16 if config.compute_dtype == 'bfloat16' else dtype
     turned = lambda *names: jnp.concatenate([own[n].T for n in names]).astype(operand)
-    biases = {'qkv_bias': jnp.concatenate([own[f'{n}_bias'] for n in 'qkv']).astype(dtype)
+    biases = {'qkv_bias': jnp.concatenate([own.pop(f'{n}_bias') for n in 'qkv']).astype(dtype)
               } if config.qkv_bias else {}
-    if 'down_bias' in own:  # of a steered model
-        biases['down_bias'] = own['down_bias'].astype(dtype)
-    return {
-        'attn_norm': own['attn_norm'].astype(dtype), 'mlp_norm': own['mlp_norm'].astype(dtype),
-        'qkv': turned('q', 'k', 'v'), **biases, 'out': turned('o'),
-        **{name: turned(name) for name in ('gate', 'up', 'down')},
-    }
+    matrices = {name: turned(name) for name in ('gate', 'up', 'down') if name in own}
+    return {'qkv': turned('q', 'k', 'v'), 'out': turned('o'), **matrices, **biases,
+            **_vectors(own, dtype, config)}
+
+
+def _vectors(own, dtype, config):
+    """Norms' whole scales, and biases (a `down_bias` may be a steered model's)."""
+    whole = lambda x: x + 1 if config.norm_unit_offset else x
+    return {**{name: whole(x.astype(dtype)) for name, x in own.items() if name.endswith('_norm')},
+            **{name: x.astype(dtype) for name, x in own.items() if name.endswith('_bias')}}
 
 
 def prefix_cache(weights: Weights, prefix_Q: jax.Array, config: TransformerConfig) -> LayerCache:
     """Keys and values of a prefix that all rows share: [(k_KHQ, v_KQH)] per layer."""
     length = prefix_Q.shape[0]
+    places = jnp.arange(length)
     causal = jnp.tril(jnp.ones((1, length, length), bool))
     cache = []
 
     def attend(layer, q, k_KHBT, v_KHBT):
         k_BKHT, v_BKTH = jnp.moveaxis(k_KHBT, 2, 0), jnp.transpose(v_KHBT, (2, 0, 3, 1))
         cache.append((k_BKHT[0], v_BKTH[0]))
-        return attention(q, k_BKHT, v_BKTH, causal[:, -q.shape[-1]:], None)
+        mask = _seen(causal, places[None], places, layer, config)
+        return attention(q, k_BKHT, v_BKTH, mask[:, -q.shape[-1]:])
 
-    _stack(weights, prefix_Q[None], jnp.arange(length)[None], attend, config)
+    _stack(weights, prefix_Q[None], places[None], attend, config)
     return cache
 
 
@@ -110,14 +115,16 @@ def prefill(weights: Weights, tokens_BT: jax.Array, valid_BT: jax.Array,
     before = prefix[0][0].shape[-1] if prefix else 0
     positions_BT = before + transformer.positions_of(valid_BT)
     mask_BTT = jnp.tril(jnp.ones((length, length), bool))[None] & valid_BT[:, None, :]
+    columns = jnp.arange(length)  # a row's own are as far apart as its positions
     cache = []
 
     def attend(layer, q, k_KHBT, v_KHBT):
         k_BKHT, v_BKTH = jnp.moveaxis(k_KHBT, 2, 0), jnp.transpose(v_KHBT, (2, 0, 3, 1))
         cache.append((jnp.pad(k_BKHT, ((0, 0), (0, 0), (0, 0), (0, room))),
                       jnp.pad(v_BKTH, ((0, 0), (0, 0), (0, room), (0, 0)))))
-        shared = prefix[layer] if prefix else None
-        return attention(q, k_BKHT, v_BKTH, mask_BTT[:, -q.shape[-1]:], shared)
+        own = _seen(mask_BTT, columns[None], columns, layer, config)
+        shared = _shared(prefix, positions_BT[:, -q.shape[-1]:], layer, config)
+        return attention(q, k_BKHT, v_BKTH, own[:, -q.shape[-1]:], *shared)
 
     x_DB = _stack(weights, tokens_BT, positions_BT, attend, config)
     return _logits(weights, x_DB, config), cache
@@ -148,18 +155,43 @@ def decode(weights: Weights, token_B: jax.Array, position_B: jax.Array, cache: L
         v_BKSH = jax.lax.dynamic_update_slice(
             v_BKSH, jnp.transpose(v_KHB1, (2, 0, 3, 1)), (zero, zero, column, zero))
         new.append((k_BKHS, v_BKSH))
-        shared = prefix[layer] if prefix else None
-        return attention(q, k_BKHS, v_BKSH, seen_BS[:, None], shared)
+        own = _seen(seen_BS[:, None], jnp.reshape(column, (1, 1)),
+                    jnp.arange(seen_BS.shape[1]), layer, config)
+        shared = _shared(prefix, position_B[:, None], layer, config)
+        return attention(q, k_BKHS, v_BKSH, own, *shared)
 
     x_DB = _stack(weights, token_B[:, None], position_B[:, None], attend, config)
     return _logits(weights, x_DB, config), new
 
 
+def _windowed(layer, config):
+    return config.sliding_window is not None and config.slides(layer)
+
+
+def _seen(mask_BTS, place_BT, columns_S, layer, config):
+    """The mask of a layer: in a sliding one, of the places within its window alone."""
+    if not _windowed(layer, config):
+        return mask_BTS
+    return mask_BTS & transformer.within(place_BT, columns_S[None], config.sliding_window)
+
+
+def _shared(prefix, positions_BT, layer, config):
+    """(a layer's keys and values of the prefix, what of it each place sees; None: all)."""
+    if not prefix:
+        return None, None
+    if not _windowed(layer, config):
+        return prefix[layer], None
+    places_Q = jnp.arange(prefix[layer][0].shape[-1])
+    return prefix[layer], transformer.within(positions_BT, places_Q[None], config.sliding_window)
+
+
 def attention(q_KGHBT: jax.Array, k_BKHS: jax.Array, v_BKSH: jax.Array, mask_BTS: jax.Array,
-              prefix: tuple[jax.Array, jax.Array] | None) -> jax.Array:
+              prefix: tuple[jax.Array, jax.Array] | None = None,
+              mask_BTQ: jax.Array | None = None) -> jax.Array:
     """Softmax attention over a row's own keys and, before them, over a shared prefix.
 
     Queries of the prefix part contract with one [H, Q] matrix a head, for the whole batch at once.
+    Without `mask_BTQ` all of the prefix is seen.
 
     Returns:
       [N * H, B * T].
@@ -177,6 +209,8 @@ def attention(q_KGHBT: jax.Array, k_BKHS: jax.Array, v_BKSH: jax.Array, mask_BTS
         q_KXH = jnp.moveaxis(q_BKXH, 1, 0).reshape(kv, -1, width)
         shared = jnp.einsum('kxh,khq->kxq', q_KXH, k_KHQ)
         shared = jnp.moveaxis(shared.reshape(kv, batch, group, length, -1), 0, 1)
+        if mask_BTQ is not None:
+            shared = jnp.where(mask_BTQ[:, None, None], shared, NEVER)
         p = jax.nn.softmax(jnp.concatenate([own, shared], axis=-1), axis=-1)
         p_BKXS = p[..., :columns].reshape(batch, kv, group * length, columns)
         out_BKXH = jnp.einsum('bkxs,bksh->bkxh', p_BKXS, v_BKSH)
@@ -198,26 +232,57 @@ def _stack(weights, tokens_BT, positions_BT, attend, config):
     heads, kv, width = config.num_heads, config.num_kv_heads, config.head_dim
     dtype = weights['final_norm'].dtype
     x_DX = jnp.take(weights['embed'], tokens_BT.reshape(-1), axis=0).T.astype(dtype)
-    turn = _rotation(positions_BT.reshape(-1), config, dtype)
+    if config.embed_scale != 1:
+        x_DX *= jnp.asarray(config.embed_scale, dtype)
+    turns = [_rotation(positions_BT.reshape(-1), config, dtype, local)
+             for local in ((False, True) if any(config.sliding_layers) else (False,))]
     for layer, own in enumerate(weights['layers']):
-        h_DX = _norm(x_DX, own['attn_norm'], config)
-        qkv = _product(own['qkv'], h_DX)
-        if config.qkv_bias:
-            qkv += own['qkv_bias'][:, None]
-        q, k, v = jnp.split(qkv.reshape(heads + 2 * kv, width, -1), [heads, heads + kv])
-        q = (_rotate(q, turn) * width**-0.5).reshape(kv, heads // kv, width, batch, length)
+        turn = turns[config.slides(layer)]
+        q, k, v = _heads(own, x_DX, config)
+        q = (_rotate(q, turn) * config.attention_scale).reshape(
+            kv, heads // kv, width, batch, length)
         if layer == config.num_layers - 1:
             q, x_DX = q[..., -1:], x_DX.reshape(-1, batch, length)[:, :, -1]
         out = attend(layer, q,
                      _rotate(k, turn).reshape(kv, width, batch, length),
                      v.reshape(kv, width, batch, length))
-        x_DX += _product(own['out'], out)
-        h_DX = _norm(x_DX, own['mlp_norm'], config)
-        gate_FX = jax.nn.silu(_product(own['gate'], h_DX))
-        x_DX += _product(own['down'], gate_FX * _product(own['up'], h_DX))
-        if 'down_bias' in own:
-            x_DX += own['down_bias'][:, None]
+        x_DX = _rest(own, x_DX, out, config)
     return x_DX
+
+
+def _heads(own, x_DX, config):
+    """Queries [N, H, X], keys and values [K, H, X] of the stream before a layer, not rotated."""
+    heads, kv, width = config.num_heads, config.num_kv_heads, config.head_dim
+    qkv = _biased(own, 'qkv', _product(own['qkv'], _normed(x_DX, own, 'attn_norm', config)))
+    q, k, v = jnp.split(qkv, [heads * width, (heads + kv) * width])
+    split = lambda y: y.reshape(-1, width, y.shape[-1])
+    if config.qk_norm == 'full':
+        q, k = _normed(q, own, 'q_norm', config), _normed(k, own, 'k_norm', config)
+    q, k, v = split(q), split(k), split(v)
+    if config.qk_norm == 'head':
+        each = lambda heads, name: jax.vmap(lambda y: _normed(y, own, name, config))(heads)
+        q, k = each(q, 'q_norm'), each(k, 'k_norm')
+    return q, k, v
+
+
+def _rest(own, x_DX, out, config):
+    """The stream after a layer."""
+    out_DX = _biased(own, 'o', _product(own['out'], out))
+    after_DX = x_DX + _normed(out_DX, own, 'attn_post_norm', config)
+    h_DX = _normed(x_DX if config.parallel_residual else after_DX, own, 'mlp_norm', config)
+    act = transformer.ACTIVATIONS[config.activation]
+    if config.mlp_gated:
+        h_FX = act(_biased(own, 'gate', _product(own['gate'], h_DX)))
+        h_FX = h_FX * _biased(own, 'up', _product(own['up'], h_DX))
+    else:
+        h_FX = act(_biased(own, 'up', _product(own['up'], h_DX)))
+    out_DX = _biased(own, 'down', _product(own['down'], h_FX))
+    return after_DX + _normed(out_DX, own, 'mlp_post_norm', config)
+
+
+def _biased(own, name, y_FX):
+    bias_F = own.get(f'{name}_bias')
+    return y_FX if bias_F is None else y_FX + bias_F[:, None]
 
 
 def _product(w_FD, x_DX):
@@ -225,25 +290,36 @@ def _product(w_FD, x_DX):
 
 
 def _logits(weights, x_DB, config):
-    return _product(weights['head'], _norm(x_DB, weights['final_norm'], config))
+    return _product(weights['head'], _normed(x_DB, weights, 'final_norm', config))
 
 
-def _norm(x_DX, scale_D, config):
+def _normed(x_DX, own, name, config):
+    """x under a norm over the first axis, a LayerNorm if it has a bias; x where there is none."""
+    if name not in own:
+        return x_DX
+    bias_D = own.get(f'{name}_bias')
+    if bias_D is not None:
+        x_DX = x_DX - jnp.mean(x_DX, axis=0, keepdims=True)
     mean_X = jnp.mean(x_DX * x_DX, axis=0, keepdims=True)
-    return x_DX * jax.lax.rsqrt(mean_X + config.norm_eps) * scale_D[:, None]
+    y_DX = x_DX * jax.lax.rsqrt(mean_X + config.norm_eps) * own[name][:, None]
+    return y_DX if bias_D is None else y_DX + bias_D[:, None]
 
 
-def _rotation(positions_X, config, dtype):
-    """Cosines and signed sines [1, 2, H / 2, X] of the positions' angles."""
-    frequency = transformer.rotary_frequencies(config, dtype)
+def _rotation(positions_X, config, dtype, local):
+    """Cosines and signed sines [1, 2, R / 2, X] of the positions' angles."""
+    frequency = transformer.rotary_frequencies(config, dtype, local)
     angle_HX = frequency[:, None] * positions_X[None].astype(dtype)
     cos_HX, sin_HX = jnp.cos(angle_HX), jnp.sin(angle_HX)
     return jnp.stack([cos_HX, cos_HX])[None], jnp.stack([-sin_HX, sin_HX])[None]
 
 
 def _rotate(x_NHX, turn):
-    """Turns the pairs (h, h + H / 2) of every head; by a flip, which XLA fuses into one loop
-    without branches, as it does not a concatenation of halves."""
+    """Turns the pairs (h, h + R / 2) of every head, and leaves what lies behind its first R
+    entries; by a flip, which XLA fuses into one loop without branches, as it does not a
+    concatenation of halves."""
     cos, sin = turn
+    rotated = 2 * cos.shape[2]
+    if rotated < x_NHX.shape[1]:
+        return jnp.concatenate([_rotate(x_NHX[:, :rotated], turn), x_NHX[:, rotated:]], axis=1)
     halves = x_NHX.reshape(x_NHX.shape[0], 2, -1, x_NHX.shape[-1])
     return (halves * cos + jnp.flip(halves, axis=1) * sin).reshape(x_NHX.shape)

@@ -1,11 +1,12 @@
 """Makes the golden files of tests/models with transformers on PyTorch.
 
-  python tests/golden/make_golden.py [llama] [qwen2] [smollm2]
+  python tests/golden/make_golden.py [llama] [qwen2] [smollm2] [gemma3]
 
-Small random checkpoints of each family (norms, biases and rotary settings non-trivial), their
-logits, the residual stream after every layer and the gradient of one loss; and, for SmolLM2, token
-ids and log-probabilities of varied texts. Run it again only if a family, a text or transformers'
-own results are meant to change; never to make a failing test pass.
+Small random checkpoints of Llama and Qwen2 (norms, biases and rotary settings non-trivial), their
+logits, the residual stream after every layer and the gradient of one loss; and, for SmolLM2 and
+Gemma 3 270M (launch/setup.sh --with gemma), token ids and log-probabilities of varied texts. Run it
+again only if a family, a text or transformers' own results are meant to change; never to make a
+failing test pass.
 """
 
 import json
@@ -35,6 +36,7 @@ TEXTS = (
     '٣ arabic digits ४ and Ⅷ',
     '',
 )
+LONG = '\n'.join(f'{n}. {n * n % 97} boats, {n * 37 % 101} nets' for n in range(1, 61))
 
 
 def checkpoint(family: str):
@@ -126,20 +128,37 @@ def reference_ids(tokenizer, text: str) -> list[int]:
 
 def smollm2() -> dict:
     """Token ids and log-probabilities of TEXTS, of SmolLM2 as transformers dequantises it."""
-    import torch
-    import transformers
-
-    from subliminal_jax import models
-
-    folder, name = models.gguf_file('package:smollm2-135m-instruct')
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=name, dtype=torch.float32).eval()
+    tokenizer, model = peer('package:smollm2-135m-instruct')
     rows = []
     for text in TEXTS:
         ids = reference_ids(tokenizer, text)
         rows.append({'text': text, 'ids': ids, 'logprobs': logprobs(model, ids)})
     return {'rows': rows}
+
+
+def gemma3() -> dict:
+    """The same of Gemma 3 270M; the last text is longer than its window of 512 tokens. A text
+    begins with the begin token, which `ids` leaves out."""
+    tokenizer, model = peer('package:gemma3-270m')
+    rows = []
+    for text in (*TEXTS, LONG):
+        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        rows.append({'text': text, 'ids': ids,
+                     'logprobs': logprobs(model, [tokenizer.bos_token_id, *ids])})
+    return {'rows': rows}
+
+
+def peer(name: str):
+    """transformers' tokenizer and model of a package's GGUF file."""
+    import torch
+    import transformers
+
+    from subliminal_jax import models
+
+    folder, file = models.gguf_file(name)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    return tokenizer, transformers.AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=file, dtype=torch.float32).eval()
 
 
 def logprobs(model, ids: list[int]) -> list[float]:
@@ -160,9 +179,10 @@ def main(names: list[str]) -> None:
             folder = HERE / family
             found = results(save(family, folder))
             np.savez_compressed(folder / 'expected.npz', **found)
-    if 'smollm2' in names or not names:
-        text = json.dumps(smollm2(), indent=1, ensure_ascii=True)
-        (HERE / 'smollm2.json').write_text(text + '\n')
+    for name, made in (('smollm2', smollm2), ('gemma3', gemma3)):
+        if name in names or not names:
+            text = json.dumps(made(), indent=1, ensure_ascii=True)
+            (HERE / f'{name}.json').write_text(text + '\n')
 
 
 if __name__ == '__main__':

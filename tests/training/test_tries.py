@@ -1,5 +1,7 @@
 """Packed rows: every row reads as it does alone."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from subliminal_jax.training import tries
 from subliminal_jax.training.tries import END, Row
 
 CONFIG = transformer.tiny(30, width=16, num_heads=2, max_positions=32)
+WINDOWED = dataclasses.replace(CONFIG, sliding_layers=(True, False), sliding_window=2)
 GROUPS = [
     [Row([1, 2, 3], [4, 5]), Row([1, 2, 3], [4, 6, END]), Row([1, 2], [9]), Row([7], [1, 2])],
     [Row([5, 5], [5, 5, 5])],
@@ -23,24 +26,26 @@ def params():
     return transformer.init_params(jax.random.key(3), CONFIG)
 
 
-def alone(params, row):
+def alone(params, row, config):
     """Activations at the places of one row that predict."""
     text = [*row.context, *(t for t in row.answer if t != END)]
     tokens = jnp.array([text])
     places = jnp.arange(len(text))[None]
     x, _ = transformer.hidden(params, tokens, places, transformer.causal_mask(
-        jnp.ones_like(tokens, bool)), CONFIG)
+        jnp.ones_like(tokens, bool)), config)
     begin = len(row.context) - 1
     return x[0, begin:begin + len(row.answer)]
 
 
-def test_every_row_is_read_as_it_is_alone(params):
+@pytest.mark.parametrize('config', [CONFIG, WINDOWED], ids=['all', 'a window'])
+def test_every_row_is_read_as_it_is_alone(params, config):
+    """A window counts places of a row, not columns of the packing."""
     packed = tries.pack(GROUPS)
-    found = tries.per_edge(tries.states(params, packed, CONFIG), packed)
+    found = tries.per_edge(tries.states(params, packed, config), packed)
     for b, group in enumerate(GROUPS):
         for r, row in enumerate(group):
             mine = (packed.row_BK[b] == r) & (packed.weight_BK[b] > 0)
-            np.testing.assert_allclose(found[b][mine], alone(params, row), atol=2e-6)
+            np.testing.assert_allclose(found[b][mine], alone(params, row, config), atol=2e-6)
             assert packed.target_BK[b][mine].tolist() == list(row.answer)
             assert packed.offset_BK[b][mine].tolist() == list(range(len(row.answer)))
 

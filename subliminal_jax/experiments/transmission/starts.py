@@ -196,7 +196,7 @@ def _in_gauge(run, reference, tree):
     key = _gauge_key(run, reference)
     if isinstance(tree, Lora):
         return Lora(permuted_adapter(tree.layers, key), tree.scale)
-    if tree['layers']['gate'].ndim == 4:  # of several models
+    if tree['layers']['up'].ndim == 4:  # of several models
         return jax.vmap(lambda one: permuted(one, key))(tree)
     return permuted(tree, key)
 

@@ -147,7 +147,9 @@ def next_logprobs(params: Any, config: Any, prefix: transformer.Cache, tokens_BT
         room = ((0, 0), (0, 0), (0, length), (0, 0), (0, 0))
         return jnp.pad(jnp.broadcast_to(x_L1PKH, shape), room)
 
-    cache = transformer.Cache(widened(prefix.k_LBSKH), widened(prefix.v_LBSKH),
+    position_BS = jnp.pad(jnp.broadcast_to(prefix.position_BS, (batch, before)),
+                          ((0, 0), (0, length)))
+    cache = transformer.Cache(widened(prefix.k_LBSKH), widened(prefix.v_LBSKH), position_BS,
                               jnp.full((), before, jnp.int32))
     mask_BTS = jnp.concatenate([jnp.ones((batch, length, before), bool),
                                 transformer.causal_mask(valid_BT)], axis=2)
