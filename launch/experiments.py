@@ -6,6 +6,12 @@ Each is imported where it is asked for, so that a program starts fast.
 from subliminal_jax.runs.experiment import Experiment
 
 
+def cross_mnist() -> Experiment:
+    from subliminal_jax.experiments.cross_model import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def mnist() -> Experiment:
     from subliminal_jax.experiments.mnist import EXPERIMENT
 
@@ -30,4 +36,5 @@ def transmission() -> Experiment:
     return EXPERIMENT
 
 
-EXPERIMENTS = {row.__name__: row for row in (mnist, theory, theory_linearised, transmission)}
+EXPERIMENTS = {row.__name__: row for row in (
+    cross_mnist, mnist, theory, theory_linearised, transmission)}
