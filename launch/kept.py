@@ -112,7 +112,7 @@ def written(results: Mapping[str, Any]) -> str:
 
 
 def _few(cells):
-    return 'conditions' in cells[0]  # of a sweep; the theory's are 6 MB
+    return {'conditions', 'part'} & {*cells[0]}  # of a sweep or matrix; the theory's are 6 MB
 
 
 def _picked(entry, fields):

@@ -1,39 +1,11 @@
-"""A small matrix on images of ten kinds: four models in two chunks, on one device."""
-
-import json
+"""Images of ten kinds in place of MNIST, and one device in place of eight."""
 
 import jax
 import pytest
 
 from subliminal_jax.data import images
-from subliminal_jax.experiments.cross_model import EXPERIMENT
-from subliminal_jax.experiments.cross_model.config import Config
 from subliminal_jax.experiments.digits import devices
-from subliminal_jax.runs import Workdir, override
 from tests import blobs
-
-SMALL = {'num_models': '4', 'learning_rate': '0.003', 'batch_size': '64', 'teacher.epochs': '3',
-         'student.epochs': '4', 'clone.epochs': '2', 'chunk_size': '2', 'probe_images': '1200'}
-LINES = (
-    'own: width=32 readout=own+teacher+probe', 'other: width=32 start=other',
-    'out: width=32 start=share:output readout=own+probe', 'aux: width=32 start=share:aux',
-    'half: width=32 start=mix:0.5', 'cloned: width=32 start=cloned',
-    'cloned_all: width=32 start=cloned:all readout=own', 'own_m5: width=32 num_aux=5',
-    'half_m5: width=32 num_aux=5 start=mix:0.5', 'own_wide: width=48',
-    'own_wide5: width=48 num_aux=5')
-
-
-def config_of(lines=LINES, **changes):
-    return override(Config(cells=tuple(lines)), {**SMALL, **changes})
-
-
-def run(config, path):
-    workdir = Workdir(path, config, 'cross_mnist')
-    try:
-        text = EXPERIMENT.run(config, workdir)
-    finally:
-        workdir._lock.close()
-    return text, json.loads((path / 'results.json').read_text())
 
 
 @pytest.fixture(scope='session')
