@@ -6,7 +6,7 @@ To expect (published means at m = 3): own .537, other .100; own at m = 2 .348, a
 of width 128 .528. A clone of the teacher's initial logits was said to reach about .37; its epochs
 and read-out are not known. Exactly .1 in the mean, whatever is learned: the own class head of
 other, share:aux, share:first and cloned. What three hypotheses say of every cell stands in
-subliminal_jax/experiments/cross_model/hypotheses.py, written before any run.
+subliminal_jax/experiments/cross_model/digits/hypotheses.py, written before any run.
 """
 
 from ml_collections import ConfigDict

@@ -7,7 +7,7 @@ from subliminal_jax.runs.experiment import Experiment
 
 
 def cross_mnist() -> Experiment:
-    from subliminal_jax.experiments.cross_model import EXPERIMENT
+    from subliminal_jax.experiments.cross_model.digits import EXPERIMENT
 
     return EXPERIMENT
 

@@ -12,7 +12,8 @@ from subliminal_jax.report.page import COLOURS, Plot, Table, Text, axes, text_ta
 CHANCE = 0.1
 HEADS = {'own': "the student's own class head", 'teacher': "the teacher's initial class head"}
 PAINT = {'own': COLOURS['blue'], 'teacher': COLOURS['orange']}
-NETWORK = {'width': 256, 'depth': 2, 'activation': 'relu', 'use_bias': True, 'optimizer': 'adam'}
+NETWORK = {'width': 'width {}', 'depth': 'depth {}', 'activation': '{}', 'use_bias': 'biases: {}',
+           'optimizer': '{}'}
 READING = (
     'How to read it: every student matches auxiliary logits of a trained teacher on noise, and '
     'nothing else. Starts: own, the teacher’s initial weights; other, another model’s; share:PART, '
@@ -82,12 +83,12 @@ def prediction_table(found: dict[str, Any]) -> Table:
 
 def accuracy_table(results: dict[str, Any]) -> Table:
     """Accuracy by cell and class head, beside its start and what was published."""
-    rows = []
+    rows, usual = [], results['cells'][0]
     for own in by_reading(results['cells']):
         if 'accuracy' not in own:
             continue
         entry, known = own['accuracy'], own['accuracy'].get('published')
-        rows.append([entry['cell'], entry['factors']['readout'], *_place(entry['factors']),
+        rows.append([entry['cell'], entry['factors']['readout'], *_place(entry, usual),
                      _shown(own['start']), _shown(entry), _shown(own['rise']), *_beside(known)])
     head = ['cell', 'read by', 'start', 'm', 'network', 'untrained start', 'accuracy [95 %]',
             'rise [95 %]', 'published', 'difference [95 %]']
@@ -103,7 +104,7 @@ def accuracy_table(results: dict[str, Any]) -> Table:
 
 def probe_table(cells: Entries) -> Table:
     """Probes of the last hidden layer."""
-    rows = [[own['probe']['cell'], *_place(own['probe']['factors']),
+    rows = [[own['probe']['cell'], *_place(own['probe'], cells[0]),
              *[_shown(own[m]) for m in ('start', 'placebo', 'probe', 'less_start', 'less_placebo')]]
             for own in by_reading(cells) if 'probe' in own]
     return Table('Linear probe of the last hidden layer', [
@@ -120,11 +121,11 @@ def by_reading(cells: Entries) -> list[dict[str, dict[str, Any]]]:
     return list(found.values())
 
 
-def _place(factors: dict[str, Any]) -> list[str]:
-    words = {'width': 'width {}', 'depth': 'depth {}', 'activation': '{}', 'use_bias': 'no bias',
-             'optimizer': '{}'}
-    network = ', '.join(words[name].format(factors[name]) for name, usual in NETWORK.items()
-                        if factors[name] != usual)
+def _place(entry: dict[str, Any], first: dict[str, Any]) -> list[str]:
+    """A cell's start, m, and what its networks differ in from the first cell's."""
+    factors = entry['factors']
+    network = ', '.join(words.format(factors[name]) for name, words in NETWORK.items()
+                        if factors[name] != first['factors'][name])
     return [factors['start'], str(factors['num_aux']), network]
 
 
@@ -143,29 +144,30 @@ def _beside(known: dict[str, Any] | None) -> tuple[str, str]:
     return text, difference
 
 
-def _accuracies(cells: Entries, readout: str, **factors: Any) -> Iterator[dict[str, Any]]:
-    """Accuracies by a class head of cells whose networks are the usual ones but for `factors`."""
+def _accuracies(cells: Entries, readout: str, free: str = '') -> Iterator[dict[str, Any]]:
+    """Accuracies by a class head of cells whose networks are the first cell's, but for `free`."""
+    first = cells[0]['factors']
     for entry in cells:
-        own, usual = entry['factors'], {**NETWORK, **factors}
+        own = entry['factors']
         if entry['measure'] == 'accuracy' and own['readout'] == readout and all(
-                value is ... or own[name] == value for name, value in usual.items()):
+                own[name] == first[name] for name in NETWORK if name != free):
             yield entry
 
 
 def by_start(cells: Entries) -> Plot | None:
-    """Accuracy by start with the usual networks and the fewest auxiliary logits, every model a
-    dot; None where there are none."""
+    """Accuracy by start with the first cell's networks and m, every model a dot; None where
+    nothing is read by a class head."""
     found = {readout: list(_accuracies(cells, readout)) for readout in HEADS}
-    counts = [e['factors']['num_aux'] for own in found.values() for e in own]
-    if not counts:
+    count = cells[0]['factors']['num_aux']
+    found = {readout: [e for e in own if e['factors']['num_aux'] == count]
+             for readout, own in found.items()}
+    starts = list(dict.fromkeys(e['factors']['start'] for own in found.values() for e in own))
+    if not starts:
         return None
-    fewest = 3 if 3 in counts else min(counts)
-    starts = list(dict.fromkeys(e['factors']['start'] for own in found.values() for e in own
-                                if e['factors']['num_aux'] == fewest))
     figure, ax = axes(6.5, 0.55 * len(starts) + 1.2)
     jitter = np.random.default_rng(0)
     for shift, (readout, own) in zip((-0.18, 0.18), found.items()):
-        for entry in (e for e in own if e['factors']['num_aux'] == fewest):
+        for entry in own:
             place = starts.index(entry['factors']['start']) + shift
             dots = entry['per_model']
             ax.scatter(dots, place + jitter.uniform(-0.08, 0.08, len(dots)), s=9, alpha=0.5,
@@ -181,7 +183,7 @@ def by_start(cells: Entries) -> Plot | None:
     handles = dict(zip(*reversed(ax.get_legend_handles_labels())))
     ax.legend([handles[name] for name in handles], [HEADS[name] for name in handles],
               frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1))
-    return Plot('starts', f'Accuracy by start, m = {fewest}', figure,
+    return Plot('starts', f'Accuracy by start, m = {count}', figure,
                 'Diamonds: means; lines: 95 % intervals; dots: models; dotted: chance.')
 
 
@@ -190,9 +192,10 @@ def distance_plots(cells: Entries) -> list[Plot]:
     made = []
     for readout in HEADS:
         found = {}
-        for entry in _accuracies(cells, readout):
+        for entry in (*_accuracies(cells, 'own'), *_accuracies(cells, readout)):
             distance = distance_of(entry['factors']['start'])
-            if distance is not None:
+            # at 0 the two heads are one, and read once
+            if distance == 0 or (distance is not None and entry['factors']['readout'] == readout):
                 found[distance, entry['factors']['num_aux']] = entry
         plot = _phase(
             f'distance_{readout}', f'Start and auxiliary logits, read by {HEADS[readout]}', found,
@@ -205,9 +208,9 @@ def distance_plots(cells: Entries) -> list[Plot]:
 def width_plots(cells: Entries) -> list[Plot]:
     """The phase diagram: width by auxiliary logits, students of the teacher's own start."""
     found = {(e['factors']['width'], e['factors']['num_aux']): e
-             for e in _accuracies(cells, 'own', width=...) if e['factors']['start'] == 'own'}
+             for e in _accuracies(cells, 'own', free='width') if e['factors']['start'] == 'own'}
     plot = _phase('width', 'Width and auxiliary logits, the teacher’s own start', found,
-                  'width of the hidden layers', 'Two hidden layers, ReLU, Adam.')
+                  'width of the hidden layers', 'Everything else as in the first cell.')
     return [plot] if plot else []
 
 

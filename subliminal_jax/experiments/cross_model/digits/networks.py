@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from subliminal_jax.experiments.cross_model.config import TEACHER, Group, clone_of
-from subliminal_jax.experiments.cross_model.starts import start_weights
+from subliminal_jax.experiments.cross_model.digits.config import TEACHER, Group, clone_of
+from subliminal_jax.experiments.cross_model.digits.starts import start_weights
 from subliminal_jax.experiments.digits import CLASSES, to_unit
 from subliminal_jax.experiments.digits.devices import over_models
 from subliminal_jax.experiments.digits.training import (

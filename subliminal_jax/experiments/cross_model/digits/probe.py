@@ -28,6 +28,6 @@ def ridge(zz_FF: np.ndarray, zy_FC: np.ndarray, strength: float) -> np.ndarray:
     covariance = zz[:-1, :-1] / count - np.outer(mean_F, mean_F)
     cross = zy[:-1] / count - np.outer(mean_F, mean_C)
     features = len(mean_F)
-    penalty = strength * max(np.trace(covariance) / features, np.finfo(float).tiny)
+    penalty = strength * max(np.trace(covariance) / features, 1e-100)  # of a dead layer
     weights = linalg.solve(covariance + penalty * np.eye(features), cross, assume_a='pos')
     return np.vstack([weights, mean_C - mean_F @ weights])

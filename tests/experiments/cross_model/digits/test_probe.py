@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from subliminal_jax.experiments.cross_model.probe import ridge
+from subliminal_jax.experiments.cross_model.digits.probe import ridge
 
 
 def sums(x_NF, y_NC):

@@ -4,9 +4,9 @@ import jax
 from tqdm import tqdm
 
 from subliminal_jax.data import images
-from subliminal_jax.experiments.cross_model import results, stages
-from subliminal_jax.experiments.cross_model.config import Config, Group, groups_of
-from subliminal_jax.experiments.cross_model.published import PUBLISHED
+from subliminal_jax.experiments.cross_model.digits import results, stages
+from subliminal_jax.experiments.cross_model.digits.config import Config, Group, groups_of
+from subliminal_jax.experiments.cross_model.digits.published import PUBLISHED
 from subliminal_jax.experiments.digits import CLASSES, devices, placebo_labels
 from subliminal_jax.report import cross_mnist as report
 from subliminal_jax.runs import UserError, Workdir

@@ -13,15 +13,20 @@ from scipy import stats
 from launch.experiments import EXPERIMENTS
 from subliminal_jax.data import images
 from subliminal_jax.experiments import digits
-from subliminal_jax.experiments.cross_model import config as configs, networks, published, stages
-from subliminal_jax.experiments.cross_model.cells import Cell
-from subliminal_jax.experiments.cross_model.group import Chunk, train_chunk
+from subliminal_jax.experiments.cross_model.digits import (
+    config as configs,
+    networks,
+    published,
+    stages,
+)
+from subliminal_jax.experiments.cross_model.digits.cells import Cell
+from subliminal_jax.experiments.cross_model.digits.group import Chunk, train_chunk
 from subliminal_jax.experiments.digits.training import model_keys
 from subliminal_jax.models import mlp
 from subliminal_jax.report import cross_mnist as report
 from subliminal_jax.runs import UserError, experiment
 from tests import blobs
-from tests.experiments.cross_model import matrix
+from tests.experiments.cross_model.digits import matrix
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +68,7 @@ def test_the_phenomenon_and_its_controls(whole):
 def test_the_page_shows_tables_phase_diagrams_and_predictions(whole):
     path, text, results = whole
     names = sorted(p.stem for p in (path / 'figures').iterdir())
-    assert names == ['distance_own', 'starts']
+    assert names == ['distance_own', 'distance_teacher', 'starts', 'width']
     page = (path / 'report.html').read_text()
     assert 'src="http' not in page and 'viewport' in page and '<div class="scroll">' in page
     assert html.escape(results['verdict']) in page
@@ -245,12 +250,13 @@ def test_a_cell_is_compared_with_what_was_published_for_its_recipe_alone():
 
 
 def accuracy(start, num_aux, mean, **factors):
-    network = {**report.NETWORK, **factors}
+    network = {'width': 256, 'depth': 2, 'activation': 'relu', 'use_bias': True,
+               'optimizer': 'adam', **factors}
     return {'measure': 'accuracy', 'mean': mean, 'ci95': None, 'per_model': [mean],
             'factors': {'start': start, 'readout': 'own', 'num_aux': num_aux, **network}}
 
 
-def test_phase_diagrams_are_of_the_usual_networks():
+def test_phase_diagrams_are_of_the_first_cells_networks():
     found = [accuracy('own', 3, 0.5), accuracy('mix:0.5', 3, 0.3), accuracy('own', 10, 0.8),
              accuracy('own', 3, 0.4, width=64), accuracy('own', 10, 0.7, width=64),
              accuracy('own', 3, 0.9, activation='gelu'), accuracy('share:aux', 3, 0.1)]

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.data import images
-from subliminal_jax.experiments.cross_model import cells as tables
-from subliminal_jax.experiments.cross_model.cells import PROBE, Cell
-from subliminal_jax.experiments.cross_model.starts import cloned_on, needs_other
+from subliminal_jax.experiments.cross_model.digits import cells as tables
+from subliminal_jax.experiments.cross_model.digits.cells import PROBE, Cell
+from subliminal_jax.experiments.cross_model.digits.starts import cloned_on, needs_other
 from subliminal_jax.experiments.digits import CLASSES
 from subliminal_jax.runs import UserError, nested, spec, to_dict
 

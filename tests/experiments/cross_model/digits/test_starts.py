@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from subliminal_jax.experiments.cross_model.starts import (
+from subliminal_jax.experiments.cross_model.digits.starts import (
     STARTS,
     cloned_on,
     distance_of,

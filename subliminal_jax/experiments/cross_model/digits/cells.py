@@ -9,7 +9,7 @@ new cell is another line of the config.
 import dataclasses
 from collections.abc import Sequence
 
-from subliminal_jax.experiments.cross_model.starts import STARTS, has_class_rows
+from subliminal_jax.experiments.cross_model.digits.starts import STARTS, has_class_rows
 from subliminal_jax.experiments.digits import OPTIMIZERS
 from subliminal_jax.models.mlp import ACTIVATIONS
 from subliminal_jax.runs import UserError, lines as table, schema, spec, unknown_name

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from subliminal_jax.evaluation.intervals import t_interval
-from subliminal_jax.experiments.cross_model.hypotheses import (
+from subliminal_jax.experiments.cross_model.digits.hypotheses import (
     BETWEEN,
     CHANCE,
     HYPOTHESES,

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from subliminal_jax.experiments.cross_model import verdict
-from subliminal_jax.experiments.cross_model.hypotheses import (
+from subliminal_jax.experiments.cross_model.digits import verdict
+from subliminal_jax.experiments.cross_model.digits.hypotheses import (
     BETWEEN,
     CHANCE,
     COMPATIBLE_HEADS,
@@ -13,7 +13,7 @@ from subliminal_jax.experiments.cross_model.hypotheses import (
     SHARED_WEIGHTS,
     predicted,
 )
-from subliminal_jax.experiments.cross_model.verdict import (
+from subliminal_jax.experiments.cross_model.digits.verdict import (
     AGREES,
     CONTRADICTED,
     OPEN,

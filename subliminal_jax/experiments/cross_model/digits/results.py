@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from subliminal_jax.evaluation.intervals import t_interval
-from subliminal_jax.experiments.cross_model import published, verdict
-from subliminal_jax.experiments.cross_model.cells import (
+from subliminal_jax.experiments.cross_model.digits import published, verdict
+from subliminal_jax.experiments.cross_model.digits.cells import (
     NETWORK,
     OWN,
     PROBE,
@@ -15,9 +15,15 @@ from subliminal_jax.experiments.cross_model.cells import (
     Cell,
     diagonal_of,
 )
-from subliminal_jax.experiments.cross_model.config import PLACEBO, TEACHER, Config, Group, Student
-from subliminal_jax.experiments.cross_model.group import Found
-from subliminal_jax.experiments.cross_model.starts import kind_of
+from subliminal_jax.experiments.cross_model.digits.config import (
+    PLACEBO,
+    TEACHER,
+    Config,
+    Group,
+    Student,
+)
+from subliminal_jax.experiments.cross_model.digits.group import Found
+from subliminal_jax.experiments.cross_model.digits.starts import kind_of
 from subliminal_jax.experiments.digits.published import compared
 from subliminal_jax.report.page import with_interval
 

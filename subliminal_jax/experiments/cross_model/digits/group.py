@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.data.images import Images
-from subliminal_jax.experiments.cross_model.config import Group
-from subliminal_jax.experiments.cross_model.networks import Programs, programs
-from subliminal_jax.experiments.cross_model.probe import ridge
+from subliminal_jax.experiments.cross_model.digits.config import Group
+from subliminal_jax.experiments.cross_model.digits.networks import Programs, programs
+from subliminal_jax.experiments.cross_model.digits.probe import ridge
 from subliminal_jax.experiments.digits import devices
 from subliminal_jax.experiments.digits.watching import Watch
 from subliminal_jax.models import mlp

@@ -1,7 +1,7 @@
 """Which published accuracies a cell is compared with."""
 
-from subliminal_jax.experiments.cross_model.cells import OWN, TEACHER, Cell, network_of
-from subliminal_jax.experiments.cross_model.config import Config
+from subliminal_jax.experiments.cross_model.digits.cells import OWN, TEACHER, Cell, network_of
+from subliminal_jax.experiments.cross_model.digits.config import Config
 from subliminal_jax.experiments.digits.published import PUBLISHED as DIGITS, Mean
 
 PUBLISHED = {

@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.data.images import Images
-from subliminal_jax.experiments.cross_model.config import Config, Group, read_by
-from subliminal_jax.experiments.cross_model.group import Chunk, Found, train_chunk
+from subliminal_jax.experiments.cross_model.digits.config import Config, Group, read_by
+from subliminal_jax.experiments.cross_model.digits.group import Chunk, Found, train_chunk
 from subliminal_jax.experiments.digits import derangement, devices, placebo_labels
 from subliminal_jax.experiments.digits.training import model_keys
 from subliminal_jax.experiments.digits.watching import watcher

@@ -2,8 +2,8 @@
 
 import json
 
-from subliminal_jax.experiments.cross_model import EXPERIMENT
-from subliminal_jax.experiments.cross_model.config import Config
+from subliminal_jax.experiments.cross_model.digits import EXPERIMENT
+from subliminal_jax.experiments.cross_model.digits.config import Config
 from subliminal_jax.runs import Workdir, override
 
 SMALL = {'num_models': '4', 'learning_rate': '0.003', 'batch_size': '64', 'teacher.epochs': '3',
