@@ -97,7 +97,7 @@ def test_the_plan_of_a_config_has_a_stage_a_group(name):
 
 
 def test_a_plan_counts_networks():
-    """A teacher and a student of the published size, 5 epochs of 1.216 MFLOP a sample each, and what
+    """A teacher and a student of the published size, 5 epochs of 1.216 MFLOP a sample each; what
     start and teacher say of the noise, .539 each."""
     stage, = EXPERIMENT.plan(Config(cells=('own: readout=own',), num_models=2))
     assert stage.flops == pytest.approx(2 * 60_000 * (2 * 5 * 1.216e6 + 2 * 0.539e6), rel=0.02)
