@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 STARTS = ('own', 'other', 'share:output', 'share:aux', 'share:class', 'share:first', 'cloned',
           'cloned:all')
-PROBED = ('own', 'other', 'share:output', 'share:aux', 'cloned')  # each needs a placebo's student
+PROBED = ('own', 'other', 'share:output', 'cloned')  # each needs a placebo's student
 DISTANCES = (0.25, 0.5, 0.75)
 NETWORKS = {
     'shallow': 'depth=1', 'deep': 'depth=3', 'gelu': 'activation=gelu', 'nobias': 'use_bias=false',

@@ -42,7 +42,7 @@ def predictions_table(results: Results, run: str, names: str = '') -> Rows:
     hypotheses, rows = list(found['hypotheses']), []
     for row in found['rows']:
         if not wanted or row['cell'] in wanted:
-            said = [row['predictions'].get(name) for name in hypotheses]
+            said = [None if row['same_as'] else row['predictions'].get(name) for name in hypotheses]
             rows.append([f'`{row["cell"]}`', READ_BY[row['readout']], interval(row, 'nats3'),
                          *('' if mark is None else _mark(mark) for mark in said)])
     return ['cell', 'read by', 'rise [95 %]', *hypotheses], rows

@@ -72,13 +72,16 @@ def prediction_table(found: dict[str, Any]) -> Table:
             mark = row['predictions'].get(name)
             said.append('' if mark is None else f'{mark["predicted"]}: {mark["status"]}'
                         + (' (at once)' if mark['at_once'] else ''))
+        if row['same_as']:
+            said = ['as {}, {}'.format(*row['same_as'])] + [''] * (len(names) - 1)
         rows.append([row['cell'], row['readout'],
                      page.with_interval(row['mean'], row['ci95']), *said])
     return Table(
         'Predicted and observed', ['cell', 'read by', 'rise [95 %]', *names], rows,
         'A rise counts from .05 of accuracy by a class head and from .01 by a probe, where it is '
         'the less of both differences; between: it counts, and is below the teacher’s own start '
-        'by as much. Empty: the hypothesis says nothing.')
+        'by as much. Empty: the hypothesis says nothing. As another cell: class rows are not '
+        'trained through auxiliary logits, so the two are one measurement, counted once.')
 
 
 def accuracy_table(results: dict[str, Any]) -> Table:

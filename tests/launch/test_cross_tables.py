@@ -17,7 +17,7 @@ def cell(name, readout, measure, mean, **more):
 
 def row(name, readout, mean, status, at_once):
     return {'cell': name, 'readout': readout, 'mean': mean, 'ci95': [mean - 0.1, mean + 0.1],
-            'is_read': True, 'predictions': {
+            'is_read': True, 'same_as': None, 'predictions': {
                 'heads': {'predicted': 'rises', 'status': status, 'at_once': at_once}}}
 
 

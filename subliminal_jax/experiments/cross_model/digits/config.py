@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from subliminal_jax.data import images
 from subliminal_jax.experiments.cross_model.digits import cells as tables
 from subliminal_jax.experiments.cross_model.digits.cells import PROBE, Cell
-from subliminal_jax.experiments.cross_model.digits.starts import cloned_on, needs_other
+from subliminal_jax.experiments.cross_model.digits.starts import cloned_on, needs_other, trained_as
 from subliminal_jax.experiments.digits import CLASSES
 from subliminal_jax.runs import UserError, nested, spec, to_dict
 
@@ -46,7 +46,8 @@ class Config:
 
 
 class Student(NamedTuple):
-    """A network of a group: its start, how many auxiliary logits it matches, and whose."""
+    """A network of a group: its start (`starts.trained_as`), how many auxiliary logits it matches,
+    and whose."""
 
     start: str
     num_aux: int
@@ -73,7 +74,8 @@ class Group(NamedTuple):
       teachers: 'teacher', and 'placebo' where a cell has a probe.
       placebo: how the placebo teacher's labels are made.
       clones: the starts that are trained first.
-      students: without repetition: cells that differ in their read-out share them.
+      students: without repetition: cells that differ in their read-out, or in class rows alone,
+        share them.
     """
 
     name: str
@@ -124,8 +126,8 @@ def groups_of(config: Config, pixels: int) -> list[tuple[Group, list[Cell]]]:
 
 def _group(config: Config, pixels: int, cells: Sequence[Cell]) -> Group:
     first = cells[0]
-    students = [Student(c.start, c.num_aux, TEACHER) for c in cells]
-    students += [Student(c.start, c.num_aux, PLACEBO) for c in cells if PROBE in c.readouts]
+    students = [student_of(c, TEACHER) for c in cells]
+    students += [student_of(c, PLACEBO) for c in cells if PROBE in c.readouts]
     clones = [clone for s in students if (clone := clone_of(s))]
     has_placebo = any(s.teacher == PLACEBO for s in students)
     bias = 'bias' if first.use_bias else 'nobias'
@@ -138,6 +140,11 @@ def _group(config: Config, pixels: int, cells: Sequence[Cell]) -> Group:
         batch_size=config.batch_size,
         teachers=(TEACHER, PLACEBO) if has_placebo else (TEACHER,), placebo=config.placebo,
         clones=tuple(dict.fromkeys(clones)), students=tuple(dict.fromkeys(students)))
+
+
+def student_of(cell: Cell, teacher: str) -> Student:
+    """The network that a cell's students of this teacher are."""
+    return Student(trained_as(cell.start), cell.num_aux, teacher)
 
 
 def clone_of(student: Student) -> Clone | None:

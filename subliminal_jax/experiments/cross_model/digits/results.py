@@ -20,10 +20,10 @@ from subliminal_jax.experiments.cross_model.digits.config import (
     TEACHER,
     Config,
     Group,
-    Student,
+    student_of,
 )
 from subliminal_jax.experiments.cross_model.digits.group import Found
-from subliminal_jax.experiments.cross_model.digits.starts import kind_of
+from subliminal_jax.experiments.cross_model.digits.starts import has_class_rows, kind_of
 from subliminal_jax.experiments.digits.published import compared
 from subliminal_jax.report.page import with_interval
 
@@ -75,10 +75,10 @@ def measures(group: Group, found: Found, cell: Cell, readout: str) -> dict[str, 
     difference, model by model). By a probe: 'probe', 'start', 'placebo' (of the placebo's student
     of the same start), 'less_start', 'less_placebo'.
     """
-    own, placebo = (Student(cell.start, cell.num_aux, t) for t in (TEACHER, PLACEBO))
+    own, placebo = (student_of(cell, t) for t in (TEACHER, PLACEBO))
     place = group.students.index(own)
     if readout != PROBE:
-        head = HEADS.index(readout)
+        head = HEADS.index(TEACHER_HEAD if has_class_rows(cell.start) else readout)
         after, before = found.accuracy[place, head], found.start[place, head]
         return {'accuracy': after, 'start': before, 'rise': after - before}
     probed = [group.students[i] for i in group.probed]

@@ -132,6 +132,20 @@ def has_class_rows(start: str) -> bool:
     return shared or kind_of(start) == 'own'
 
 
+def trained_as(start: str) -> str:
+    """The start whose students have the same bodies: without the teacher's class rows.
+
+    Class rows get no gradient from auxiliary logits and are in no gradient of them, so a start that
+    shares them differs in how it is read, and in nothing that is trained.
+    """
+    name, _, rest = start.partition(':')
+    if name != 'share':
+        return start
+    parts = dict.fromkeys('aux' if part == 'output' else part for part in rest.split('+'))
+    kept = '+'.join(part for part in parts if part != 'class')
+    return f'share:{kept}' if kept else 'other'
+
+
 def kind_of(start: str) -> str:
     """A start without its distance: what hypotheses speak of."""
     name, _, rest = start.partition(':')

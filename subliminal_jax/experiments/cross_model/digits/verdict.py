@@ -81,33 +81,52 @@ def status(said: str, reading: Reading, level: float = LEVEL) -> str:
 def compared(readings: Sequence[Reading]) -> dict[str, Any]:
     """Every hypothesis beside every reading.
 
+    Two cells that differ in class rows alone may be one measurement (`starts.trained_as`): it is
+    counted once, where it stands first.
+
     Returns:
-      'rows', one a reading: cell, readout, mean, ci95, is_read, and by hypothesis what it predicts
-      with its status (and whether a contradiction holds over all cells at once); 'hypotheses', by
-      name: claim, source, why, counts by status, `contradicted_by` (the cells whose contradictions
-      hold at once), `is_contradicted`.
+      'rows', one a reading: cell, readout, mean, ci95, is_read, `same_as` (the earlier reading that
+      is the same measurement, or None), and by hypothesis what it predicts with its status (and
+      whether a contradiction holds over all cells at once); 'hypotheses', by name: claim, source,
+      why, counts by status, `contradicted_by` (the cells whose contradictions hold at once),
+      `is_contradicted`.
     """
-    rows = [{'cell': r.cell, 'readout': r.readout, 'is_read': r.is_read,
+    same_as = _repeated(readings)
+    rows = [{'cell': r.cell, 'readout': r.readout, 'is_read': r.is_read, 'same_as': same,
              **dict(zip(('mean', 'ci95'), least(r.effects))), 'predictions': {}}
-            for r in readings]
+            for r, same in zip(readings, same_as)]
+    once = [same is None for same in same_as]
     summary = {}
     for hypothesis in HYPOTHESES:
-        marks = _marks(hypothesis, readings)
+        marks = _marks(hypothesis, readings, once)
         for row, mark in zip(rows, marks):
             if mark:
                 row['predictions'][hypothesis.name] = mark
-        counts = {name: sum(bool(m) and m['status'] == name for m in marks)
+        counted = [(r, m) for r, m, first in zip(readings, marks, once) if m and first]
+        counts = {name: sum(m['status'] == name for _, m in counted)
                   for name in (AGREES, CONTRADICTED, OPEN, UNREAD)}
-        by = [[r.cell, r.readout] for r, m in zip(readings, marks) if m and m['at_once']]
+        by = [[r.cell, r.readout] for r, m in counted if m['at_once']]
         summary[hypothesis.name] = {
             'claim': hypothesis.claim, 'source': hypothesis.source, 'why': hypothesis.why,
             **counts, 'contradicted_by': by, 'is_contradicted': bool(by)}
     return {'rows': rows, 'hypotheses': summary}
 
 
-def _marks(hypothesis: Hypothesis, readings: Sequence[Reading]) -> list[dict[str, Any] | None]:
+def _repeated(readings: Sequence[Reading]) -> list[list[str] | None]:
+    first: dict[tuple[bytes, ...], Reading] = {}
+    found = []
+    for reading in readings:
+        same = first.setdefault(tuple(e.tobytes() for e in reading.effects), reading)
+        found.append(None if same is reading else [same.cell, same.readout])
+    return found
+
+
+def _marks(
+    hypothesis: Hypothesis, readings: Sequence[Reading], once: Sequence[bool]
+) -> list[dict[str, Any] | None]:
     said = [predicted(hypothesis, r.kind, r.readout) for r in readings]
-    count = sum(r.is_read and s is not None for s, r in zip(said, readings))
+    count = sum(r.is_read and first and s is not None
+                for s, r, first in zip(said, readings, once))
     joint = 1 - (1 - LEVEL) / max(count, 1)
     marks = []
     for s, reading in zip(said, readings):

@@ -71,8 +71,9 @@ def test_cells_of_equal_networks_share_a_group():
     assert one.teachers == ('teacher', 'placebo') and wide.teachers == ('teacher',)
     assert one.clones == (Clone('aux', 3), Clone('all', 3))
     placebos = [s for s in one.students if s.teacher == 'placebo']
-    assert placebos == [Student('own', 3, 'placebo'), Student('share:output', 3, 'placebo')]
-    assert [one.students[i].start for i in one.probed] == ['own', 'share:output'] * 2
+    assert placebos == [Student('own', 3, 'placebo'), Student('share:aux', 3, 'placebo')]
+    assert [one.students[i].start for i in one.probed] == ['own', 'share:aux'] * 2
+    assert len(one.students) == 8 + 2  # out and aux differ in class rows alone: one network
 
 
 def test_read_outs_share_their_students():

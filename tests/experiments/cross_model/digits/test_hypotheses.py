@@ -95,10 +95,27 @@ def test_what_is_contradicted_is_said_with_its_cell():
     assert row == {'predicted': CHANCE, 'status': CONTRADICTED, 'at_once': True}
 
 
+def test_one_measurement_is_counted_once():
+    found = compared([reading(0.4), reading(0.3, 'share:output', below=0.1, cell='out'),
+                      reading(0.3, 'share:aux', 'teacher', below=0.1, cell='aux')])
+    assert [row['same_as'] for row in found['rows']] == [None, None, ['out', 'own']]
+    heads = found['hypotheses']['compatible heads']
+    assert heads['agrees'] == 2 and found['hypotheses']['shared weights']['contradicted'] == 1
+
+
+@pytest.mark.parametrize('hypothesis', HYPOTHESES, ids=lambda h: h.name)
+def test_one_measurement_has_one_prediction(hypothesis):
+    said = lambda kind, readout: predicted(hypothesis, kind, readout)
+    assert said('share:output', 'own') == said('share:aux', 'teacher')
+    assert said('share:class', 'own') == said('other', 'teacher')
+    assert said('share:output', 'probe') == said('share:aux', 'probe')
+
+
 def test_many_cells_need_wider_intervals():
     """.0652 - .0148 is above the smallest rise by itself, not for twenty cells at once."""
     few = compared([reading(0.0652, 'other', below=0.4)])
-    many = compared([reading(0.0652, 'other', below=0.4, cell=str(n)) for n in range(20)])
+    many = compared([reading(0.0652 + 1e-6 * n, 'other', below=0.4, cell=str(n))
+                     for n in range(20)])
     entry = many['hypotheses']['compatible heads']
     assert few['hypotheses']['compatible heads']['is_contradicted']
     assert entry['contradicted'] == 20 and not entry['is_contradicted']

@@ -49,6 +49,7 @@ def test_every_cell_has_its_measures_with_intervals_over_models(whole):
         assert entry['part'] == 'mnist' and entry['n'] == len(values) == 4
         low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
         assert entry['ci95'] == pytest.approx([low, high], abs=1e-6, nan_ok=True)
+    assert found['aux:teacher:rise']['per_model'] == found['out:own:rise']['per_model']
     assert found['aux:teacher:rise']['factors'] == {
         'start': 'share:aux', 'readout': 'teacher', 'num_aux': 3, 'width': 32, 'depth': 2,
         'activation': 'relu', 'use_bias': True, 'optimizer': 'adam'}
@@ -179,6 +180,21 @@ def test_students_match_the_first_m_logits_alone(trained):
     moved = np.abs(after.trainable[-1]['w'] - students.trainable[-1]['w']).max(axis=2) > 0
     for student, rows in zip(group.students, moved):
         assert list(rows) == [10 <= i < 10 + student.num_aux for i in range(15)]
+
+
+def test_class_rows_change_nothing_that_is_trained(trained):
+    """Why share:output is not trained beside share:aux (`starts.trained_as`)."""
+    group, *_, x, logits, _, _ = trained
+    pair = group._replace(clones=(), teachers=('teacher',), students=(
+        configs.Student('share:output', 3, 'teacher'), configs.Student('share:aux', 3, 'teacher')))
+    keys = jax.random.key(0), jax.random.key(1)
+    before = networks.student_begin(pair, *keys, None)
+    after, _ = jax.jit(networks.student_epoch, static_argnums=0)(
+        pair, before, keys[0], x, logits, 0)
+    *body, last = after.trainable
+    assert (last['w'][0, :10] != last['w'][1, :10]).all()
+    for leaf in jax.tree.leaves((body, last['w'][:, 10:])):
+        np.testing.assert_allclose(leaf[0], leaf[1], atol=1e-7)
 
 
 def test_clones_come_closer_to_the_untrained_teacher(trained):

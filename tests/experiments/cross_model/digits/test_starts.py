@@ -11,6 +11,7 @@ from subliminal_jax.experiments.cross_model.digits.starts import (
     kind_of,
     needs_other,
     start_weights,
+    trained_as,
 )
 from subliminal_jax.models import mlp
 
@@ -56,6 +57,18 @@ def test_starts_in_between_have_the_size_of_a_start_and_the_said_correlation(thr
         found, own = np.asarray(made[layer]['w']), np.asarray(three[0][layer]['w'])
         assert found.std() == pytest.approx(size**-0.5, rel=0.05)
         assert np.corrcoef(found.ravel(), own.ravel())[0, 1] == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize('start, body', [
+    ('own', 'own'), ('mix:0.5', 'mix:0.5'), ('cloned:all', 'cloned:all'), ('share:class', 'other'),
+    ('share:output', 'share:aux'), ('share:output+aux', 'share:aux'), ('share:aux', 'share:aux'),
+    ('share:first+class', 'share:first'), ('share:first+output', 'share:first+aux')])
+def test_what_is_trained_of_a_start_leaves_class_rows_out(three, start, body):
+    assert trained_as(start) == body
+    made, plain = (start_weights(s, *three) for s in (start, body))
+    assert same(made[:-1], plain[:-1])
+    for name in ('w', 'b'):
+        assert (np.asarray(made[-1][name])[..., 10:] == np.asarray(plain[-1][name])[..., 10:]).all()
 
 
 def test_what_a_start_needs():
