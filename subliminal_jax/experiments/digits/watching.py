@@ -12,13 +12,16 @@ RUNAWAY = 1e6  # a loss this many times its first value has diverged
 Watch = Callable[[str, int, np.ndarray], None]
 
 
-def watcher(workdir: Workdir, bar: tqdm, count: int) -> Watch:
+def watcher(
+    workdir: Workdir, bar: tqdm, count: int, rate: str = 'config.learning_rate'
+) -> Watch:
     """Logs an epoch's losses, and stops a run that has diverged or was asked to stop.
 
     Args:
       workdir: whose metrics are written.
       bar: the progress that is shown.
       count: how many of the chunk's models are real; the others fill it up.
+      rate: the field to lower where a loss diverges.
 
     Returns:
       (phase, epoch, losses [M, steps, S]) -> nothing; raises UserError of a loss that diverged.
@@ -35,8 +38,8 @@ def watcher(workdir: Workdir, bar: tqdm, count: int) -> Watch:
             diverged = int(bad[:, step].any(axis=-1).sum())
             raise UserError(
                 f'the {phase} loss became NaN, infinite or a million times its first value at step '
-                f'{step} of epoch {epoch} in {diverged} of {len(losses)} models: lower '
-                'config.learning_rate; the chunks finished before are kept')
+                f'{step} of epoch {epoch} in {diverged} of {len(losses)} models: lower {rate}; '
+                'the chunks finished before are kept')
         workdir.log(phase=phase, epoch=epoch, loss=losses.mean(axis=(0, 1)))
         bar.update(len(losses))
 

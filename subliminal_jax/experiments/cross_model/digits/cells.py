@@ -32,7 +32,8 @@ class Cell:
     depth: int = spec(2, ge=1, doc='how many hidden layers')
     activation: str = spec('relu', choices=tuple(ACTIVATIONS), doc='between the layers')
     use_bias: bool = spec(True, doc='whether layers have biases')
-    optimizer: str = spec('adam', choices=tuple(OPTIMIZERS), doc='of teachers and students')
+    optimizer: str = spec('adam', choices=tuple(OPTIMIZERS),
+                          doc="the students'; teachers have Adam")
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ class Cell:
         return tuple(readout for readout in READOUTS if readout in asked)
 
 
-NETWORK = ('width', 'depth', 'activation', 'use_bias', 'optimizer')  # cells alike share teachers
+NETWORK = ('width', 'depth', 'activation', 'use_bias', 'optimizer')  # cells alike are a group
 
 
 def parse(lines: Sequence[str]) -> list[Cell]:

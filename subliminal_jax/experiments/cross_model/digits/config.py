@@ -33,8 +33,8 @@ class Config:
     teacher: Phase = nested(Phase)
     student: Phase = nested(Phase)
     clone: Phase = nested(Phase)
-    learning_rate: float = spec(3e-4, gt=0, doc='of Adam, constant')
-    sgd_learning_rate: float = spec(0.3, gt=0, doc='of SGD, constant')
+    learning_rate: float = spec(3e-4, gt=0, doc='of Adam, constant: of all teachers')
+    sgd_learning_rate: float = spec(0.3, gt=0, doc='of students under SGD, constant')
     batch_size: int = spec(1024, ge=1, doc='the last, partial batch is kept')
     placebo: str = spec('shuffled', choices=PLACEBOS,
                         doc="the labels of the probe's placebo teacher: permuted over the images, "
@@ -70,7 +70,9 @@ class Group(NamedTuple):
     Attributes:
       name: of its stages.
       sizes: widths from pixels to the logits.
-      activation, use_bias, optimizer, learning_rate, batch_size: of all its networks.
+      activation, use_bias, batch_size: of all its networks.
+      optimizer, learning_rate: of students and clones.
+      teacher_rate: of the teachers, under Adam: students of either optimiser have the same ones.
       teachers: 'teacher', and 'placebo' where a cell has a probe.
       placebo: how the placebo teacher's labels are made.
       clones: the starts that are trained first.
@@ -84,6 +86,7 @@ class Group(NamedTuple):
     use_bias: bool
     optimizer: str
     learning_rate: float
+    teacher_rate: float
     batch_size: int
     teachers: tuple[str, ...]
     placebo: str
@@ -137,7 +140,7 @@ def _group(config: Config, pixels: int, cells: Sequence[Cell]) -> Group:
         activation=first.activation, use_bias=first.use_bias, optimizer=first.optimizer,
         learning_rate=(config.learning_rate if first.optimizer == 'adam'
                        else config.sgd_learning_rate),
-        batch_size=config.batch_size,
+        teacher_rate=config.learning_rate, batch_size=config.batch_size,
         teachers=(TEACHER, PLACEBO) if has_placebo else (TEACHER,), placebo=config.placebo,
         clones=tuple(dict.fromkeys(clones)), students=tuple(dict.fromkeys(students)))
 

@@ -37,7 +37,7 @@ def begin(group: Group, key: jax.Array) -> tuple[mlp.Params, TrainState]:
     """One model before training: (its start as a stack of one, its teachers' state)."""
     own = start_of(group, key)
     return mlp.stack([own]), init_state(
-        mlp.stack([own] * len(group.teachers)), optimizer_of(group))
+        mlp.stack([own] * len(group.teachers)), optimizer_of(_as_teachers(group)))
 
 
 def teacher_epoch(
@@ -57,7 +57,11 @@ def teacher_epoch(
     """
     told = [labels if name == TEACHER else _placebo_labels(group, key, labels, renamed)
             for name in group.teachers]
-    return labels_epoch(group, state, key, number, images, jnp.stack(told))
+    return labels_epoch(_as_teachers(group), state, key, number, images, jnp.stack(told))
+
+
+def _as_teachers(group):
+    return group._replace(optimizer='adam', learning_rate=group.teacher_rate)
 
 
 def _placebo_labels(group, key, labels, renamed):

@@ -52,7 +52,8 @@ def group_stages(
                 model_keys(config.seed, other[padded]), placebo_labels(config.seed),
                 (config.teacher.epochs, config.clone.epochs, config.student.epochs),
                 config.probe_images, config.probe_ridge)
-            save(path, train_chunk(chunk, watcher(workdir, bar, len(numbers))), len(numbers))
+            watch = watcher(workdir, bar, len(numbers), _rate_of(group))
+            save(path, train_chunk(chunk, watch), len(numbers))
 
         before = bar.n
         # named by its models: another number of devices makes other chunks
@@ -63,6 +64,12 @@ def group_stages(
         # what a skipped chunk did not report counts as done
         bar.update(len(numbers) * epochs_of(config, group) - (bar.n - before))
     return join([load(path) for path in paths])
+
+
+def _rate_of(group: Group) -> str:
+    if group.optimizer == 'adam':
+        return 'config.learning_rate'
+    return 'config.sgd_learning_rate (teachers: config.learning_rate)'
 
 
 def save(path: pathlib.Path, found: Found, count: int) -> None:

@@ -81,10 +81,11 @@ def test_read_outs_share_their_students():
     assert len(cells) == 2 and group.students == (Student('own', 3, 'teacher'),)
 
 
-def test_sgd_has_a_rate_of_its_own():
-    rates = [group.learning_rate for group, _ in groups_of(
-        Config(cells=('a:', 'b: optimizer=sgd')), 784)]
-    assert rates == [Config().learning_rate, Config().sgd_learning_rate]
+def test_students_under_sgd_have_a_rate_of_their_own_and_the_same_teachers():
+    both = [group for group, _ in groups_of(Config(cells=('a:', 'b: optimizer=sgd')), 784)]
+    assert [g.learning_rate for g in both] == [
+        Config().learning_rate, Config().sgd_learning_rate]
+    assert {g.teacher_rate for g in both} == {Config().learning_rate}
 
 
 @pytest.mark.parametrize('name', ['cross_mnist_quick', 'cross_mnist'])
