@@ -36,14 +36,16 @@ class Results:
 
 
 def entry(results: Results, run: str, key: str) -> Any:
-    """What a key names: an arm or a contrast by its name, a condition, or a path joined by `/`.
+    """What a key names: an arm, a contrast or a matrix's cell by its name, a condition, or a path
+    joined by `/`.
 
     Raises:
       UserError: the run has no such entry.
     """
     first, *rest = key.split('/')
     found = results(run)
-    named = [e for kind in ('arms', 'contrasts') for e in found.get(kind, ()) if e['name'] == first]
+    named = [e for kind in ('arms', 'contrasts', 'cells') for e in found.get(kind, ())
+             if e.get('name') == first]
     value = named[0] if named else found.get('conditions', {}).get(first, found.get(first))
     for part in rest:
         if isinstance(value, list) and part.lstrip('-').isdigit():

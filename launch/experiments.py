@@ -12,6 +12,12 @@ def cross_languages() -> Experiment:
     return EXPERIMENT
 
 
+def cross_mnist() -> Experiment:
+    from subliminal_jax.experiments.cross_model.digits import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def mnist() -> Experiment:
     from subliminal_jax.experiments.mnist import EXPERIMENT
 
@@ -37,4 +43,4 @@ def transmission() -> Experiment:
 
 
 EXPERIMENTS = {row.__name__: row for row in (
-    cross_languages, mnist, theory, theory_linearised, transmission)}
+    cross_languages, cross_mnist, mnist, theory, theory_linearised, transmission)}

@@ -47,4 +47,4 @@ def hypotheses_table(results: Results, run: str) -> Rows:
     return ['cell', 'share [95 %]', *(h['name'] for h in found)], rows
 
 
-TABLES = {'crossings': crossings_table, 'hypotheses': hypotheses_table}
+TABLES = {'crossings': crossings_table, 'hypotheses_of_shares': hypotheses_table}

@@ -46,11 +46,11 @@ def ours(num_models: int, epochs: int, samples: int = SAMPLES) -> dict:
 
     from subliminal_jax.data import images
     from subliminal_jax.experiments import digits
+    from subliminal_jax.experiments.digits.devices import use_cores
+    from subliminal_jax.experiments.digits.training import model_keys
     from subliminal_jax.experiments.mnist import stages
     from subliminal_jax.experiments.mnist.chunk import Chunk, train_chunk
     from subliminal_jax.experiments.mnist.config import Config, recipe_of
-    from subliminal_jax.experiments.mnist.networks import model_keys
-    from subliminal_jax.experiments.mnist.programs import use_cores
     from subliminal_jax.runs import use_compilation_cache
 
     use_compilation_cache()

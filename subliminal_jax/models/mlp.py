@@ -65,14 +65,24 @@ def unstack(params: Params) -> list[Params]:
     return [jax.tree.map(lambda leaf, i=i: leaf[i], layers) for i in range(len(layers[0]['w']))]
 
 
-def apply_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Array:
-    """The logits [S, C, B] of a stack on the same inputs [B, P]."""
+def hidden_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Array:
+    """The last hidden layer [S, F, B] of a stack on the same inputs [B, P], after its activation;
+    the stack has a hidden layer."""
     act = ACTIVATIONS[activation]
-    first, *rest = params
+    first, *rest = params[:-1]
     y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP))
     for layer in rest:
         y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB)))
-    return y_SFB
+    return act(y_SFB)
+
+
+def apply_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Array:
+    """The logits [S, C, B] of a stack on the same inputs [B, P]."""
+    last = params[-1]
+    if len(params) == 1:
+        return _with_bias(last, jnp.einsum('scp,bp->scb', last['w'], x_BP))
+    x_SFB = hidden_stack(params, x_BP, activation)
+    return _with_bias(last, jnp.einsum('scf,sfb->scb', last['w'], x_SFB))
 
 
 def _with_bias(layer: dict[str, jax.Array], y_SFB: jax.Array) -> jax.Array:

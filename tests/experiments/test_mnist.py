@@ -12,6 +12,7 @@ from scipy import stats
 
 from subliminal_jax.data import images
 from subliminal_jax.experiments import digits
+from subliminal_jax.experiments.digits import devices, training
 from subliminal_jax.experiments.mnist import EXPERIMENT, networks, programs, stages
 from subliminal_jax.experiments.mnist.arms import ARMS
 from subliminal_jax.experiments.mnist.config import Config, recipe_of
@@ -196,10 +197,10 @@ def small(data):
     recipe = recipe_of(config_of(), blobs.SIDE**2)
     one = jax.make_mesh((1,), ('models',), devices=jax.devices()[:1],
                         axis_types=(jax.sharding.AxisType.Auto,))
-    eight = programs.devices_mesh()
-    keys, other = (networks.model_keys(0, numbers) for numbers in (
+    eight = devices.devices_mesh()
+    keys, other = (training.model_keys(0, numbers) for numbers in (
         np.arange(16), digits.derangement(0, 16)))
-    keys, other = jax.device_put((keys, other), programs.by_model(eight))
+    keys, other = jax.device_put((keys, other), devices.by_model(eight))
     return (recipe, programs.programs(recipe, one), programs.programs(recipe, eight), keys, other,
             one)
 
@@ -232,7 +233,7 @@ def scores(stacks, data):
 
 def two_of(keys, other, mesh):
     """The keys of models 4 and 5, on one device."""
-    return jax.device_put((keys[4:6], other[4:6]), programs.by_model(mesh))
+    return jax.device_put((keys[4:6], other[4:6]), devices.by_model(mesh))
 
 
 def test_devices_change_rounding_only(small, on_eight, data):
@@ -252,7 +253,7 @@ def test_devices_agree_on_the_first_gradient_to_a_millionth(small, on_eight, dat
     shown, labels = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)
     sgd = jax.vmap(lambda stack: init_state(stack, digits.OPTIMIZERS['sgd'](1.0)))
     moves = []
-    for mesh, part, own in ((programs.devices_mesh(), slice(None), keys),
+    for mesh, part, own in ((devices.devices_mesh(), slice(None), keys),
                             (one, slice(4, 6), two_of(keys, other, one)[0])):
         start = jax.tree.map(lambda a, part=part: np.repeat(a[part], 2, axis=1), on_eight[0])
         state, _ = programs.programs(recipe, mesh).teacher_epoch(

@@ -13,18 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from subliminal_jax.data.images import Images
+from subliminal_jax.experiments.digits.devices import by_model, devices_mesh
+from subliminal_jax.experiments.digits.watching import Watch
 from subliminal_jax.experiments.mnist.arms import Recipe
-from subliminal_jax.experiments.mnist.programs import (
-    Programs,
-    by_model,
-    devices_mesh,
-    programs,
-)
+from subliminal_jax.experiments.mnist.programs import Programs, programs
 from subliminal_jax.models import mlp
 from subliminal_jax.training.step import TrainState
 
 SEEN = 6  # inputs of every model that are kept for the page
-Watch = Callable[[str, int, np.ndarray], None]
 
 
 class Chunk(NamedTuple):

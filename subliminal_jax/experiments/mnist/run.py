@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.data import images
-from subliminal_jax.experiments.digits import CLASSES, label_maps, placebo_labels
+from subliminal_jax.experiments.digits import CLASSES, devices, label_maps, placebo_labels
+from subliminal_jax.experiments.digits.training import model_keys
 from subliminal_jax.experiments.mnist import programs, results, stages
 from subliminal_jax.experiments.mnist.config import Config, cells, recipe_of
-from subliminal_jax.experiments.mnist.networks import model_keys
 from subliminal_jax.experiments.mnist.published import PUBLISHED
 from subliminal_jax.report import mnist as report
 from subliminal_jax.runs import UserError, Workdir
@@ -27,7 +27,7 @@ def run(config: Config, workdir: Workdir) -> str:
     Raises:
       UserError: whatever a user can mend, in one line.
     """
-    programs.use_cores()
+    devices.use_cores()
     grid = cells(config)
     data = images.load(config.data)
     if data.num_classes != CLASSES:
@@ -60,7 +60,7 @@ def plan(config: Config) -> list[Stage]:
         passes = (len(recipe.teachers) * (cell.teacher.epochs * train + forward)
                   + len(recipe.arms) * cell.student.epochs * train)
         state = 4 * 4 * sum(mults) * (len(recipe.arms) + len(recipe.teachers))
-        memory = cell.chunk_size * programs.CPU_DEVICES * (IMAGES * PIXELS * 4 + state) + 1e9
+        memory = cell.chunk_size * devices.CPU_DEVICES * (IMAGES * PIXELS * 4 + state) + 1e9
         found.append(Stage(results.label_of(overrides) or 'all models',
                            cell.num_models * IMAGES * passes, memory))
     return found
@@ -68,16 +68,16 @@ def plan(config: Config) -> list[Stage]:
 
 def steps(config: Config, count: int) -> Callable[[], Any]:
     """`count` training steps of a chunk's students (teachers, where there are none), to trace."""
-    programs.use_cores()
+    devices.use_cores()
     _, cell = cells(config)[0]
     data = images.load(cell.data)
     recipe = recipe_of(cell, data.train_images.shape[1])
     shown = jnp.asarray(data.train_images[: count * cell.batch_size])
     labels = jnp.asarray(data.train_labels[: count * cell.batch_size])
-    mesh = programs.devices_mesh()
+    mesh = devices.devices_mesh()
     run = programs.programs(recipe, mesh)
     keys = jax.device_put(model_keys(cell.seed, np.arange(cell.chunk_size * jax.device_count())),
-                          programs.by_model(mesh))
+                          devices.by_model(mesh))
     told = jnp.asarray(label_maps(cell.seed)[: len(recipe.teachers)])
     with jax.default_matmul_precision('highest'):
         _, teachers = run.begin(keys, keys[::-1])

@@ -9,13 +9,13 @@ from tqdm import tqdm
 
 from subliminal_jax.data import images
 from subliminal_jax.experiments.digits import derangement, label_maps
+from subliminal_jax.experiments.digits.training import model_keys
+from subliminal_jax.experiments.digits.watching import watcher
 from subliminal_jax.experiments.mnist import config as configs
-from subliminal_jax.experiments.mnist.chunk import SEEN, Chunk, Trained, Watch, train_chunk
+from subliminal_jax.experiments.mnist.chunk import SEEN, Chunk, Trained, train_chunk
 from subliminal_jax.experiments.mnist.config import Config
-from subliminal_jax.experiments.mnist.networks import model_keys
-from subliminal_jax.runs import UserError, Workdir, check_preempted
+from subliminal_jax.runs import UserError, Workdir
 
-RUNAWAY = 1e6  # a loss this many times its first value has diverged
 INPUTS = 'inputs.npz'
 
 
@@ -71,34 +71,6 @@ def student_images(cell: Config, data: images.Images) -> tuple[np.ndarray, dict[
         raise UserError(f'{name} has {pixels} pixels and {cell.data} has {expected}: choose a set '
                         'of the same size')
     return other.train_images, {**hashes, f'the data set {name}': images.digest(other)}
-
-
-def watcher(workdir: Workdir, bar: tqdm, count: int) -> Watch:
-    """Logs an epoch's losses, and stops a run that has diverged or was asked to stop.
-
-    Args:
-      workdir: whose metrics are written.
-      bar: the progress that is shown.
-      count: how many of the chunk's models are real; the others fill it up.
-    """
-    first = {}
-
-    def watch(phase, epoch, losses):
-        check_preempted()
-        losses = losses[:count]
-        start = first.setdefault(phase, np.abs(losses[:, :1]).max() + 1e-12)
-        bad = ~np.isfinite(losses) | (np.abs(losses) > RUNAWAY * start)
-        if bad.any():
-            step = int(np.argmax(bad.any(axis=(0, 2))))
-            diverged = int(bad[:, step].any(axis=-1).sum())
-            raise UserError(
-                f'the {phase} loss became NaN, infinite or a million times its first value at step '
-                f'{step} of epoch {epoch} in {diverged} of {len(losses)} models: lower '
-                'config.learning_rate; the chunks finished before are kept')
-        workdir.log(phase=phase, epoch=epoch, loss=losses.mean(axis=(0, 1)))
-        bar.update(len(losses))
-
-    return watch
 
 
 def inputs_stage(workdir: Workdir, chunk: pathlib.Path, data: images.Images) -> str:

@@ -16,7 +16,7 @@ from subliminal_jax.experiments.transmission.registry import whole_number
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.token_orders import selection_of
 from subliminal_jax.models.parts import PARTS
-from subliminal_jax.runs import UserError, schema, spec, unknown_name
+from subliminal_jax.runs import UserError, lines as table, schema, spec, unknown_name
 
 FILTERS = ('none', 'paper', 'strict')
 UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
@@ -85,35 +85,16 @@ def parse(lines: Sequence[str]) -> list[Arm]:
     Raises:
       UserError: a line that cannot be read, an unknown field, two arms of one name.
     """
-    arms = [_arm(line) for line in lines]
-    names = [arm.name for arm in arms]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f'two arms are called {name!r}: give each its own name')
-    return arms
+    return table.parse('arm', lines, _built)
 
 
-def _arm(line: str) -> Arm:
-    name, _, fields = line.partition(':') if ':' in line.split(' ')[0] else (line, '', '')
-    name = name.strip()
-    if not name or not all(c.isalnum() or c in '_-.' for c in name):
-        raise UserError(f'the arm {line!r} needs a name of letters, digits, . - or _ before its '
-                        'colon')
-    values = {'name': name}
-    for part in fields.split():
-        field, equals, value = part.partition('=')
-        if not equals:
-            raise UserError(f'the arm {name!r} has {part!r} where FIELD=VALUE is needed')
-        values[field] = value
-    try:
-        if values.get('teachers') in UNTUNED:
-            raise UserError(
-                f'teachers={values["teachers"]}: under KL the gradient of the untuned reference as '
-                'a neutral teacher is exactly zero, which is no control; use teachers=neutral')
-        arm = schema.build(Arm, values)
-        check(arm)
-    except UserError as error:
-        raise UserError(f'arm {name}: {str(error).replace("config.", "")}') from None
+def _built(values: dict[str, str]) -> Arm:
+    if values.get('teachers') in UNTUNED:
+        raise UserError(
+            f'teachers={values["teachers"]}: under KL the gradient of the untuned reference as '
+            'a neutral teacher is exactly zero, which is no control; use teachers=neutral')
+    arm = schema.build(Arm, values)
+    check(arm)
     return arm
 
 
@@ -217,9 +198,7 @@ def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:
 
 def changed_fields(arm: Arm) -> dict[str, Any]:
     """The fields of an arm that differ from the defaults."""
-    default = Arm()
-    return {f.name: getattr(arm, f.name) for f in dataclasses.fields(Arm)
-            if f.name != 'name' and getattr(arm, f.name) != getattr(default, f.name)}
+    return table.changed(arm)
 
 
 def teacher_set(arm: Arm) -> str:
