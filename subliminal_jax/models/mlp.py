@@ -49,7 +49,7 @@ def apply(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Arra
 
 
 def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    y = x @ layer['w']
+    y = jnp.matmul(x, layer['w'], precision='highest')
     return y + layer['b'][None] if 'b' in layer else y
 
 
@@ -69,9 +69,10 @@ def apply_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> ja
     """The logits [S, C, B] of a stack on the same inputs [B, P]."""
     act = ACTIVATIONS[activation]
     first, *rest = params
-    y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP))
+    y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP, precision='highest'))
     for layer in rest:
-        y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB)))
+        y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB),
+                                               precision='highest'))
     return y_SFB
 
 

@@ -11,9 +11,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from subliminal_jax.experiments.mnist import networks
 from subliminal_jax.experiments.mnist.arms import Recipe
+from subliminal_jax.runs import platforms
 
-# Without it XLA's CPU compiler copies Adam's moments at every step of a scan.
-CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
 CPU_DEVICES = 2
 
 
@@ -57,10 +56,7 @@ def programs(recipe: Recipe, mesh: Mesh) -> Programs:
     changes the rounding of sums alone.
     """
     models, same = PartitionSpec('models'), PartitionSpec()
-    options = None
-    if mesh.devices.flat[0].platform == 'cpu':
-        alone = mesh.size >= (os.cpu_count() or 1)  # a core a device: no product is shared out
-        options = {**CPU_OPTIONS, 'xla_cpu_multi_thread_eigen': not alone}
+    options = platforms.models_options(core_a_device=mesh.size >= (os.cpu_count() or 1))
 
     def over_models(function, own: int, shared: int, donate=()):
         function = functools.partial(function, recipe)
