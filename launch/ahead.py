@@ -24,7 +24,7 @@ def bounds(loaded: Loaded, name: str, wanted: Sequence[str] = (),
         none.
     """
     if loaded.experiment.programs is None:
-        raise UserError(f'the experiment {loaded.name} runs on CPU cores alone (float64): it has no '
+        raise UserError(f'the experiment {loaded.name} computes in float64 on CPU cores: it has no '
                         'programs for accelerators')
     topology = topologies.topology(name)
     found, names = [], []

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch import link_tables
+from launch import compile_tables, link_tables
 from launch.claims import CLAIMS, Claim
 from launch.entries import Results, effect, entry, over
 from launch.figures import SPECS, ends, interval, p_value
@@ -285,4 +285,4 @@ TABLES = {'claims': claims_table, 'arms': arms_table, 'contrasts': contrasts_tab
           'rows': rows_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
-          'rates': rates_table, **link_tables.TABLES}
+          'rates': rates_table, **link_tables.TABLES, **compile_tables.TABLES}

@@ -17,10 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_WIDTH = {'pred': 1, 's4': 0.5, 'u4': 0.5, 'bf16': 2, 'c64': 8, 'c128': 16}
-_SHAPE = re.compile(r'([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?')
-_LINE = re.compile(r'^\s+(ROOT )?%([\w.\-]+) = ')
-_HEAD = re.compile(r'^(ENTRY )?%([\w.\-]+) \(.*\{$')
+from subliminal_jax.runs.hlo_text import attribute, branches, group, modules
+
 _CALLED = re.compile(r'(?:calls|to_apply|body|condition)=%([\w.\-]+)')
 _CUBLAS = re.compile(r'custom_call_target="__cublas\$')
 _FREE = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'iota',
@@ -33,39 +31,6 @@ _SENT = {'all-gather': lambda g, read, made: (g - 1) / g * made,
          'collective-permute': lambda g, read, made: read}
 _FULL = {'f64': 'float64', 'f32': 'float32'}  # types whose products have a rate of their own
 _HALF = 'bfloat16'  # the rate of all others
-
-
-class Array(NamedTuple):
-    """An array's type, sides, and whether it lies in the device's memory."""
-
-    kind: str
-    sides: tuple[int, ...]
-    in_memory: bool
-
-    @property
-    def bytes(self) -> float:
-        """Its size."""
-        width = _WIDTH.get(self.kind)
-        if width is None:
-            digits = re.search(r'\d+', self.kind)
-            width = int(digits[0]) / 8 if digits else 0  # a token has none
-        return math.prod(self.sides) * width
-
-    @property
-    def moved(self) -> float:
-        """What passes between the device and its memory where it is read or written."""
-        return self.bytes if self.in_memory else 0.0
-
-
-class Op(NamedTuple):
-    """An instruction: name, result, operation, operands' names, and all that follows them."""
-
-    name: str
-    result: tuple[Array, ...]
-    code: str
-    operands: tuple[str, ...]
-    rest: str
-    root: bool
 
 
 class Cost(NamedTuple):
@@ -115,55 +80,17 @@ def costs(text: str, turns: int | None = None) -> Costs:
       text: HLO, as `compiled.as_text()` gives it.
       turns: of every loop, in place of its own number; for comparison with XLA's count.
     """
-    reader = _Reader(_modules(text), turns)
+    devices = re.search(r'^HloModule .*num_partitions=(\d+)', text)
+    reader = _Reader(modules(text), turns, int(devices[1]) if devices else 1)
     return reader.of(reader.entry)
-
-
-def _modules(text):
-    """{computation: its instructions}, and the entry's name under ''."""
-    found, current = {}, None
-    for line in text.splitlines():
-        if head := _HEAD.match(line):
-            current = found.setdefault(head[2], [])
-            if head[1]:
-                found[''] = head[2]
-        elif current is not None and (begin := _LINE.match(line)):
-            current.append(_op(line[begin.end():], begin[2], bool(begin[1])))
-    return found
-
-
-def _op(text, name, root):
-    end = _closing(text, 0) if text[0] == '(' else text.index(' ')
-    result, text = text[:end], text[end:].lstrip()
-    code, _, text = text.partition('(')
-    close = _closing('(' + text, 0) - 1
-    inside = text[:close - 1]
-    operands = tuple(re.findall(r'%([\w.\-]+)', inside)) or ((inside,) if inside else ())
-    return Op(name, tuple(_arrays(result)), code, operands, text[close:], root)
-
-
-def _closing(text, start):
-    """The place behind the parenthesis that closes the one at `start`."""
-    depth = 0
-    for place in range(start, len(text)):
-        depth += (text[place] == '(') - (text[place] == ')')
-        if not depth:
-            return place + 1
-    return len(text)
-
-
-def _arrays(text):
-    for kind, sides, layout in _SHAPE.findall(text):
-        yield Array(kind, tuple(int(s) for s in sides.split(',') if s),
-                    not re.search(r'S\([1-9]', layout or ''))
 
 
 class _Reader:
     """Adds up a module's computations, each once."""
 
-    def __init__(self, modules, turns):
+    def __init__(self, modules, turns, everyone):
         self.entry = modules.pop('')
-        self.modules, self.turns = modules, turns
+        self.modules, self.turns, self.everyone = modules, turns, everyone
         self.by_name = {name: {op.name: op for op in ops} for name, ops in modules.items()}
         self.of = functools.cache(self._of)
         self.inside = functools.cache(self._inside)
@@ -173,7 +100,7 @@ class _Reader:
         once, turn = NOTHING, NOTHING
         for op in self.modules[name]:
             if op.code == 'while':
-                body = self.of(_attribute(op, 'body'))
+                body = self.of(attribute(op, 'body'))
                 times = self.turns if self.turns is not None else self._trips(op)
                 if times is None:
                     turn = turn.plus(body.once)
@@ -181,8 +108,8 @@ class _Reader:
                     once, turn = once.plus(body.once, times), turn.plus(body.turn, times)
                 continue
             if op.code == 'conditional':
-                branches = [self.of(b) for b in _branches(op)]
-                most = max(branches, key=lambda c: (c.once.moved, sum(c.once.flops.values())))
+                bodies = [self.of(b) for b in branches(op)]
+                most = max(bodies, key=lambda c: (c.once.moved, sum(c.once.flops.values())))
                 once, turn = once.plus(most.once), turn.plus(most.turn)
                 continue
             if op.code in ('call', 'async-start'):
@@ -198,7 +125,7 @@ class _Reader:
         """(FLOPs, bytes sent, collectives) of an operation, of those that it fuses too."""
         read = [self.by_name[name][o] for o in op.operands if o in self.by_name[name]]
         if op.code == 'fusion':
-            return self.inside(_attribute(op, 'calls'))
+            return self.inside(attribute(op, 'calls'))
         flops, kinds = Counter(), Counter()
         if products := _products(op, read):
             flops[_rate(read)] += products
@@ -208,7 +135,7 @@ class _Reader:
         kinds[kind] += 1
         taken = sum(a.bytes for o in read for a in o.result)
         made = sum(a.bytes for a in op.result) - (taken if op.code != kind else 0)
-        return flops, _SENT[kind](_group(op), taken, made), kinds
+        return flops, _SENT[kind](group(op, self.everyone), taken, made), kinds
 
     def _inside(self, name):
         flops, sent, kinds = Counter(), 0.0, Counter()
@@ -234,7 +161,7 @@ class _Reader:
             return 2 * sum(a.moved for o in read[1:] for a in o.result)
         taken = [sum(a.moved for a in o.result) for o in read]
         if code == 'fusion':
-            taken, made = self._fused(_attribute(op, 'calls'), taken, made)
+            taken, made = self._fused(attribute(op, 'calls'), taken, made)
         return sum(taken) + made
 
     def _fused(self, called, taken, made):
@@ -295,36 +222,16 @@ class _Reader:
         """Turns of a loop, or None where they are data."""
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', op.rest):
             return int(known[1])
-        ops = self.modules[_attribute(op, 'condition')]
+        ops = self.modules[attribute(op, 'condition')]
         root = next(o for o in ops if o.root)
         if root.code == 'fusion':
-            ops = [*ops, *self.modules[_attribute(root, 'calls')]]
-            root = next(o for o in self.modules[_attribute(root, 'calls')] if o.root)
+            ops = [*ops, *self.modules[attribute(root, 'calls')]]
+            root = next(o for o in self.modules[attribute(root, 'calls')] if o.root)
         if root.code != 'compare' or 'direction=LT' not in root.rest:
             return None
         bounds = [int(o.operands[0]) for o in ops if o.code == 'constant' and o.operands
                   and re.fullmatch(r'-?\d+', o.operands[0])]
         return bounds[0] if len(bounds) == 1 else None
-
-
-def _attribute(op, name):
-    return re.search(rf'{name}=%([\w.\-]+)', op.rest)[1]
-
-
-def _branches(op):
-    listed = re.search(r'branch_computations=\{([^}]*)\}', op.rest)
-    found = listed[1] if listed else ' '.join(
-        re.findall(r'(?:true|false)_computation=(%[\w.\-]+)', op.rest))
-    return re.findall(r'%([\w.\-]+)', found)
-
-
-def _group(op):
-    """Devices of a collective's group."""
-    if iota := re.search(r'replica_groups=\[(\d+),(\d+)\]', op.rest):
-        return int(iota[2])
-    if listed := re.search(r'replica_groups=\{\{([\d,]*)\}', op.rest):
-        return max(1, len(listed[1].split(',')))
-    return 2
 
 
 def _rate(read):

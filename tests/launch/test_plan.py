@@ -8,7 +8,7 @@ from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 from subliminal_jax.evaluation import gamma as gammas
-from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
+from subliminal_jax.experiments.transmission import designs, outlines, shapes
 from subliminal_jax.experiments.transmission.worlds import WORLDS
 from subliminal_jax.models import transformer
 from subliminal_jax.runs import UserError, schema
@@ -129,18 +129,6 @@ def test_loops_are_counted_in_full():
              jax.ShapeDtypeStruct((4, 16), jnp.float32))
     count = shapes.flops_of(jax.make_jaxpr(jax.jit(total))(*given).jaxpr)
     assert count == 7 * 2 * 4 * 16 * 16
-
-
-def test_accelerators_are_calculated_without_weights(monkeypatch):
-    model = transformer.tiny(64, width=32, qkv_bias=True, remat=True, compute_dtype='bfloat16')
-    monkeypatch.setattr(outlines, 'architecture_of', lambda config: model)
-    config = schema.override(Config(), {
-        'arms': ('sft: made=prompt trainable=lora:2',), 'model.compute': 'bfloat16',
-        'student.packed': 2, 'model.dtype': 'bfloat16', 'student.batch_size': 2})
-    told = accelerators.elsewhere(config)
-    assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
-    assert 'fits 80' in told and 'fits 16' in told and 'in checks' in told
-    assert accelerators.elsewhere(schema.override(config, {'model.compute': 'float32'})) == ''
 
 
 @pytest.mark.parametrize('config, what', [

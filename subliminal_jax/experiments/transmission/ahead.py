@@ -2,8 +2,7 @@
 shapes, nothing read, nothing allocated.
 
 On pretrained weights rows have the lengths that measured.py has of them (shapes.py); in the tiny
-language they are those of the carrier's random rows. The weights are cut over a topology as
-`config.model.devices` cuts them; all else lies on every device.
+language they are those of the carrier's random rows. placement.py says where arrays lie.
 """
 
 import dataclasses
@@ -28,17 +27,10 @@ from subliminal_jax.experiments.transmission import (
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.measured import carrier_row, figure
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
+from subliminal_jax.experiments.transmission.placement import Places, mesh_of
 from subliminal_jax.experiments.transmission.run import Run, prepare
 from subliminal_jax.experiments.transmission.shapes import Packs, Step
-from subliminal_jax.models.params import (
-    RULES,
-    TransformerConfig,
-    abstract_params,
-    is_spec,
-    param_specs,
-    shardings,
-)
-from subliminal_jax.runs import UserError, unknown_name
+from subliminal_jax.models.params import abstract_params
 from subliminal_jax.runs.ahead import Program
 from subliminal_jax.runs.topologies import Topology
 from subliminal_jax.sampling import buckets, choice as choices, generate, network
@@ -104,81 +96,6 @@ def _tiny(config):
                  len(run.roll('trait')) // world.num_references)
 
 
-# Where arrays lie.
-
-
-def mesh_of(topology: Topology, run: Run, sizes: dict[str, int] | None = None) -> jax.sharding.Mesh:
-    """The mesh of a topology: as wide as it is over 'model', if nothing else is said.
-
-    Raises:
-      UserError: sizes that do not take every device once; several devices where a run takes one.
-    """
-    if run.together and len(topology.devices) > 1:
-        raise UserError(f'--topology={topology.name}: the world {run.config.world} trains its '
-                        'models side by side on one device; take a topology of one')
-    sizes = {'data': 1, 'model': len(topology.devices)} if sizes is None else sizes
-    if unknown := set(sizes) - {'data', 'model'}:
-        raise unknown_name('axis of the mesh', min(unknown), ('data', 'model'))
-    found = topology.mesh(tuple(sizes.values()), tuple(sizes))
-    for model in run.world.architectures.values():
-        check_divides(model, {'data': 1, 'model': 1, **sizes})
-    return found
-
-
-def check_divides(model: TransformerConfig, sizes: dict[str, int]) -> None:
-    """Raises UserError for a logical axis of the weights that its mesh axis does not divide."""
-    for spec in jax.tree.leaves(param_specs(model), is_leaf=is_spec):
-        for side, axis in zip(spec.shape, spec.axes):
-            name = RULES.get(axis)
-            if name and side % sizes[name]:
-                raise UserError(
-                    f"the mesh's axis {name}={sizes[name]} does not divide the model's {axis} "
-                    f'({side}): every device would hold all of it; take a topology or a --mesh '
-                    'whose axis divides it')
-
-
-class Places(NamedTuple):
-    """A mesh, and the weights' architecture: shapes -> the same shapes, placed."""
-
-    mesh: jax.sharding.Mesh
-    model: TransformerConfig
-
-    def everywhere(self, tree: Any) -> Any:
-        """On every device as a whole."""
-        whole = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
-        return jax.tree.map(lambda x: _placed(x, whole), tree)
-
-    def weights(self, tree: Any) -> Any:
-        """A whole model's weights, cut; any other tree as a whole."""
-        if not isinstance(tree, dict) or 'final_norm' not in tree:
-            return self.everywhere(tree)
-        plan = shardings(self.model, self.mesh)
-        return jax.tree.map(_placed, tree, {name: plan[name] for name in tree})
-
-    def prepared(self, tree: Any) -> Any:
-        """The sampler's copy of the weights: its matrices are turned, their cut side goes along."""
-        cut = {'qkv': ('model', None), 'qkv_bias': ('model',), 'gate': ('model', None),
-               'up': ('model', None), 'out': (None, 'model'), 'down': (None, 'model')}
-        size = self.mesh.shape['model']
-
-        def place(path, x):
-            spec = cut.get(path[-1].key, ()) if path[0].key == 'layers' else ()
-            if path[0].key in ('embed', 'head'):
-                spec = ('model', None)
-            fits = all(name is None or side % size == 0 for side, name in zip(x.shape, spec))
-            return _placed(x, jax.sharding.NamedSharding(
-                self.mesh, jax.sharding.PartitionSpec(*(spec if fits else ()))))
-
-        return jax.tree.map_with_path(place, tree)
-
-
-def _placed(x, sharding):
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-
-# Programs.
-
-
 def programs(config: Any, topology: Topology, mesh: dict[str, int] | None = None
              ) -> Iterator[Program]:
     """Every program of a run's stages, each once, in the order of the stages.
@@ -221,12 +138,12 @@ def _all(sizes, mesh):
             yield _targets(sizes, arm, step, mesh)
         count = (len(run.roll(arm.teachers)) * config.student.seeds * students.steps_of(run, arm)
                  // max(1, step.at_once))
-        yield _step(f'student step, {arm.name}', step, mesh, SMALLER, count=count)
+        yield _step(f'student step ({arm.name})', step, mesh, SMALLER, count=count)
         yield _alignment(sizes, arm, step, mesh)
         if run.trait.gradient is not None:
-            yield _reader(f'trait gradient, {arm.name}', sizes, arm, mesh, run.trait.gradient,
+            yield _reader(f'trait gradient ({arm.name})', sizes, arm, mesh, run.trait.gradient,
                           _meter(sizes), jax.ShapeDtypeStruct((), jnp.int32))
-        yield _reader(f'scoring, {arm.name}', sizes, arm, mesh, answers.cells, _meter(sizes))
+        yield _reader(f'scoring ({arm.name})', sizes, arm, mesh, answers.cells, _meter(sizes))
 
 
 def _student_step(sizes, arm):
@@ -272,7 +189,7 @@ def _reference(sizes, name, mesh):
     packs = Packs(language.batch_size, -(-run.world.length // 16) * 16,
                   -(-run.world.length // 16) * 16)
     step = Step(program, 'sft', 'all', packs, (), 'float32', 0, language.references)
-    return _step(f'reference step, {name}', step, mesh, ('config.language.batch_size',))
+    return _step(f'reference step ({name})', step, mesh, ('config.language.batch_size',))
 
 
 def _prepared(run, mesh):
@@ -280,19 +197,19 @@ def _prepared(run, mesh):
     count = -(-config.prepared.batch_size // size) * size
     step = shapes.lesson_step(run, run.world.architectures['main'], 'all',
                               shapes.carried(config, count, size, 1))
-    return _step('reference step, R*', step, mesh, ('config.prepared.batch_size',))
+    return _step('reference step (R*)', step, mesh, ('config.prepared.batch_size',))
 
 
 def _teachers(sizes, name, arm, mesh):
     run = sizes.run
     if not run.together:
-        return _step(f'teacher step, {name}', costs.teacher_step(run, arm), mesh,
+        return _step(f'teacher step ({name})', costs.teacher_step(run, arm), mesh,
                      ('config.teacher.batch_size',), shapes.held_by(run) / mesh.size)
     config = run.config.teacher
     program = engines.Program(OBJECTIVES['sft'].loss, run.world.architectures[arm.architecture])
     packs = Packs(-(-config.batch_size // config.packed), 16 * config.packed, 16 * config.packed)
     step = Step(program, 'sft', shapes.trained_of(arm), packs, (), 'float32', 0, sizes.models)
-    return _step(f'teacher step, {name}', step, mesh, ('config.teacher.batch_size',))
+    return _step(f'teacher step ({name})', step, mesh, ('config.teacher.batch_size',))
 
 
 def _models(sizes, arm, mesh):
@@ -337,7 +254,7 @@ def _targets(sizes, arm, step, mesh):
     run = sizes.run
     packs = step.packs._replace(count=targets.CHUNK[run.together])
     plain = dataclasses.replace(arm, trainable='all')
-    return _reader(f'targets, {arm.name}', sizes, plain, mesh, targets.outputs,
+    return _reader(f'targets ({arm.name})', sizes, plain, mesh, targets.outputs,
                    shapes.tries_of(packs), jax.ShapeDtypeStruct((len(step.ids),), jnp.int32),
                    objective=arm.objective, top=run.config.student.top)
 
@@ -355,7 +272,7 @@ def _alignment(sizes, arm, step, mesh):
     beside = 0.0 if run.together else (
         shapes.checks_bytes(run, arm, step) - 2 * shapes.held_by(run, step.program.config)
     ) / mesh.size
-    return _reader(f'alignment, {arm.name}', sizes, arm, mesh, engines.mean_gradient, batch,
+    return _reader(f'alignment ({arm.name})', sizes, arm, mesh, engines.mean_gradient, batch,
                    over=over, beside=beside, program=step.program)
 
 
@@ -386,7 +303,7 @@ def _sampler(sizes, arm, mesh):
             getattr(run.world, 'row_stops', (run.world.end_id,))),
         num_models=sizes.models if stacked else None)
     placed = places.everywhere(weights) if stacked else places.prepared(weights)
-    return Program(f'sampler, {arm.name}', trace, (placed, places.everywhere(prompts)), 'batch',
+    return Program(f'sampler ({arm.name})', trace, (placed, places.everywhere(prompts)), 'batch',
                    helps=(DTYPE,), loops=run.world.new_tokens - 1,
                    beside=0.0 if stacked else shapes.held_by(run) / mesh.size,
                    same=(model, arm.temperature))

@@ -323,7 +323,7 @@ def student_stages(run: Run) -> Iterator[Stage]:
         yield (Work(shapes.step_flops(step), whole * figure('adam')) * count).stage(
             f'students, {arm.name}',
             shapes.step_bytes(step) + held * (arm.trainable == 'all') + 2 * outputs,
-            f'student step, {arm.name}')
+            f'student step ({arm.name})')
         work, start = measured(run, arm, step), (arm.architecture, arm.start, arm.matrix)
         if start not in seen:
             seen.add(start)
