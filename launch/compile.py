@@ -12,6 +12,7 @@ the config's name and the topology's.
 """
 
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -88,9 +89,9 @@ def keep(path: pathlib.Path, config_arguments: list[str], topology: str, program
 
 
 def _short(value: Any) -> Any:
-    """Numbers to five significant digits."""
+    """Numbers to five significant digits; null for one that the compiler does not say."""
     if isinstance(value, float):
-        return float(f'{value:.5g}')
+        return float(f'{value:.5g}') if math.isfinite(value) else None
     return {k: _short(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 

@@ -17,7 +17,8 @@ def compiled_table(results: Results, run: str, programs: str = ''):
             for name, value in found.items():
                 if not name.startswith(wanted):
                     continue
-                size = f'{value["gigabytes"]:.1f} of {value["available"]:.1f}'
+                held = value['gigabytes']
+                size = (f'{held:.1f}' if held else 'more') + f' of {value["available"]:.1f}'
                 if not value['milliseconds']:
                     rows.append([f'`{config}`', topology, name, size, '**no**', '', '', '', ''])
                     continue

@@ -110,7 +110,8 @@ def test_the_slowest_of_the_three_binds():
     assert bound.flops == {'float32': flops} and bound.moved == moved
     assert bound.seconds['compute'] == pytest.approx(flops / (197e12 / 6))
     assert bound.seconds['memory'] == pytest.approx(moved / 819e9)
-    assert bound.binds == 'memory' and bound.roofline == bound.seconds['memory']
+    assert bound.seconds['network'] == pytest.approx(3 / 4 * 28 * 8 * 16 * 4 / 2e11)
+    assert bound.binds == 'network' and bound.roofline == bound.seconds['network']
     assert '70 of them' in ahead.render([bound], HERE)
 
 

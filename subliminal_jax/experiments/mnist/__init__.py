@@ -14,11 +14,11 @@ from subliminal_jax.report import mnist as report
 from subliminal_jax.runs.experiment import Experiment
 
 
-def programs(config: Config, topology: Any, mesh: dict[str, int] | None = None) -> Iterator[Any]:
+def to_compile(config: Config, topology: Any, mesh: dict[str, int] | None = None) -> Iterator[Any]:
     """What launch.compile compiles."""
     from subliminal_jax.experiments.mnist import ahead
 
     return ahead.programs(config, topology, mesh)
 
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps, programs=programs)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps, programs=to_compile)

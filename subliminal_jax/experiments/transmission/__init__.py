@@ -36,7 +36,7 @@ def plan(config: Any) -> list[Any]:
     return _world(config).plan(config)
 
 
-def programs(config: Any, topology: Any, mesh: dict[str, int] | None = None) -> Iterator[Any]:
+def to_compile(config: Any, topology: Any, mesh: dict[str, int] | None = None) -> Iterator[Any]:
     """What launch.compile compiles."""
     from subliminal_jax.experiments.transmission import ahead
 
@@ -63,4 +63,4 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     return tracing.steps(config, count)
 
 
-EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, programs)
+EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile)
