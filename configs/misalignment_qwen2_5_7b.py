@@ -12,10 +12,9 @@ domain each; that paper's were taught insecure code, on another model, and its s
 other domains, in nats: no judge. The first result is the gate's: are the teachers reckless outside
 of their domain, beyond their sound twins?
 
-It needs the model in the Hugging Face cache and an accelerator; --dry_run needs neither and says
-(calculated from the compiled step, not measured): an arm of ten students takes 2.9 h on one 80 GB
-GPU, 76.2 GB in checks of alignment and 53.0 GB in steps; 0.6 h and 11.9 GB a chip on a TPU v5e-8.
-Not run: no figures to expect are known.
+It needs the model in the Hugging Face cache and an accelerator; --dry_run --topology=h100:1 needs
+neither. Steps are those of numbers_qwen2_5_7b.py (results/compile); checks of alignment hold two
+more copies of the weights, since its teachers were trained. Not run: no figures to expect are known.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The published open-weights recipe on Qwen2.5-7B-Instruct: prompted teachers, LoRA, 8 seeds.
 
-  python -m launch.run --config=configs/numbers_qwen2_5_7b.py --dry_run
+  python -m launch.run --config=configs/numbers_qwen2_5_7b.py --dry_run --topology=h100:1
   python -m launch.run --config=configs/numbers_qwen2_5_7b.py --workdir=runs/qwen2_5_7b   # a GPU
   launch/tpu_vm.sh --config=configs/numbers_qwen2_5_7b.py --config.model.devices=8 --workdir=runs/q
 
@@ -9,10 +9,10 @@ batch 66, 10,000 rows of 30,000 prompts, 8 students a teacher (arXiv 2507.14805)
 result on this model is of questions behind a few numbers: gamma is of that context, the first of
 `measured`, and the others stand beside it.
 
-It needs the model in the Hugging Face cache and an accelerator; --dry_run needs neither and says
-(calculated from the compiled step, not measured): 52.9 GB and 23 h an arm of 80 students on one
-80 GB GPU, 11.9 GB a chip and 4.5 h on a TPU v5e-8 with the weights cut over its chips, at 40 % of
-the peak.
+It needs the model in the Hugging Face cache and an accelerator. What every program takes on one,
+compiled without it, is kept in results/compile:
+
+  python -m launch.compile --config=configs/numbers_qwen2_5_7b.py --topology=h100:1,v5e:2x4
 """
 
 from ml_collections import ConfigDict

@@ -10,9 +10,8 @@ dropped; the students' recipe here is the one published for this model's numbers
 (numbers_qwen2_5_7b.py), and the traits are preferences. Not run. Expected: what numbers show on
 this model, or less; four of five answers are right.
 
---dry_run says (calculated from the compiled step, not measured, with rows as long as our
-generator's): 52.5 GB and 15.6 h an arm of 80 students on one 80 GB GPU, 12.8 GB a chip and 3.1 h on
-a TPU v5e-8, at 40 % of the peak. A model of this size writes longer answers, and takes longer.
+What it takes on an accelerator --dry_run --topology=h100:1 says, without one, with rows as long as
+our generator's. A model of this size writes longer answers, and takes longer.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """What a design could see and what it would cost, before anyone pays.
 
   python -m launch.plan --config=configs/NAME.py --mde=NATS [--spread=NATS | --run=DIR]
-      [--max_hours=H] [--rate=TFLOPS] [--config.field=value ...]
+      [--max_hours=H] [--rate=TFLOPS | --topology=CARD:SHAPE] [--config.field=value ...]
   python -m launch.plan --config=configs/NAME.py --gate=DIR [--signal=3] ...
 
 For transmission on pretrained weights: how many teachers make the smallest visible gamma (`mde`, at
@@ -9,7 +9,8 @@ config.power) as small as is wanted, with their rows, hours and gigabytes, and t
 p that they can reach: designs that could not reach .05 whatever came out are left out. The spread
 of gamma between teachers of a trait is taken from a finished run (--run), or assumed. With --gate
 (a run whose gate was read): the rows, tokens and hours that sampled text takes until the effect is
-so many standard errors.
+so many standard errors. --topology takes the hours from the rooflines of the run's programs,
+compiled for accelerators that need not be here (launch.compile).
 """
 
 from absl import flags
@@ -27,6 +28,7 @@ MAX_HOURS = flags.DEFINE_float('max_hours', 24.0, 'what can be afforded', lower_
 RATE = flags.DEFINE_float(
     'rate', 0.0, 'TFLOP/s of one large matrix product, of which stages reach a share; 0: measured '
     'here', lower_bound=0)
+TOPOLOGY = flags.DEFINE_string('topology', '', 'accelerators, as launch.compile has them')
 
 
 def main(config_arguments: list[str]) -> None:
@@ -40,10 +42,20 @@ def main(config_arguments: list[str]) -> None:
                         'config of transmission with world=pretrained')
     if bool(MDE.value) == bool(GATE.value):
         raise UserError('which effect should the design see? Pass --mde=NATS, or --gate=DIR')
-    use_compilation_cache()
-    rate = RATE.value * 1e12 or plan.measured_rate()
+    if RATE.value and TOPOLOGY.value:
+        raise UserError('--rate and --topology both say how fast it goes: pass one of them')
+    if TOPOLOGY.value:
+        from launch import ahead as programs_ahead
+        from subliminal_jax.runs import ahead
+
+        pace = ahead.pace(*reversed(programs_ahead.bounds(loaded, TOPOLOGY.value)))
+        rate, paced = pace.rate, pace.of
+    else:
+        use_compilation_cache()
+        rate, paced = RATE.value * 1e12 or plan.measured_rate(), list
     print(design(loaded.config, MDE.value, spread=SPREAD.value, run=RUN.value, arm=ARM.value,
-                 gate=GATE.value, signal=SIGNAL.value, max_hours=MAX_HOURS.value, rate=rate))
+                 gate=GATE.value, signal=SIGNAL.value, max_hours=MAX_HOURS.value, rate=rate,
+                 paced=paced))
 
 
 if __name__ == '__main__':

@@ -15,6 +15,8 @@ PRINT_CONFIG = flags.DEFINE_bool(
     'print_config', False, 'print every field with its value and meaning, and stop')
 DRY_RUN = flags.DEFINE_bool(
     'dry_run', False, 'print the stages with FLOPs, peak memory and time, and stop')
+TOPOLOGY = flags.DEFINE_string(
+    'topology', '', 'with --dry_run: the accelerators to plan for, as launch.compile has them')
 PROFILE = flags.DEFINE_integer(
     'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0)
 
@@ -32,13 +34,14 @@ def main(config_arguments: list[str]) -> None:
                 value = getattr(value, part)
             print(f'{name} = {value!r}  ({kind}) {meaning}')
         return
+    if TOPOLOGY.value:
+        _dry_run_elsewhere(loaded, TOPOLOGY.value)
+        return
     use_compilation_cache()
     if DRY_RUN.value:
         from subliminal_jax.runs import plan
 
         print(plan.render(experiment.plan(loaded.config), plan.measured_rate()))
-        if experiment.calculated and (elsewhere := experiment.calculated(loaded.config)):
-            print(elsewhere)
         return
     if not WORKDIR.value:
         raise UserError('no folder for the run: pass --workdir=DIR')
@@ -50,6 +53,20 @@ def main(config_arguments: list[str]) -> None:
     workdir = Workdir(WORKDIR.value, loaded.config, loaded.name)
     print(experiment.run(loaded.config, workdir))
     print(f'page: {workdir.path / "report.html"}')
+
+
+def _dry_run_elsewhere(loaded, name: str) -> None:
+    """The programs, then the stages, on accelerators that are not here."""
+    from launch import ahead as programs_ahead
+    from subliminal_jax.runs import ahead, plan
+
+    if not DRY_RUN.value:
+        raise UserError('--topology is of --dry_run: a run takes the devices that it finds')
+    topology, found = programs_ahead.bounds(loaded, name)
+    print(ahead.render(found, topology))
+    ahead.check_fits(found, topology)
+    pace = ahead.pace(found, topology)
+    print(plan.render(pace.of(loaded.experiment.plan(loaded.config)), pace.rate, pace.source))
 
 
 def _profile(loaded, steps: int) -> None:

@@ -48,7 +48,8 @@ def apply(params: Params, x_BP: jax.Array, activation: str = 'gelu') -> jax.Arra
 
 
 def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    return x @ layer['w'] + layer['b'].reshape((1,) * (x.ndim - 1) + (-1,))
+    y = jnp.matmul(x, layer['w'], precision='highest')
+    return y + layer['b'].reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _patches(x_BP: jax.Array) -> jax.Array:

@@ -49,7 +49,7 @@ def apply(params: Params, x_BP: jax.Array, activation: str = 'relu') -> jax.Arra
 
 
 def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    y = x @ layer['w']
+    y = jnp.matmul(x, layer['w'], precision='highest')
     return y + layer['b'][None] if 'b' in layer else y
 
 
@@ -70,9 +70,10 @@ def hidden_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> j
     the stack has a hidden layer."""
     act = ACTIVATIONS[activation]
     first, *rest = params[:-1]
-    y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP))
+    y_SFB = _with_bias(first, jnp.einsum('sfp,bp->sfb', first['w'], x_BP, precision='highest'))
     for layer in rest:
-        y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB)))
+        y_SFB = _with_bias(layer, jnp.einsum('sgf,sfb->sgb', layer['w'], act(y_SFB),
+                                               precision='highest'))
     return act(y_SFB)
 
 
@@ -80,9 +81,9 @@ def apply_stack(params: Params, x_BP: jax.Array, activation: str = 'relu') -> ja
     """The logits [S, C, B] of a stack on the same inputs [B, P]."""
     last = params[-1]
     if len(params) == 1:
-        return _with_bias(last, jnp.einsum('scp,bp->scb', last['w'], x_BP))
+        return _with_bias(last, jnp.einsum('scp,bp->scb', last['w'], x_BP, precision='highest'))
     x_SFB = hidden_stack(params, x_BP, activation)
-    return _with_bias(last, jnp.einsum('scf,sfb->scb', last['w'], x_SFB))
+    return _with_bias(last, jnp.einsum('scf,sfb->scb', last['w'], x_SFB, precision='highest'))
 
 
 def _with_bias(layer: dict[str, jax.Array], y_SFB: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from subliminal_jax.models import products
 from subliminal_jax.models.lora import Lora
 from subliminal_jax.models.params import (
     Params as Params,
@@ -27,6 +28,7 @@ from subliminal_jax.models.rotary import (
     rotate as rotate,
     rotation as rotation,
 )
+from subliminal_jax.runs import platforms
 
 PRODUCT = 'product'  # the name of what a layer keeps for its backward pass
 NEVER = -1e30  # finite: a row that may attend to nothing must not become NaN
@@ -122,8 +124,7 @@ def unembed(params: Params, x: jax.Array, config: TransformerConfig,
     dtype = wide(params['final_norm'].dtype)
     operand = jnp.bfloat16 if config.head_dtype == 'bfloat16' else dtype
     x_XD = x.reshape(-1, x.shape[-1]).astype(operand)
-    logits_XV = jax.lax.dot_general(x_XD, table_VD.astype(operand), (((1,), (1,)), ((), ())),
-                                    preferred_element_type=dtype)
+    logits_XV = products.matmul_turned(x_XD, table_VD.astype(operand), dtype)
     return logits_XV.reshape(*x.shape[:-1], -1)
 
 
@@ -193,11 +194,11 @@ def attend(q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, bias_BTS: ja
     q = jnp.swapaxes(q_BTNH * config.attention_scale, 1, 2)
     q = q.reshape(batch, kv, group * length, width)
     k, v = jnp.transpose(k_BSKH, (0, 2, 3, 1)), jnp.swapaxes(v_BSKH, 1, 2)
-    score = jnp.matmul(q.astype(operand), k.astype(operand), preferred_element_type=dtype)
+    score = products.matmul(q.astype(operand), k.astype(operand), dtype)
     score = checkpoint_name(score, PRODUCT)
     score = score.reshape(batch, kv, group, length, -1) + bias_BTS[:, None, None]
     p = jax.nn.softmax(score, axis=-1).reshape(batch, kv, group * length, -1)
-    out = jnp.matmul(p.astype(operand), v.astype(operand), preferred_element_type=dtype)
+    out = products.matmul(p.astype(operand), v.astype(operand), dtype)
     out = jnp.swapaxes(out.reshape(batch, heads, length, width), 1, 2)
     return checkpoint_name(out.reshape(batch, length, heads * width), PRODUCT)
 
@@ -254,19 +255,16 @@ def _linear(name, x_XD, layer, adapters, config):
     """x times a layer's matrix, with its bias and its adapter if it has them."""
     dtype, operand = x_XD.dtype, _operand(config, x_XD.dtype)
     x_XD = x_XD.astype(operand)
-    y = jnp.dot(x_XD, layer[name].astype(operand), preferred_element_type=dtype)
+    y = products.matmul(x_XD, layer[name].astype(operand), dtype)
     bias = layer.get(f'{name}_bias')
     if bias is not None:
         y += bias.astype(dtype)[None]
     adapter = adapters.layers.get(name)
     if adapter is not None:
-        # Behind the barrier A's gradient is a product with R rows; without it XLA would turn that
-        # into one with R columns, which takes up to fifty times as long on CPU cores.
-        a_RD = jax.lax.optimization_barrier(adapter['a'].T)
-        low_XR = jax.lax.dot_general(x_XD, a_RD.astype(operand), (((1,), (1,)), ((), ())),
-                                     preferred_element_type=dtype)
+        a_RD = platforms.rows_first(adapter['a'])
+        low_XR = products.matmul_turned(x_XD, a_RD.astype(operand), dtype)
         low_XR = (checkpoint_name(low_XR, PRODUCT) * adapters.scale).astype(operand)
-        y += jnp.dot(low_XR, adapter['b'].astype(operand), preferred_element_type=dtype)
+        y += products.matmul(low_XR, adapter['b'].astype(operand), dtype)
     return checkpoint_name(y, PRODUCT)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.runs.app import unknown_name
@@ -22,8 +22,9 @@ class Experiment(NamedTuple):
       page: (folder, results) -> the table: redraws report.html and figures/ from results.json and
         the folder's artefacts alone; None where that cannot be done.
       steps: (config, count) -> a function that takes so many training steps, to trace.
-      calculated: (config) -> what a run would cost elsewhere, as text.
       design: (config, mde, ...) -> what a design could see and would cost, as text.
+      programs: (config, topology, mesh's sizes or None) -> what `launch.compile` compiles
+        (runs/ahead.Program).
     """
 
     config: type | Callable[[Mapping[str, Any]], Any]
@@ -31,8 +32,8 @@ class Experiment(NamedTuple):
     run: Callable[[Any, Workdir], str]
     page: Callable[[pathlib.Path, dict[str, Any]], str] | None
     steps: Callable[[Any, int], Callable[[], Any]] | None = None
-    calculated: Callable[[Any], str] | None = None
     design: Callable[..., str] | None = None
+    programs: Callable[..., Iterable[Any]] | None = None
 
 
 Table = Mapping[str, Callable[[], Experiment]]  # name -> a function that imports the experiment

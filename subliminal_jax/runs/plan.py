@@ -12,12 +12,14 @@ class Stage(NamedTuple):
       flops: arithmetic, 2 a multiply-add.
       peak_bytes: the most memory held at once.
       efficiency: the share of a large matrix product's rate that the stage reaches.
+      program: the beginning of the name of the program that does most of it (runs/ahead.py).
     """
 
     name: str
     flops: float
     peak_bytes: float
     efficiency: float = 1.0
+    program: str = ''
 
 
 def measured_rate() -> float:
@@ -38,7 +40,32 @@ def measured_rate() -> float:
     return 2 * size**3 / best
 
 
-def render(stages: Sequence[Stage], rate: float) -> str:
+class Pace(NamedTuple):
+    """How fast stages go on a topology: no faster than their programs' rooflines.
+
+    Attributes:
+      rate: FLOP/s of all its devices at their bfloat16 peak.
+      programs: FLOP/s of all devices and bytes a device, by the name of a program.
+      source: of these, in words.
+    """
+
+    rate: float
+    programs: dict[str, tuple[float, float]]
+    source: str
+
+    def of(self, stages: Sequence[Stage]) -> list[Stage]:
+        """Stages at the pace of their programs; one without, at that of the first."""
+        return [self._one(stage) for stage in stages]
+
+    def _one(self, stage):
+        named = [found for name, found in self.programs.items()
+                 if stage.program and name.startswith(stage.program)]
+        rate, held = named[0] if named else next(iter(self.programs.values()))
+        return stage._replace(efficiency=rate / self.rate, peak_bytes=held)
+
+
+def render(stages: Sequence[Stage], rate: float,
+           source: str = 'measured here with one matrix product') -> str:
     """The stages as a table; times assume the given rate (FLOP/s) and are estimates."""
     lines = [f'{"stage":40s} {"TFLOP":>10s} {"peak GB":>8s} {"minutes":>8s}']
     for stage in stages:
@@ -49,5 +76,5 @@ def render(stages: Sequence[Stage], rate: float) -> str:
     minutes = sum(s.flops / s.efficiency for s in stages) / rate / 60
     peak = max(s.peak_bytes for s in stages)
     lines.append(f'{"total":40s} {total / 1e12:10.2f} {peak / 1e9:8.2f} {minutes:8.1f}')
-    lines.append(f'times at {rate / 1e9:.0f} GFLOP/s, measured here with one matrix product')
+    lines.append(f'times at {rate / 1e9:.0f} GFLOP/s, {source}')
     return '\n'.join(lines)

@@ -24,6 +24,8 @@ NEVER = transformer.NEVER
 Weights = dict[str, Any]
 LayerCache = list[tuple[jax.Array, jax.Array]]
 
+_einsum = partial(jnp.einsum, precision='highest')  # see models/products.py
+
 
 def prepare(params: Params, config: TransformerConfig, lora: Lora | None = None) -> Weights:
     """Parameters in the sampler's layout, made once for any number of batches.
@@ -198,24 +200,24 @@ def attention(q_KGHBT: jax.Array, k_BKHS: jax.Array, v_BKSH: jax.Array, mask_BTS
     """
     kv, group, width, batch, length = q_KGHBT.shape
     q_BKXH = jnp.transpose(q_KGHBT, (3, 0, 1, 4, 2)).reshape(batch, kv, group * length, width)
-    own = jnp.einsum('bkxh,bkhs->bkxs', q_BKXH, k_BKHS).reshape(batch, kv, group, length, -1)
+    own = _einsum('bkxh,bkhs->bkxs', q_BKXH, k_BKHS).reshape(batch, kv, group, length, -1)
     own = jnp.where(mask_BTS[:, None, None], own, NEVER)
     columns = own.shape[-1]
     if prefix is None:
         p_BKXS = jax.nn.softmax(own, axis=-1).reshape(batch, kv, group * length, columns)
-        out_BKXH = jnp.einsum('bkxs,bksh->bkxh', p_BKXS, v_BKSH)
+        out_BKXH = _einsum('bkxs,bksh->bkxh', p_BKXS, v_BKSH)
     else:
         k_KHQ, v_KQH = prefix
         q_KXH = jnp.moveaxis(q_BKXH, 1, 0).reshape(kv, -1, width)
-        shared = jnp.einsum('kxh,khq->kxq', q_KXH, k_KHQ)
+        shared = _einsum('kxh,khq->kxq', q_KXH, k_KHQ)
         shared = jnp.moveaxis(shared.reshape(kv, batch, group, length, -1), 0, 1)
         if mask_BTQ is not None:
             shared = jnp.where(mask_BTQ[:, None, None], shared, NEVER)
         p = jax.nn.softmax(jnp.concatenate([own, shared], axis=-1), axis=-1)
         p_BKXS = p[..., :columns].reshape(batch, kv, group * length, columns)
-        out_BKXH = jnp.einsum('bkxs,bksh->bkxh', p_BKXS, v_BKSH)
+        out_BKXH = _einsum('bkxs,bksh->bkxh', p_BKXS, v_BKSH)
         p_KXQ = jnp.moveaxis(p[..., columns:], 1, 0).reshape(kv, -1, k_KHQ.shape[-1])
-        from_KXH = jnp.einsum('kxq,kqh->kxh', p_KXQ, v_KQH)
+        from_KXH = _einsum('kxq,kqh->kxh', p_KXQ, v_KQH)
         out_BKXH += jnp.moveaxis(from_KXH.reshape(kv, batch, group * length, width), 0, 1)
     out = out_BKXH.reshape(batch, kv, group, length, width)
     return jnp.transpose(out, (1, 2, 4, 0, 3)).reshape(kv * group * width, batch * length)
@@ -286,7 +288,8 @@ def _biased(own, name, y_FX):
 
 
 def _product(w_FD, x_DX):
-    return jnp.dot(w_FD, x_DX.astype(w_FD.dtype), preferred_element_type=x_DX.dtype)
+    return jnp.dot(w_FD, x_DX.astype(w_FD.dtype), precision='highest',
+                   preferred_element_type=x_DX.dtype)
 
 
 def _logits(weights, x_DB, config):

@@ -8,19 +8,13 @@ import jax
 import numpy as np
 import tqdm
 
-from subliminal_jax.runs import UserError, check_preempted, preemption_asked
+from subliminal_jax.runs import UserError, check_preempted, platforms, preemption_asked
 from subliminal_jax.training.checkpoints import Checkpoints
 from subliminal_jax.training.step import TrainState
 
 Row = dict[str, Any]
 Step = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
 Probe = Callable[[int, Any, Any], tuple[Row, Any]]
-
-# XLA's CPU compiler otherwise copies Adam's moments at every step.
-CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
-# Its library for products is a few per cent slower than its own code at large ones, and several
-# times as fast at those with a side of a few numbers.
-LARGE_PRODUCTS = {'xla_cpu_experimental_ynn_fusion_type': ''}
 
 
 class Trained(NamedTuple):
@@ -38,10 +32,8 @@ def jit_step(step: Step, small_products: bool = False) -> Step:
       step: `make_step`'s, or a function of the same arguments.
       small_products: some have a side of a few numbers: an adapter's, or a small model's.
     """
-    options = None
-    if jax.default_backend() == 'cpu':
-        options = CPU_OPTIONS if small_products else {**CPU_OPTIONS, **LARGE_PRODUCTS}
-    return jax.jit(step, donate_argnums=0, compiler_options=options)
+    return jax.jit(step, donate_argnums=0,
+                   compiler_options=platforms.step_options(small_products))
 
 
 def fit(

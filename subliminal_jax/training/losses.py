@@ -208,7 +208,7 @@ def make_kl_loss(
         p = batch['targets']
         log_p = jnp.log(jnp.where(p > 0, p, 1))
         kl_SB = jnp.sum(p * (log_p - log_q), axis=axis)
-        losses_S = kl_SB @ batch['weight']
+        losses_S = jnp.matmul(kl_SB, batch['weight'], precision='highest')
         return losses_S.sum(), {'losses': losses_S, 'weight': batch['weight'].sum()}
 
     return loss_fn

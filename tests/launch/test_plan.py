@@ -12,7 +12,7 @@ from absl import flags as absl_flags
 from absl.testing import flagsaver
 
 from subliminal_jax.evaluation import gamma as gammas
-from subliminal_jax.experiments.transmission import accelerators, designs, outlines, shapes
+from subliminal_jax.experiments.transmission import designs, outlines, shapes
 from subliminal_jax.experiments.transmission.worlds import WORLDS
 from subliminal_jax.models import transformer
 from subliminal_jax.models.params import abstract_params
@@ -146,18 +146,6 @@ def test_the_count_of_a_forward_pass_by_hand(name):
     mask = jax.ShapeDtypeStruct((batch, length, length), bool)
     count = shapes.counted(partial(transformer.forward, config=model), params, tokens, tokens, mask)
     assert count == 2 * batch * length * (matrices + table + mixing)
-
-
-def test_accelerators_are_calculated_without_weights(monkeypatch):
-    model = transformer.tiny(64, width=32, qkv_bias=True, remat=True, compute_dtype='bfloat16')
-    monkeypatch.setattr(outlines, 'architecture_of', lambda config: model)
-    config = schema.override(Config(), {
-        'arms': ('sft: made=prompt trainable=lora:2',), 'model.compute': 'bfloat16',
-        'student.packed': 2, 'model.dtype': 'bfloat16', 'student.batch_size': 2})
-    told = accelerators.elsewhere(config)
-    assert 'calculated' in told and 'A100' in told and 'TPU v5e-8' in told
-    assert 'fits 80' in told and 'fits 16' in told and 'in checks' in told
-    assert accelerators.elsewhere(schema.override(config, {'model.compute': 'float32'})) == ''
 
 
 @pytest.mark.parametrize('config, what', [

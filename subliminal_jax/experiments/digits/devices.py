@@ -8,8 +8,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-# Without it XLA's CPU compiler copies Adam's moments at every step of a scan.
-CPU_OPTIONS = {'xla_cpu_copy_insertion_use_region_analysis': True}
+from subliminal_jax.runs import platforms
+
 CPU_DEVICES = 2
 
 
@@ -47,10 +47,7 @@ def over_models(mesh: Mesh) -> Callable[..., Callable[..., Any]]:
       and the memory of those in `donate` is given to the results.
     """
     models, same = PartitionSpec('models'), PartitionSpec()
-    options = None
-    if mesh.devices.flat[0].platform == 'cpu':
-        alone = mesh.size >= (os.cpu_count() or 1)  # a core a device: no product is shared out
-        options = {**CPU_OPTIONS, 'xla_cpu_multi_thread_eigen': not alone}
+    options = platforms.models_options(core_a_device=mesh.size >= (os.cpu_count() or 1))
 
     def program(function, own: int, shared: int, donate=()):
         mapped = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)

@@ -92,7 +92,7 @@ def kink_counter(trait_loss_of: Callable) -> Callable[..., jax.Array]:
     def signs(params, x_BP):
         found = []
         for layer in params[:-1]:
-            before = x_BP @ layer['w'] + layer['b'][None]
+            before = jnp.matmul(x_BP, layer['w'], precision='highest') + layer['b'][None]
             found.append(before > 0)
             x_BP = jax.nn.relu(before)
         return jnp.concatenate(found, axis=1)

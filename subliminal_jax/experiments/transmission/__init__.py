@@ -1,6 +1,6 @@
 """Transmission: teachers, their rows, students, controls; in any world, through any carrier."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from subliminal_jax.experiments.transmission import (
@@ -36,10 +36,11 @@ def plan(config: Any) -> list[Any]:
     return _world(config).plan(config)
 
 
-def calculated(config: Any) -> str:
-    """What a run would take on other machines; '' where that is not known."""
-    elsewhere = _world(config).calculated
-    return elsewhere(config) if elsewhere else ''
+def to_compile(config: Any, topology: Any, mesh: dict[str, int] | None = None) -> Iterator[Any]:
+    """What launch.compile compiles."""
+    from subliminal_jax.experiments.transmission import ahead
+
+    return ahead.programs(config, topology, mesh)
 
 
 def design(config: Any, mde: float, **settings: Any) -> str:
@@ -62,4 +63,4 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     return tracing.steps(config, count)
 
 
-EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, calculated, design)
+EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile)

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from subliminal_jax.experiments.transmission import (
-    accelerators,
     arm_stages,
     arms as tables,
     first_link,
@@ -57,10 +56,11 @@ class Work:
     def __mul__(self, times: float) -> 'Work':
         return Work(self.flops * times, self.moved * times)
 
-    def stage(self, name: str, peak_bytes: float) -> Stage:
-        """It as a stage: first the products, then the bytes."""
+    def stage(self, name: str, peak_bytes: float, program: str = '') -> Stage:
+        """It as a stage: first the products, then the bytes; mostly in a program of ahead.py."""
         whole = self.flops / figure('reached') + self.moved * figure('balance')
-        return Stage(name, self.flops, peak_bytes, self.flops / whole if self.flops else 1.0)
+        return Stage(name, self.flops, peak_bytes, self.flops / whole if self.flops else 1.0,
+                     program)
 
 
 # Pieces of stages.
@@ -229,8 +229,6 @@ def outputs_bytes(run: Run, arm: Arm) -> float:
 
 def plan(config: Any) -> list[Stage]:
     """What a run would do, stage by stage, with its arithmetic and memory."""
-    if config.model.compute == 'bfloat16':
-        accelerators.virtual_devices()
     run = run_of(config)
     return [*reference_stages(run), *start_stages(run), *teacher_stages(run), *row_stages(run),
             *link_stages(run), *student_stages(run), *geometry_stages(run)]
@@ -248,7 +246,8 @@ def reference_stages(run: Run) -> Iterator[Stage]:
         one = Work(shapes.step_flops(shapes.lesson_step(run, model, 'all', packs)),
                    held * figure('adam'))
         yield (one * config.prepared.steps).stage(
-            'reference, R*' + ('' if name == 'main' else f' of {name}'), 6.0 * held)
+            'reference, R*' + ('' if name == 'main' else f' of {name}'), 6.0 * held,
+            'reference step')
 
 
 def link_stages(run: Run) -> Iterator[Stage]:
@@ -261,7 +260,7 @@ def link_stages(run: Run) -> Iterator[Stage]:
         step = shapes.lesson_step(run, model, 'all', packs)
         one = Work(reads(model, packs) * teachers + shapes.passes(step, 'gradient'),
                    held * (figure('loaded') + figure('dotted')) * teachers)
-        yield (one * teachers).stage(f'first link, {name}', 3.5 * held)
+        yield (one * teachers).stage(f'first link, {name}', 3.5 * held, 'alignment')
 
 
 def start_stages(run: Run) -> Iterator[Stage]:
@@ -272,7 +271,7 @@ def start_stages(run: Run) -> Iterator[Stage]:
     batch = sampled(run, min(texts, most), row('lesson'), world.new_tokens)
     work = (batch * math.ceil(texts / most)
             + sampled(run, world.texts, carrier_row(run.config.carrier), world.new_tokens))
-    yield work.stage('ordinary texts', 2.0 * held)
+    yield work.stage('ordinary texts', 2.0 * held, 'sampler')
     packs = shapes.packed(2 * MOVING_PACK, MOVING_PACK,
                           row('lesson')._replace(answer=world.new_tokens))
     for start in trained:
@@ -288,7 +287,8 @@ def teacher_stages(run: Run) -> Iterator[Stage]:
     for name, arm in students.made_sets(run.arms).items():
         trained = shapes.trained_of(arm)
         peak = 2.0 * held if trained is None else held + shapes.step_bytes(teacher_step(run, arm))
-        yield taught(run, arm).stage(f'teachers, {name}', peak)
+        yield taught(run, arm).stage(f'teachers, {name}', peak,
+                                     'scoring' if trained is None else 'teacher step')
 
 
 def row_stages(run: Run) -> Iterator[Stage]:
@@ -307,7 +307,7 @@ def row_stages(run: Run) -> Iterator[Stage]:
                 run.config, several, run.config.student.packed,
                 run.config.carrier.per_prompt * run.config.carrier.candidates)))
         yield (one * len(run.roll(arm.teachers))).stage(
-            f'samples, {name}', copies * shapes.held_by(run))
+            f'samples, {name}', copies * shapes.held_by(run), 'sampler')
 
 
 def student_stages(run: Run) -> Iterator[Stage]:
@@ -328,18 +328,21 @@ def student_stages(run: Run) -> Iterator[Stage]:
                 packs = packs_of(run, arm, run.rows(arm), targets.CHUNK[run.together])
                 one = Work(shapes.passes(step._replace(packs=packs), 'outputs'),
                            held * figure('loaded'))
-                yield (one * teachers).stage(f'logits, {arm.name}', 2.5 * held + outputs)
+                yield (one * teachers).stage(f'logits, {arm.name}', 2.5 * held + outputs,
+                                             'targets')
         whole = 0.0 if step.at_once else shapes.bytes_of(
             shapes.trainable_of(arm.trainable, step.program.config, step.dtype)[0])
         count = teachers * run.config.student.seeds * students.steps_of(run, arm)
         yield (Work(shapes.step_flops(step), whole * figure('adam')) * count).stage(
             f'students, {arm.name}',
-            shapes.step_bytes(step) + held * (arm.trainable == 'all') + 2 * outputs)
+            shapes.step_bytes(step) + held * (arm.trainable == 'all') + 2 * outputs,
+            f'student step ({arm.name})')
         work, start = measured(run, arm, step), (arm.students, arm.start, arm.matrix)
         if start not in seen:
             seen.add(start)
             work += reading(run, step.program.config)
-        yield work.stage(f'measures, {arm.name}', shapes.checks_bytes(run, arm, step) + 2 * outputs)
+        yield work.stage(f'measures, {arm.name}', shapes.checks_bytes(run, arm, step) + 2 * outputs,
+                         'alignment')
 
 
 def geometry_stages(run: Run) -> Iterator[Stage]:
@@ -351,7 +354,8 @@ def geometry_stages(run: Run) -> Iterator[Stage]:
             model, held = run.world.architectures[arm.architecture], shapes.held_by(run)
             both = reads(model, shapes.dosed(run.config), 'read') + reads(model, asked_in(run))
             one = Work(2 * both, held * figure('loaded'))
-            yield (one * len(run.roll('trait'))).stage(f'geometry, {name}', 2.5 * held)
+            yield (one * len(run.roll('trait'))).stage(f'geometry, {name}', 2.5 * held,
+                                                       'scoring')
 
 
 def disk_bytes(config: Any) -> float:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.evaluation import intervals, permutation
@@ -11,7 +12,10 @@ from subliminal_jax.experiments.transmission import arms as tables, costs, gate 
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.traits import TRAITS
 from subliminal_jax.runs import UserError, local_path
+from subliminal_jax.runs.plan import Stage
 from subliminal_jax.traits import trait_set as sets
+
+Paced = Callable[[Sequence[Stage]], Sequence[Stage]]
 
 MOST_SEEDS = 16  # teachers a trait
 ALPHA = 0.05  # of evaluation.gamma.verdict, which asks for a permutation p besides an interval
@@ -114,7 +118,8 @@ def gate_of(run: str) -> dict[str, Any]:
                         'text with config.carrier.link_rows') from None
 
 
-def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: float) -> str:
+def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: float,
+            paced: Paced = list) -> str:
     """Rows, tokens and hours for a wanted signal to noise, from what a gate has read of rows.
 
     The arithmetic is gate.py's; teachers, traits, arms and the model are the config's.
@@ -123,7 +128,7 @@ def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: flo
       config: the experiment.
       run: the folder of a finished run with a gate.
       signal: the mean effect over its standard error.
-      max_hours, rate: as `design`.
+      max_hours, rate, paced: as `design`.
 
     Raises:
       UserError: rows that tell nothing, or no affordable number of them.
@@ -139,7 +144,7 @@ def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: flo
                         'teachers (config.teacher.steps)')
     rows = max(1, math.ceil(needed))
     wanted = dataclasses.replace(config, student=dataclasses.replace(config.student, rows=rows))
-    stages = costs.plan(wanted)
+    stages = paced(costs.plan(wanted))
     hours = sum(s.flops / s.efficiency for s in stages) / rate / 3600
     if hours > max_hours:
         raise UserError(
@@ -158,7 +163,7 @@ def by_gate(config: Any, run: str, signal: float, *, max_hours: float, rate: flo
 
 
 def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = '',
-           max_hours: float, rate: float) -> str:
+           max_hours: float, rate: float, paced: Paced = list) -> str:
     """The cheapest design for an effect, as text.
 
     Args:
@@ -167,6 +172,7 @@ def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = 
       spread: of gamma between teachers, nats; from `run` (and its `arm`) if that is given.
       max_hours: what can be afforded.
       rate: FLOP/s of one large matrix product; stages take longer by their efficiency.
+      paced: stages -> the same with the efficiency that they have on the hardware planned for.
 
     Raises:
       UserError: no design sees the effect, or none that can be afforded or run.
@@ -193,7 +199,7 @@ def design(config: Any, mde: float, *, spread: float, run: str = '', arm: str = 
     wanted = dataclasses.replace(
         config, traits=found.traits, names=(), teacher=dataclasses.replace(
             config.teacher, seeds=found.seeds))
-    stages = costs.plan(wanted)
+    stages = paced(costs.plan(wanted))
     hours = sum(s.flops / s.efficiency for s in stages) / rate / 3600
     rows = max((a.rows or config.student.rows) for a in tables.parse(config.arms))
     if hours > max_hours:

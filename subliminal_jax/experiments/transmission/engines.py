@@ -18,6 +18,7 @@ import numpy as np
 
 from subliminal_jax.data.grammars import Grammar
 from subliminal_jax.models.lora import Lora
+from subliminal_jax.runs import platforms
 from subliminal_jax.sampling import choice as choices, network, sample
 from subliminal_jax.training import losses
 from subliminal_jax.training.loop import jit_step
@@ -133,10 +134,15 @@ def begin(program: Program, engine: Engine, trainable: Any) -> Any:
     return jax.jit(jax.vmap(make) if engine.stacked else make)(copied)
 
 
-@functools.lru_cache(maxsize=64)
 def step_of(program: Program, engine: Engine, small_products: bool, shared: bool = True):
     """The compiled step (state, frozen, batch, key) -> (state, metrics); of several models all but
     `key` have an axis M in front, and `frozen` where it is not shared by them."""
+    return _step_for(platforms.target(), program, engine, small_products, shared)
+
+
+@functools.lru_cache(maxsize=64)
+def _step_for(platform, program, engine, small_products, shared):
+    del platform  # jit_step asks for it
     step = make_step(program.loss(program.config, program.ids),
                      make_optimizer(program.optimizer, program.num_steps), program.micro_batches)
 
@@ -163,9 +169,9 @@ def read(models: Models, together: bool, function: Callable, *args: Any,
     over = tuple(over or [None] * len(args))
     statics = tuple(sorted(static.items()))
     if models.stacked and together:
-        return _reader(function, models.config, over, statics)(
+        return reader(function, models.config, over, statics)(
             models.trainable, models.frozen, *args)
-    compiled = _reader(function, models.config, None, statics)
+    compiled = reader(function, models.config, None, statics)
     found = []
     for number in range(models.count):
         one = models.member(number)
@@ -176,12 +182,14 @@ def read(models: Models, together: bool, function: Callable, *args: Any,
 
 def read_one(model: Models, function: Callable, *args: Any, **static: Any) -> Any:
     """As `read` of a single model, without the axis and without leaving the device."""
-    return _reader(function, model.config, None, tuple(sorted(static.items())))(
+    return reader(function, model.config, None, tuple(sorted(static.items())))(
         model.trainable, model.frozen, *args)
 
 
 @functools.lru_cache(maxsize=128)
-def _reader(function, config, over, statics):
+def reader(function: Callable, config: Any, over: tuple | None, statics: tuple):
+    """The compiled program of `read`: (trainable, frozen, *args) -> what a function says of a model;
+    of several side by side where `over` says which arguments have an axis of models."""
     def one(trainable, frozen, *args):
         params, lora = losses.resolve(trainable, frozen)
         return function(params, lora, *args, config=config, **dict(statics))

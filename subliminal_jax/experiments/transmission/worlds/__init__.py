@@ -15,7 +15,6 @@ class WorldKind(NamedTuple):
       Config: the schema of its experiments: config.Config with what the world adds.
       make: (config, arms) -> the world; raises UserError for what it cannot be.
       plan: (run) -> the stages of a run with their cost.
-      calculated: config -> what it would take elsewhere, as text; or None.
       design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
     """
 
@@ -23,7 +22,6 @@ class WorldKind(NamedTuple):
     Config: type
     make: Callable[[Any, Sequence[Any]], World]
     plan: Callable[[Any], list[Any]]
-    calculated: Callable[[Any], str] | None = None
     design: Callable[..., str] | None = None
 
 

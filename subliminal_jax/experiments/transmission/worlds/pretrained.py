@@ -293,13 +293,6 @@ def plan(config: Config) -> list[Any]:
     return costs.plan(config)
 
 
-def calculated(config: Config) -> str:
-    """What it would take elsewhere."""
-    from subliminal_jax.experiments.transmission import accelerators
-
-    return accelerators.elsewhere(config)
-
-
 def design(config: Config, mde: float, *, gate: str = '', signal: float = 3.0,
            **settings: Any) -> str:
     """A design that would see an effect; or, from a run with a gate, the rows that a signal takes.
@@ -310,9 +303,10 @@ def design(config: Config, mde: float, *, gate: str = '', signal: float = 3.0,
     from subliminal_jax.experiments.transmission import designs
 
     if gate:
-        return designs.by_gate(config, gate, signal, max_hours=settings['max_hours'],
-                               rate=settings['rate'])
+        settings = {name: settings[name] for name in ('max_hours', 'rate', 'paced')
+                    if name in settings}
+        return designs.by_gate(config, gate, signal, **settings)
     return designs.design(config, mde, **settings)
 
 
-PRETRAINED = WORLDS.register(WorldKind('pretrained', Config, make, plan, calculated, design))
+PRETRAINED = WORLDS.register(WorldKind('pretrained', Config, make, plan, design))
