@@ -202,8 +202,8 @@ def _check_shapes(factors, saved, modules, places, strengths, config, origin):
              for tensor, shape in wanted.items() if tuple(tensor.shape) != shape]
     if wrong:
         raise UserError(f'{origin} does not fit the model: {"; ".join(wrong[:4])}'
-                        f'{" and more" * (len(wrong) > 4)}: the adapter belongs to another base, or '
-                        'its ranks are not those that it states')
+                        f'{" and more" * (len(wrong) > 4)}: the adapter belongs to another base, '
+                        'or its ranks are not those that it states')
 
 
 def _stacked(factors, modules, strengths, config) -> Lora:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from subliminal_jax.models import families, hf, lora as adapters, peft, transformer
 from subliminal_jax.models.lora import Lora, init_lora, merge_lora
 from subliminal_jax.runs import UserError
-from tests.models.test_parity import GOLDEN, golden_script
+from tests.models.test_parity import GOLDEN
 
 NAMES = families.HF_NAMES
 TOKENS = np.random.default_rng(3).integers(0, 96, (2, 9))

@@ -17,6 +17,7 @@ class WorldKind(NamedTuple):
       plan: (run) -> the stages of a run with their cost.
       calculated: config -> what it would take elsewhere, as text; or None.
       design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
+      origin: config -> what its models are written with (models.export.Origin).
     """
 
     name: str
@@ -25,6 +26,7 @@ class WorldKind(NamedTuple):
     plan: Callable[[Any], list[Any]]
     calculated: Callable[[Any], str] | None = None
     design: Callable[..., str] | None = None
+    origin: Callable[[Any], Any] | None = None
 
 
 WORLDS = Registry('world')
