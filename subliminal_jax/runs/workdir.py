@@ -43,7 +43,7 @@ class Workdir:
         self.experiment = experiment
         self.timing: dict[str, float] = {}
         self._stage = None
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
         self._claim({'experiment': experiment, **schema.to_dict(config)})
 
     def _claim(self, config: dict[str, Any]) -> None:
@@ -238,8 +238,9 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _locked(path: pathlib.Path):
-    """Takes the folder's flock: it ends with the process, however that ends."""
+def locked(path: pathlib.Path) -> Any:
+    """Takes a folder's flock: it ends with the process, however that ends, or with what is
+    returned. Raises UserError where another has it, or the folder cannot be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle = (path / '.lock').open('w')
