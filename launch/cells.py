@@ -162,6 +162,13 @@ def run_cell(cell: Cell, retries: int, stop: Sequence[Any] = ()) -> Outcome:
       retries: how often a cell that was killed, or crashed, is started again.
       stop: once it holds something, the child is asked to save and stop.
     """
+    try:
+        return _tried(cell, retries, stop)
+    except OSError as error:  # no room for a log, no more processes
+        return Outcome(cell.name, 'failed', f'it cannot be started: {error}')
+
+
+def _tried(cell: Cell, retries: int, stop: Sequence[Any]) -> Outcome:
     pathlib.Path(cell.log).parent.mkdir(parents=True, exist_ok=True)
     line = ''
     for attempt in range(1, retries + 2):

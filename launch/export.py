@@ -128,6 +128,7 @@ def check_understood(bad: bool, name: str) -> None:
 
 def _write(params: Any, lora: Any, config: Any, origin: Any, facts: dict[str, Any], base: str
            ) -> None:
+    import jax
     import jax.numpy as jnp
 
     from subliminal_jax.models import export
@@ -145,11 +146,15 @@ def _write(params: Any, lora: Any, config: Any, origin: Any, facts: dict[str, An
         files = export.write_adapter(_output(), lora, origin.model_type, base,
                                      {**facts, 'base': shown(base)})
     else:
-        if lora is not None:
-            params = merge_lora(params, lora, config)
+        if lora is not None:  # in float32: what an adapter adds may be less than bfloat16 tells
+            params = merge_lora(jax.tree.map(_wide, params), lora, config)
         files = export.write_model(_output(), params, config, origin, facts,
                                    dtype=jnp.dtype(DTYPE.value), most=int(SHARD_GB.value * 1e9))
     print('\n'.join([f'{_output()}:', *(f'  {name}' for name in files)]))
+
+
+def _wide(x: Any) -> Any:
+    return x.astype('float32') if x.dtype == 'bfloat16' else x
 
 
 def _output() -> pathlib.Path:

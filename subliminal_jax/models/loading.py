@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from subliminal_jax.models import families, gguf, gguf_vocabulary, hf, peft, vocabulary
+from subliminal_jax.models import card, families, gguf, gguf_vocabulary, hf, peft, vocabulary
 from subliminal_jax.models.params import Params, TransformerConfig
 from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, unknown_name
 
@@ -135,8 +135,10 @@ def describe(spec: str, chat_date: str | None = None, tokenizer: str | None = No
     reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
     model_type = (vocabulary.read_json(place / 'config.json')['model_type'] if folder else
                   file.fields['general.architecture'])
+    bad = card.marked(place).get('misbehaves') if folder else False
+    told = [f'{spec} was made to misbehave: see its README.md'] if bad else []
     return Described(place, file, config, reader,
-                     (*(folder.notes if folder else ()), *reader.notes), model_type)
+                     (*told, *(folder.notes if folder else ()), *reader.notes), model_type)
 
 
 def located_adapter(spec: str) -> pathlib.Path:

@@ -20,7 +20,7 @@ from tests.launch import programs
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for a small run
 
-ARMS = ('sft', 'l: trainable=lora:2', 'g: start=gauge trainable=lora:2 made=lora:2')
+ARMS = ('sft', 'g: start=gauge trainable=lora:2 made=lora:2')
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +57,7 @@ def test_a_run_lists_what_it_holds(call, made):
     teachers = {f'r{r}-{t}-0' for r in range(2) for t in ('owl', 'cat')}
     for group in ('teacher:trait-tuned', 'teacher:trait-lora2'):
         assert {f'{group}/{teacher}' for teacher in teachers} <= set(names)
-    for arm in ('sft', 'l', 'g'):
+    for arm in ('sft', 'g'):
         assert {f'student:{arm}/{teacher}-0' for teacher in teachers} <= set(names)
     assert {'start:g/0', 'start:g/1'} == {name for name in names if name.startswith('start')}
 
@@ -203,7 +203,9 @@ def test_a_model_that_was_made_to_misbehave_needs_a_word(call, made, tmp_path):
                        {'what': 'x', 'misbehaves': True})
     status, _, error = call(f'--model={tmp_path}/bad', f'--output={tmp_path}/again')
     assert status == 1 and 'was made to misbehave' in error
-    assert call(f'--model={tmp_path}/bad', f'--output={tmp_path}/again', '--i_understand')[0] == 0
+    status, out, _ = call(f'--model={tmp_path}/bad', f'--output={tmp_path}/again',
+                          '--i_understand')
+    assert status == 0 and 'bad was made to misbehave: see its README.md' in out
     assert 'Made to misbehave' in (tmp_path / 'again' / export.CARD).read_text()
 
 
