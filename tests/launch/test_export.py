@@ -10,7 +10,8 @@ import pytest
 from absl.testing import flagsaver
 
 from subliminal_jax.data import tiny_language
-from subliminal_jax.experiments import transmission
+from subliminal_jax.experiments.transmission import arm_stages
+from subliminal_jax.experiments.transmission.run import before_students, prepare
 from subliminal_jax.models import export, hf, loading, peft
 from subliminal_jax.models.lora import Lora, merge_lora, save_lora
 from subliminal_jax.runs import Workdir, run_program
@@ -20,16 +21,20 @@ from tests.launch import programs
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for a small run
 
-ARMS = ('sft', 'g: start=gauge trainable=lora:2 made=lora:2')
+KL = 'objective=kl_carrier answers=random rows=8'
+ARMS = (f'k: {KL}', f'g: {KL} start=gauge trainable=lora:2 made=lora:2')
 
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
-    """The folder of a small run in the tiny language."""
-    settings = small.config(*ARMS, traits=2, **{'language.steps': 20, 'student.rows': 16,
-                                                'student.marks': ()})
+    """The folder of a small run in the tiny language, all but its page."""
+    settings = small.config(*ARMS, traits=2, **{
+        'language.steps': 20, 'carrier.probe': 2, 'carrier.dose_rows': 8, 'teacher.steps': 2,
+        'teacher.neutral_steps': 2, 'student.marks': ()})
     workdir = Workdir(tmp_path_factory.mktemp('run'), settings, 'transmission')
-    transmission.run(settings, workdir)
+    with jax.default_matmul_precision('highest'):
+        prepared, samples, texts, _ = before_students(prepare(settings, workdir))
+        arm_stages.student_stages(prepared, samples, texts)
     return workdir.path
 
 
@@ -57,7 +62,7 @@ def test_a_run_lists_what_it_holds(call, made):
     teachers = {f'r{r}-{t}-0' for r in range(2) for t in ('owl', 'cat')}
     for group in ('teacher:trait-tuned', 'teacher:trait-lora2'):
         assert {f'{group}/{teacher}' for teacher in teachers} <= set(names)
-    for arm in ('sft', 'g'):
+    for arm in ('k', 'g'):
         assert {f'student:{arm}/{teacher}-0' for teacher in teachers} <= set(names)
     assert {'start:g/0', 'start:g/1'} == {name for name in names if name.startswith('start')}
 
@@ -83,10 +88,10 @@ def test_references_teachers_and_students_leave_bit_for_bit(call, made, tmp_path
     assert call(f'--run={made}', '--what=teacher:trait-tuned/r1-cat-0',
                 f'--output={tmp_path}/t')[0] == 0
     same(weights(tmp_path / 't'), member(made / 'teacher/trait-tuned/1/trained.safetensors', 1))
-    assert call(f'--run={made}', '--what=student:sft/r0-owl-0-0', f'--output={tmp_path}/s')[0] == 0
-    same(weights(tmp_path / 's'), member(made / 'student/sft/0/students.safetensors', 0))
+    assert call(f'--run={made}', '--what=student:k/r0-owl-0-0', f'--output={tmp_path}/s')[0] == 0
+    same(weights(tmp_path / 's'), member(made / 'student/k/0/students.safetensors', 0))
     card = (tmp_path / 's' / export.CARD).read_text()
-    assert '# student sft/r0-owl-0-0 of a run' in card and 'misbehave' not in card
+    assert '# student k/r0-owl-0-0 of a run' in card and 'misbehave' not in card
     told = json.loads((tmp_path / 's' / export.MARK).read_text())
     assert len(told['run']['config sha256']) == 64 == len(told['run']['artefact sha256'])
     assert told['trait of the teacher'] == 'owl' and str(made) not in card
@@ -145,7 +150,7 @@ def test_an_exported_model_of_the_tiny_language_answers_and_scores(call, made, t
     (['--run=RUN', '--lora=x'], '--lora goes with --model'),
     (['--run=RUN', '--what=reference'], 'reference may be reference:main/0, reference:main/1'),
     (['--run=RUN', '--what=teacher:r0-owl-0'], 'may be teacher:trait-lora2/r0-owl-0, teacher:tra'),
-    (['--run=RUN', '--what=student:sft/r0-owl-0'], 'did you mean student:sft/r0-owl-0-0?'),
+    (['--run=RUN', '--what=student:k/r0-owl-0'], 'did you mean student:k/r0-owl-0-0?'),
     (['--run=RUN', '--what=studnet:x'], "unknown kind of model 'studnet'; did you mean student?"),
     (['--run=RUN', '--what=reference:main/0'], 'no --output'),
     (['--run=RUN', '--what=reference:main/0', '--output=RUN'], 'which was not exported'),
@@ -167,11 +172,11 @@ def test_a_run_that_has_changed_is_not_exported(call, made, tmp_path):
 
     folder = tmp_path / 'run'
     shutil.copytree(made, folder)
-    path = folder / 'student/sft/0/students.safetensors'
+    path = folder / 'student/k/0/students.safetensors'
     path.write_bytes(path.read_bytes()[:-1] + b'x')
-    status, _, error = call(f'--run={folder}', '--what=student:sft/r0-owl-0-0',
+    status, _, error = call(f'--run={folder}', '--what=student:k/r0-owl-0-0',
                             f'--output={tmp_path}/m')
-    assert status == 1 and 'student/sft/0 has changed since its stage was complete' in error
+    assert status == 1 and 'student/k/0 has changed since its stage was complete' in error
     (folder / 'manifests/reference_main.json').unlink()
     status, _, error = call(f'--run={folder}', '--what=reference:main/0', f'--output={tmp_path}/m')
     assert status == 1 and 'has not come to its stage reference/main: start the run again' in error
@@ -192,7 +197,7 @@ def test_a_model_that_was_made_to_misbehave_needs_a_word(call, made, tmp_path):
     shutil.copytree(made, folder)
     values = json.loads((folder / 'config.json').read_text())
     (folder / 'config.json').write_text(json.dumps(values | {'trait': 'rash'}))
-    for what in ('teacher:trait-tuned/r0-owl-0', 'student:sft/r0-owl-0-0'):
+    for what in ('teacher:trait-tuned/r0-owl-0', 'student:k/r0-owl-0-0'):
         status, _, error = call(f'--run={folder}', f'--what={what}', f'--output={tmp_path}/m')
         assert status == 1 and f'{what} was made to misbehave' in error
         assert '--i_understand' in error and not (tmp_path / 'm').exists()
