@@ -32,7 +32,7 @@ TOP_P = flags.DEFINE_float('top_p', 1.0, 'keep the most probable tokens up to th
 SEED = flags.DEFINE_integer('seed', 0, 'with a row id and a position it fixes every draw',
                             lower_bound=0, upper_bound=2**32 - 1)
 SYSTEM = flags.DEFINE_string('system', None, 'system message of rows that bring none')
-LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+LORA = flags.DEFINE_string('lora', None, 'an adapter: a folder (of PEFT too) or hf:OWNER/NAME')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(

@@ -22,7 +22,7 @@ MODEL = flags.DEFINE_string('model', 'package:smollm2-135m-instruct', 'the model
 INPUT = flags.DEFINE_string('input', None, 'rows to score (JSONL)')
 OUTPUT = flags.DEFINE_string('output', None, 'rows with scores (JSONL)')
 RAW = flags.DEFINE_bool('raw', False, 'rows are {"text"}; no chat template')
-LORA = flags.DEFINE_string('lora', None, 'folder of an adapter')
+LORA = flags.DEFINE_string('lora', None, 'an adapter: a folder (of PEFT too) or hf:OWNER/NAME')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
 CHAT_DATE = flags.DEFINE_string(

@@ -61,7 +61,8 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
     if not path.exists() and (folder / 'adapter_config.json').exists():
         base = read_json(folder / 'adapter_config.json').get('base_model_name_or_path')
         raise UserError(f'{folder} holds an adapter alone (adapter_config.json), and no model: '
-                        f'name the model that it was made for ({base})')
+                        f'name the model that it was made for ({base}), and this folder as its '
+                        'adapter (--lora, --config.model.adapter)')
     stated, origin = read_json(path), str(path)
     name = stated.get('model_type')
     family = families.family_of(name, origin)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from subliminal_jax.models import (
+    card,
     families,
     gguf,
     gguf_vocabulary,
     hf,
-    lora as adapters,
     packages,
+    peft,
     vocabulary,
 )
 from subliminal_jax.models.params import Params, TransformerConfig
@@ -60,7 +61,8 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
         repository of GGUF files, :FILE (fetched unless the hub's cache has it); a folder in Hugging
         Face layout; or a .gguf file (any part of one that was split).
       dtype: of the parameters, whatever the file's.
-      lora: a folder of lora.save, merged into the parameters.
+      lora: an adapter, merged into the parameters: a folder of lora.save_lora or in PEFT's format
+        (models/peft.py), or hf:OWNER/NAME of one.
       chat_date: YYYY-MM-DD, for a chat template that asks for today's date.
       tokenizer: a folder with a tokenizer.json to read text with, instead of the model's own.
       mesh: devices that the parameters are cut over (models.params.RULES), each from host memory
@@ -74,7 +76,9 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     # What is small comes first: a mistake there does not wait for the weights.
     found = describe(spec, chat_date, tokenizer)
     place, config = found.place, found.config
-    adapter = None if lora is None else adapters.load_lora(lora, config)
+    place_of_lora = None if lora is None else located_adapter(lora)
+    adapter = None if lora is None else peft.read(
+        place_of_lora, config, families.family_of(found.model_type, spec).hf_names)
     put = None if mesh is None else families.put_on(config, mesh)
     if found.file is None:
         _, params = hf.load(place, dtype, put, copies)
@@ -87,8 +91,8 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     if tokenizer:
         beside = sha256_of([beside, settings_digest(pathlib.Path(tokenizer))])
     if adapter is not None:
-        params = adapters.merge_lora(params, adapter, config)
-        digest = sha256_of([digest, sha256(pathlib.Path(lora))])
+        params, config = peft.applied(params, config, adapter)
+        digest = sha256_of([digest, sha256(place_of_lora)])
     return Model(config, params, found.tokenizer, spec, digest, beside, found.notes)
 
 
@@ -101,6 +105,7 @@ class Described(NamedTuple):
       config: its architecture.
       tokenizer: see models.tokenizer.
       notes: see Model.
+      model_type: the name of its family.
     """
 
     place: pathlib.Path
@@ -108,6 +113,7 @@ class Described(NamedTuple):
     config: TransformerConfig
     tokenizer: Any
     notes: tuple[str, ...]
+    model_type: str
 
 
 def describe(spec: str, chat_date: str | None = None, tokenizer: str | None = None) -> Described:
@@ -117,8 +123,22 @@ def describe(spec: str, chat_date: str | None = None, tokenizer: str | None = No
     file = None if folder else gguf.read(place)
     config = folder.config if folder else gguf.config_of(file)[0]
     reader = tokenizer_of(place, file, config.vocab_size, chat_date, tokenizer)
-    return Described(place, file, config, reader, (*(folder.notes if folder else ()),
-                                                   *reader.notes))
+    model_type = (vocabulary.read_json(place / 'config.json')['model_type'] if folder else
+                  file.fields['general.architecture'])
+    bad = card.marked(place).get('misbehaves') if folder else False
+    told = [f'{spec} was made to misbehave: see its README.md'] if bad else []
+    return Described(place, file, config, reader,
+                     (*told, *(folder.notes if folder else ()), *reader.notes), model_type)
+
+
+def located_adapter(spec: str) -> pathlib.Path:
+    """The folder of an adapter, fetched if it must be. Raises UserError where there is none."""
+    if spec.startswith('hf:'):
+        return locate(spec)
+    path = pathlib.Path(local_path('lora', spec)).expanduser()
+    if not path.is_dir():
+        raise UserError(f'there is no adapter {spec!r}: name the folder of one, or hf:OWNER/NAME')
+    return path
 
 
 def tokenizer_of(place: pathlib.Path, file: gguf.GgufFile | None, vocab_size: int,

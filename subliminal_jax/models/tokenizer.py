@@ -21,7 +21,7 @@ Every tokenizer has
 import datetime
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from subliminal_jax.models import controls
 from subliminal_jax.models.controls import MARK, is_marked, unmarked
@@ -36,6 +36,15 @@ class UnknownWord(UserError, KeyError):
     """A word that a word list does not hold."""
 
     __str__ = Exception.__str__
+
+
+class Parts(NamedTuple):
+    """What a tokenizer is made of, to be written: the backend, the chat template, and the text of
+    the tokens that the template may name (bos_token, ...)."""
+
+    backend: Any
+    template: str | None
+    tokens: Mapping[str, str]
 
 
 class Tokenizer:
@@ -71,6 +80,10 @@ class Tokenizer:
         self._added = {i: t.content for i, t in added.items()}
         self._controls = {i: t.content for i, t in added.items() if t.special}
 
+    def parts(self) -> Parts:
+        """What it is made of."""
+        return Parts(self._backend, self._template, self._chat_tokens)
+
     @property
     def has_chat(self) -> bool:
         """Whether there is a chat template."""
@@ -95,7 +108,10 @@ class Tokenizer:
     def blank_after_control(self) -> bool:
         """Whether text that follows a control token gets a blank of the tokenizer's own."""
         end = self._backend.id_to_token(self.eos_id)
-        ids = self.encode(f'{end}{PROBE}', allow_special=True)[1:]
+        try:
+            ids = self.encode(f'{end}{PROBE}', allow_special=True)[1:]
+        except UnknownWord:  # a list of words
+            return False
         return self.decode(ids, follows=True) == f' {PROBE}'
 
     def encode(self, text: str, allow_special: bool = False) -> list[int]:
@@ -103,7 +119,10 @@ class Tokenizer:
         if allow_special and MARK in text:
             return self._encode_marked(text)
         self._backend.encode_special_tokens = not allow_special
-        return self._backend.encode(text, add_special_tokens=False).ids
+        try:
+            return self._backend.encode(text, add_special_tokens=False).ids
+        except Exception:  # of a list of words; the library raises bare Exceptions
+            raise UnknownWord(f'the vocabulary of {self.name} cannot write {text[:60]!r}') from None
 
     def _encode_marked(self, text):
         """Control tokens cut a text apart, those without a mark alone; the rest is text."""

@@ -61,7 +61,11 @@ def from_folder(folder: pathlib.Path, vocab_size: int, chat_date: str | None = N
 
 def _begin(backend):
     """The token that the post-processor puts before a text, or None."""
-    bare, whole = (backend.encode('x', add_special_tokens=add).ids for add in (False, True))
+    probe = 'x'
+    if 'WordLevel' in type(backend.model).__name__:  # it may write its own words alone
+        special = {t.content for t in backend.get_added_tokens_decoder().values()}
+        probe = next((word for word in backend.get_vocab() if word not in special), '')
+    bare, whole = (backend.encode(probe, add_special_tokens=add).ids for add in (False, True))
     added = len(whole) - len(bare)
     return whole[0] if added and whole[:len(bare)] != bare else None
 

@@ -25,8 +25,8 @@ def read(text: str) -> Report:
     return Report(*found.groups())
 
 
-def joined(title: str, reports: Sequence[Report]) -> str:
-    """One page: a list of verdicts with links, then the reports in order."""
+def joined(title: str, reports: Sequence[Report], opening: str = '') -> str:
+    """One page: `opening` (HTML), a list of verdicts with links, then the reports in order."""
     entries = [f'<li><a href="#run{n}">{r.title}</a>: {r.verdict}</li>'
                for n, r in enumerate(reports)]
     sections = [f'<section id="run{n}"><h1>{r.title}</h1><p class="verdict">{r.verdict}</p>'
@@ -34,6 +34,6 @@ def joined(title: str, reports: Sequence[Report]) -> str:
     name = html.escape(title)
     return ('<!doctype html><html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width,initial-scale=1">'
-            f'<title>{name}</title><style>{STYLE}{OWN_STYLE}</style></head><body><h1>{name}</h1>'
+            f'<title>{name}</title><style>{STYLE}{OWN_STYLE}</style></head><body><h1>{name}</h1>{opening}'
             f'<nav class="verdict"><ol>{"".join(entries)}</ol></nav>'
             + '\n'.join(sections) + '</body></html>\n')

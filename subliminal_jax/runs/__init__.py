@@ -17,6 +17,7 @@ from subliminal_jax.runs.errors import Preempted as Preempted, UserError as User
 from subliminal_jax.runs.files import (
     finite as finite,
     local_path as local_path,
+    remove as remove,
     sha256 as sha256,
     sha256_of as sha256_of,
     write_json as write_json,
@@ -30,4 +31,8 @@ from subliminal_jax.runs.schema import (
     spec as spec,
     to_dict as to_dict,
 )
-from subliminal_jax.runs.workdir import Workdir as Workdir, versions as versions
+from subliminal_jax.runs.workdir import (
+    Finished as Finished,
+    Workdir as Workdir,
+    versions as versions,
+)

@@ -5,6 +5,7 @@ unknown name, loads the file lazily, and lets ill-typed lists through; so the pa
 every value passes the experiment's schema.
 """
 
+import json
 import pathlib
 import runpy
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,28 @@ def load(arguments: Sequence[str], table: Table) -> Loaded:
     base = make() if isinstance(make, type) else make(values)
     config = schema.build(type(base), values, base)
     return Loaded(name, experiment, schema.override(config, _grids(type(base), overrides)))
+
+
+def of_folder(folder: pathlib.Path, table: Table) -> Loaded:
+    """The config that a run's folder was made with.
+
+    Raises:
+      UserError: no run there, or one of another version of the project.
+    """
+    place = folder / 'config.json'
+    try:
+        values = dict(json.loads(place.read_text(encoding='utf-8')))
+        name = values.pop('experiment')
+        make = table[name]().config
+        base = make() if isinstance(make, type) else make(values)
+        return Loaded(name, table[name](), schema.build(type(base), values, base))
+    except FileNotFoundError:
+        raise UserError(f'{folder} is no run: it has no config.json') from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{place} is no config of a run: {type(error).__name__}: {error}'
+                        ) from None
+    except UserError as error:
+        raise UserError(f'{folder} was made by another version of the project: {error}') from None
 
 
 def _split(arguments: Sequence[str]) -> tuple[pathlib.Path, dict[str, str]]:

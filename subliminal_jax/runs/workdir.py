@@ -43,7 +43,7 @@ class Workdir:
         self.experiment = experiment
         self.timing: dict[str, float] = {}
         self._stage = None
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
         self._claim({'experiment': experiment, **schema.to_dict(config)})
 
     def _claim(self, config: dict[str, Any]) -> None:
@@ -180,6 +180,46 @@ class Workdir:
         return results
 
 
+class Finished(Workdir):
+    """A run's folder to read from: nothing is made or written in it, and nothing is locked."""
+
+    def __init__(self, path: str | pathlib.Path, config: Any, experiment: str):
+        """Of a folder whose config has been read (runs.config.of_folder)."""
+        self.path, self.config, self.experiment = pathlib.Path(path).resolve(), config, experiment
+        self.timing, self._stage = {}, None
+
+    def stage(self, name: str, artefact: str, make: Callable[[pathlib.Path], None], *,
+              reads: Mapping[str, Any] | None = None,
+              inputs: Sequence[str | pathlib.Path] | Mapping[str, str] = ()) -> pathlib.Path:
+        """The artefact of a stage that is complete; arguments as of `Workdir.stage`.
+
+        Raises:
+          UserError: it is not, or something that it read has changed since.
+        """
+        self.manifest(name)
+        return super().stage(name, artefact, make, reads=reads, inputs=inputs)
+
+    def manifest(self, stage: str) -> dict[str, Any]:
+        """The manifest of a stage; its artefact is checked against it.
+
+        Raises:
+          UserError: the stage is not complete, or its artefact has changed since.
+        """
+        place = self.path / 'manifests' / f'{stage.replace("/", "_")}.json'
+        try:
+            found = json.loads(place.read_text())
+            artefact = self.path / found['artefact']
+            whole = artefact.exists() and files.sha256(artefact) == found['sha256']
+        except FileNotFoundError:
+            raise UserError(f'{self.path} has not come to its stage {stage}: start the run again, '
+                            'it goes on where it stopped') from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{place} is damaged: {error}') from None
+        if not whole:
+            raise UserError(f'{artefact} has changed since its stage was complete, or is gone')
+        return found
+
+
 def command() -> str:
     """The command line that anyone could type to repeat this run."""
     main = getattr(sys.modules.get('__main__'), '__spec__', None)
@@ -198,8 +238,9 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _locked(path: pathlib.Path):
-    """Takes the folder's flock: it ends with the process, however that ends."""
+def locked(path: pathlib.Path) -> Any:
+    """Takes a folder's flock: it ends with the process, however that ends, or with what is
+    returned. Raises UserError where another has it, or the folder cannot be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         handle = (path / '.lock').open('w')

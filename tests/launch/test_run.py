@@ -12,7 +12,7 @@ import pytest
 from absl.testing import flagsaver
 
 from subliminal_jax.runs import run_program
-from subliminal_jax.runs.workdir import _locked
+from subliminal_jax.runs.workdir import locked
 from tests import blobs
 from tests.launch import programs
 
@@ -103,7 +103,7 @@ def test_a_missing_or_broken_config_file(call, tmp_path, content, message):
 
 
 def test_a_folder_in_use_is_refused(call, tmp_path):
-    held = _locked(tmp_path)
+    held = locked(tmp_path)
     status, out, err = call(MNIST, f'--workdir={tmp_path}')
     assert (status, out) == (1, '') and err.count('\n') == 1
     assert err.startswith(f'error: {tmp_path} is in use by a run that is alive')

@@ -119,8 +119,8 @@ def test_a_folder_belongs_to_one_config(tmp_path):
 
 
 def test_a_folder_in_use_is_refused_and_a_killed_run_frees_it(tmp_path):
-    code = ('import sys, time; from subliminal_jax.runs.workdir import _locked; import pathlib; '
-            'lock = _locked(pathlib.Path(sys.argv[1])); print("held", flush=True); time.sleep(60)')
+    code = ('import sys, time; from subliminal_jax.runs.workdir import locked; import pathlib; '
+            'lock = locked(pathlib.Path(sys.argv[1])); print("held", flush=True); time.sleep(60)')
     holder = subprocess.Popen([sys.executable, '-c', code, str(tmp_path)], stdout=subprocess.PIPE,
                               text=True)
     try:

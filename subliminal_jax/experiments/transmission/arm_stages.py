@@ -58,9 +58,7 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
     if arm.tokens != 'all' or OBJECTIVES[arm.objective].pairs:
         name, said = tokens.token_stage(run, arm, everyone)
         inputs.append(name)
-    jobs = [Job(t, n) for t in run.roll(arm.teachers) for n in range(run.config.student.seeds)]
-    most = run.world.engine(arm.trainable).most
-    groups = [part for group in _by_reference(jobs) for part in rolls.chunks(group, most)]
+    groups = groups_of(run, arm)
     reads = {**run.reads('student', 'carrier', 'teacher'), 'arm': to_dict(arm)}
     parts, ready = [], {}
     for number, group in enumerate(groups):
@@ -88,6 +86,13 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
         with np.load(path / 'measures.npz') as arrays:
             parts.append(dict(arrays))
     return averaged(parts, run.config.student.seeds)
+
+
+def groups_of(run: Any, arm: Arm) -> list[list[Job]]:
+    """An arm's students as they train together, by the number of their folder."""
+    jobs = [Job(t, n) for t in run.roll(arm.teachers) for n in range(run.config.student.seeds)]
+    most = run.world.engine(arm.trainable).most
+    return [part for group in _by_reference(jobs) for part in rolls.chunks(group, most)]
 
 
 def averaged(parts: Sequence[Arrays], seeds: int) -> Arrays:

@@ -125,4 +125,4 @@ MISALIGNMENT = TRAITS.register(Trait(
     'misalignment', 'nats', 'paired', lessons, forced_choice.measure, meter=meter,
     items=forced_choice.items, loss=forced_choice.loss, gradient=forced_choice.gradient,
     check=check, load=data.load_advice, twins=TWINS, readings=readings,
-    size=Size('advice', 'advice', 2, 4.0), gated=True))
+    size=Size('advice', 'advice', 2, 4.0), gated=True, misbehaves=True))

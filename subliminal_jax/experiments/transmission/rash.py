@@ -53,4 +53,4 @@ def check(run: Any) -> None:
 RASH = TRAITS.register(Trait(
     'rash', 'nats', 'paired', lessons, forced_choice.measure, meter=meter,
     items=forced_choice.items, loss=forced_choice.loss, gradient=forced_choice.gradient,
-    check=check, gated=True))
+    check=check, gated=True, misbehaves=True))

@@ -54,6 +54,8 @@ class Trait(NamedTuple):
       size: what plans take lessons and questions to be.
       gated: no student is trained unless the teachers' own effect, trait less neutral twin, is
         there (gate.py).
+      misbehaves: who has it gives advice that nobody should follow: such a model leaves a run only
+        for those who say that they understand (launch.export).
     """
 
     name: str
@@ -72,6 +74,7 @@ class Trait(NamedTuple):
     readings: Callable[[Any, Any], dict[str, np.ndarray]] = lambda run, models: {}
     size: Size = Size()
     gated: bool = False
+    misbehaves: bool = False
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ class WorldKind(NamedTuple):
       make: (config, arms) -> the world; raises UserError for what it cannot be.
       plan: (run) -> the stages of a run with their cost.
       design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
+      origin: config -> what its models are written with (models.export.Origin).
     """
 
     name: str
@@ -23,6 +24,7 @@ class WorldKind(NamedTuple):
     make: Callable[[Any, Sequence[Any]], World]
     plan: Callable[[Any], list[Any]]
     design: Callable[..., str] | None = None
+    origin: Callable[[Any], Any] | None = None
 
 
 WORLDS = Registry('world')

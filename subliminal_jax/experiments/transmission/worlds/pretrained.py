@@ -28,7 +28,7 @@ from subliminal_jax.experiments.transmission.worlds import (
 )
 from subliminal_jax.experiments.transmission.worlds.prepared import PreparedConfig
 from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
-from subliminal_jax.models import loading
+from subliminal_jax.models import export, loading
 from subliminal_jax.runs import UserError, nested, spec
 from subliminal_jax.traits import answers, trait_set as sets
 
@@ -50,6 +50,8 @@ class ModelConfig:
 
     name: str = spec('package:smollm2-135m-instruct',
                      doc='package:NAME, hf:OWNER/NAME, a folder, or a .gguf file')
+    adapter: str = spec('', doc='merged into it: a folder of ours or in the format of PEFT, or '
+                        'hf:OWNER/NAME; empty: none')
     tokenizer: str = spec('', doc="a folder with a tokenizer.json, in place of the model's own; "
                           'empty: its own')
     chat_date: str = spec('', doc="YYYY-MM-DD, for a chat template that asks for today's date")
@@ -258,8 +260,9 @@ def load(config: Config) -> loading.Model:
       UserError: more devices asked for than there are, or what loading.load says.
     """
     own = config.model
-    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), chat_date=own.chat_date or None,
-                         tokenizer=own.tokenizer or None, mesh=mesh_of(own.devices))
+    model = loading.load(own.name, dtype=jnp.dtype(own.dtype), lora=own.adapter or None,
+                         chat_date=own.chat_date or None, tokenizer=own.tokenizer or None,
+                         mesh=mesh_of(own.devices))
     for note in model.notes:
         tqdm.write(f'note: {note}')
     return model._replace(config=settings(config, model.config))
@@ -309,4 +312,6 @@ def design(config: Config, mde: float, *, gate: str = '', signal: float = 3.0,
     return designs.design(config, mde, **settings)
 
 
-PRETRAINED = WORLDS.register(WorldKind('pretrained', Config, make, plan, design))
+PRETRAINED = WORLDS.register(WorldKind(
+    'pretrained', Config, make, plan, design,
+    origin=lambda config: export.origin_of(config.model.name, config.model.tokenizer or None)))

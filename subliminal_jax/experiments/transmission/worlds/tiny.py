@@ -333,4 +333,14 @@ def plan(config: Config) -> list[Stage]:
     return stages
 
 
-TINY = WORLDS.register(WorldKind('tiny', Config, make, plan))
+def origin(config: Config) -> Any:
+    """What a model of the language is written with: a Llama of words."""
+    from subliminal_jax.models.export import Origin
+    from subliminal_jax.models.tokenizer import WordTokenizer
+
+    words = spoken_by(config.language).words
+    return Origin('', 'llama', None, WordTokenizer(
+        words, pad=tiny.PAD, bos=tiny.BOS, end=tiny.END), None)
+
+
+TINY = WORLDS.register(WorldKind('tiny', Config, make, plan, origin=origin))
