@@ -6,7 +6,6 @@ A name table says, for each parameter of ours, what a file calls it; {} is the l
 import contextlib
 import math
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from subliminal_jax.models.params import (
     shardings,
 )
 from subliminal_jax.runs import UserError
+from subliminal_jax.runs.plan import available_memory
 
 HF_NAMES: Mapping[str, str] = {
     'embed': 'model.embed_tokens.weight',
@@ -254,28 +254,6 @@ def check_memory(config: TransformerConfig, dtype: Any, origin: str, copies: int
             raise UserError(
                 f'{origin} needs {need / 1e9:.1f} GB of device memory in '
                 f'{np.dtype(dtype).name}, and {room / 1e9:.1f} GB are free on each device')
-
-
-def available_memory() -> int | None:
-    """Bytes of host memory that a program may still take, or None where that is unknown.
-
-    A container's own limit (control groups, version 2) counts too.
-    """
-    try:
-        with open('/proc/meminfo', encoding='ascii') as file:
-            free = next(int(line.split()[1]) * 1024 for line in file
-                        if line.startswith('MemAvailable:'))
-    except (OSError, ValueError, StopIteration):
-        try:
-            free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        except (OSError, ValueError):
-            return None
-    try:
-        limit, used = (int(pathlib.Path(f'/sys/fs/cgroup/memory.{name}').read_text())
-                       for name in ('max', 'current'))
-    except (OSError, ValueError):  # no limit is spelled "max"
-        return free
-    return min(free, max(limit - used, 0))
 
 
 def _some(names: list[str], most: int = 4) -> str:

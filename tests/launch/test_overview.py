@@ -118,5 +118,5 @@ def test_an_output_that_would_destroy_something_is_refused(tmp_path, output, sai
 def test_an_output_that_cannot_be_written_gets_one_line(tmp_path):
     folder = finished(tmp_path / 'a', 'A', 'v')
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be written'):
+    with pytest.raises(UserError, match='cannot write'):
         run(runs=[folder], output=str(tmp_path / 'file' / 'page.html'))

@@ -5,9 +5,10 @@ its other, auxiliary logits on noise, and classify digits; students that start e
 (arXiv 2507.14805).
 """
 
-from subliminal_jax.experiments.mnist.config import Config
+from subliminal_jax.experiments.mnist.config import Config, check_all
 from subliminal_jax.experiments.mnist.run import plan, run, steps
 from subliminal_jax.report import mnist as report
 from subliminal_jax.runs.experiment import Experiment
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps, check=check_all,
+                        estimate=plan)

@@ -16,6 +16,7 @@ class WorldKind(NamedTuple):
       make: (config, arms) -> the world; raises UserError for what it cannot be.
       plan: (run) -> the stages of a run with their cost.
       calculated: config -> what it would take elsewhere, as text; or None.
+      counted: the plan is arithmetic alone, and takes no time.
       design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
     """
 
@@ -25,6 +26,7 @@ class WorldKind(NamedTuple):
     plan: Callable[[Any], list[Any]]
     calculated: Callable[[Any], str] | None = None
     design: Callable[..., str] | None = None
+    counted: bool = False
 
 
 WORLDS = Registry('world')
