@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, check_output, local_path, run_program
+from subliminal_jax.runs import UserError, check_apart, check_output, local_path, run_program
 from subliminal_jax.runs.files import PAGE
 
 RUNS = flags.DEFINE_list('runs', [], 'folders of finished runs, in the order of the page')
@@ -51,13 +51,8 @@ def check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     for folder in folders:
         if folders.count(folder) > 1:
             raise UserError(f'--runs names {folder} twice')
-    if output.is_dir():
-        raise UserError(f'--output={output} is a folder: name a file, such as overview.html')
+    check_apart({f'runs={folder}': str(folder) for folder in folders}, {'output': str(output)})
     check_output(output, PAGE)
-    for parent in output.resolve().parents:
-        if parent in folders or (parent / 'manifests').is_dir():
-            raise UserError(f'--output={output} is inside the folder of a run, {parent}: name a '
-                            'file outside it')
 
 
 def drawn(folder: pathlib.Path):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from subliminal_jax.data import shapes, sources
 from subliminal_jax.data.sources import Row as Row, as_line as as_line, parse as parse
 from subliminal_jax.runs import UserError, append_text, written_aside
-from subliminal_jax.runs.files import ROWS, cut, is_stream
+from subliminal_jax.runs.files import cut, is_stream
 from subliminal_jax.runs.reading import read_bytes
 
 Check = Callable[[Row], str | None]
@@ -175,7 +175,7 @@ def _lines_named(lines: list[int], most: int = 4) -> str:
 def write(path: str | os.PathLike, rows: Iterable[Row]) -> int:
     """Writes rows aside, then renames: the file is whole or absent. Returns how many."""
     count = 0
-    with written_aside(path, ROWS) as aside, aside.open('w', encoding='utf-8') as file:
+    with written_aside(path) as aside, aside.open('w', encoding='utf-8') as file:
         for row in rows:
             file.write(as_line(row))
             count += 1

@@ -43,7 +43,8 @@ def check_output(path: str | os.PathLike, form: Form | None = None, stream: bool
 
     Args:
       path: of the output; a link stands for what it leads to.
-      form: what a file that stands there already must be, to be replaced.
+      form: of a program's own output: what a file that stands there already must be, to be
+        replaced; it may not lie in a run's folder.
       stream: a device such as /dev/null will do.
 
     Raises:
@@ -60,12 +61,21 @@ def check_output(path: str | os.PathLike, form: Form | None = None, stream: bool
     if (above != place and not above.is_dir()) or not os.access(above, os.W_OK):
         why = 'may not be written' if above == place or above.is_dir() else 'is no folder'
         raise UserError(f'cannot write {path}: {above} {why}')
+    if form:
+        _check_no_run(path, place)
     if form and place.exists():
         with place.open('rb') as file:
             begins = file.read(len(form.begins) + 64).removeprefix(b'\xef\xbb\xbf').lstrip()
         if begins and not begins.startswith(form.begins):
             raise UserError(f'{path} exists and is no {form.name}: it stays as it is; remove it, '
                             'or name another file')
+
+
+def _check_no_run(path, place):
+    for above in place.parents:
+        if (above / 'manifests').is_dir() and (above / 'config.json').is_file():
+            raise UserError(f'cannot write {path}: it is inside the folder of a run, {above}: name '
+                            'a file outside it')
 
 
 def check_apart(reads: Mapping[str, str | None], writes: Mapping[str, str | None]) -> None:
