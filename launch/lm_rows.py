@@ -8,6 +8,7 @@ from typing import Any
 
 from subliminal_jax.data import rows as jsonl, shapes
 from subliminal_jax.data.rows import BadLine, Row
+from subliminal_jax.models import tokenizer as tokenizers
 from subliminal_jax.runs import (
     UserError,
     check_apart,
@@ -205,6 +206,7 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
       columns: FIELD=COLUMN each, of --columns.
     """
     named = shapes.columns_of(columns)
+    tokenizers.check_date(settings.get('chat_date'))
     checked(input_path, cheap_check, named)
     check_paths(output, {'input': input_path, **{
         name: settings.get(name) for name in ('model', 'lora', 'tokenizer')}})

@@ -61,6 +61,9 @@ GGUF_NAMES: Mapping[str, str] = {
 }
 
 
+LARGEST = 2**31  # of a size: an index of an array on any device
+
+
 class Family(NamedTuple):
     """One architecture.
 
@@ -89,7 +92,7 @@ FAMILIES: Mapping[str, Family] = {
 
 def family_of(name: Any, origin: str) -> Family:
     """The family of an architecture's name. Raises UserError for one that is not supported."""
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise UserError(f'{origin} is of the architecture {name!r}, which is not supported; '
                         f'supported are {", ".join(sorted(FAMILIES))}')
     return FAMILIES[name]
@@ -110,7 +113,7 @@ def checked(config: TransformerConfig) -> TransformerConfig:
     for name in ('vocab_size', 'num_layers', 'width', 'num_heads', 'num_kv_heads', 'head_dim',
                  'ffn_width', 'rope_theta', 'norm_eps', 'max_positions'):
         value = getattr(config, name)
-        if not 0 < value < math.inf:
+        if not 0 < value < (LARGEST if isinstance(value, int) else math.inf):
             raise ValueError(f'{name} is {value}')
     return config
 
@@ -210,6 +213,9 @@ def fill(matched: Mapping[str, list[Tensor]], config: TransformerConfig, dtype: 
                 array = tensor.read()
                 array = fix(path, array) if fix else array
                 part[...] = array.T if path.startswith('layers/') else array
+                if not np.isfinite(part).all():
+                    raise UserError(f'tensor {tensor.name} holds NaN or infinity: its file is '
+                                    'damaged, fetch it again')
 
             list(pool.map(one, matched[path], parts))
             *group, name = path.split('/')

@@ -110,6 +110,8 @@ def _check_keys(stated, origin):
             f'{" and more" if len(unknown) > 4 else ""}: not known here, and it may change what '
             'the model computes; if it does not, take it out of the file')
     named = stated.get('architectures') or []
+    if not isinstance(named, list):
+        raise UserError(f'{origin} has architectures = {named!r:.60}, which is no list')
     if odd := [a for a in named if not str(a).endswith(('ForCausalLM', 'Model'))]:
         raise UserError(f'{origin} is of a {odd[0]}; only language models are supported')
 
@@ -123,6 +125,8 @@ def _check_windows(stated, config, origin):
                         'for each layer, is supported')
     by_default = stated.get('model_type') != 'qwen2'  # Qwen2's windows have a switch
     used = stated.get('use_sliding_window', by_default)
+    if not isinstance(used, bool | None):
+        raise ValueError(f'use_sliding_window is {used!r}')
     window = stated.get('sliding_window', None if by_default else 4096) if used else None
     first = 0 if by_default else stated.get('max_window_layers', 28)
     slides = first < config.num_layers and window is not None

@@ -127,6 +127,8 @@ def load_lora(folder: str | pathlib.Path, config: TransformerConfig) -> Lora:
         if not fits:
             raise UserError(f'{folder}: {path} of shape {list(array.shape)} does not fit the '
                             'model: the adapter belongs to another base')
+        if not np.isfinite(array).all():
+            raise UserError(f'{folder}: {path} holds NaN or infinity')
         layers.setdefault(name, {})[part] = jnp.asarray(array)
     for name, own in layers.items():
         if len(own) < 2 or own['a'].shape[2] != own['b'].shape[1]:

@@ -6,7 +6,7 @@ from typing import Any
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.run import checked_arms
 from subliminal_jax.experiments.transmission.worlds import WORLDS
-from subliminal_jax.models.tokenizer import clock
+from subliminal_jax.models.tokenizer import check_date
 from subliminal_jax.runs import UserError, check_file
 
 MOST_STUDENTS = 1_000_000  # of a run; each is trained
@@ -30,7 +30,7 @@ def check(config: Any) -> None:
     if config.carrier.problems:
         check_file(config.carrier.problems)
     if hasattr(config, 'model') and config.model.chat_date:
-        clock(config.model.chat_date)
+        check_date(config.model.chat_date)
     check_count(config, arms)
 
 
