@@ -8,7 +8,7 @@ from typing import NamedTuple
 from subliminal_jax.runs.errors import UserError
 
 LONGEST = 365 * 24 * 3600.0  # seconds of a run that is started
-SURELY = 1e12  # FLOP/s: what takes less than LONGEST at it is not measured against this machine
+SURELY = 1e11  # FLOP/s: what takes less than LONGEST at it is not measured against this machine
 ROUGH = 1.5  # an estimate of memory may be so many times too high
 
 
