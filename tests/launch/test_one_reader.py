@@ -11,6 +11,7 @@ from subliminal_jax.runs import UserError, run_program
 from tests.launch import programs
 
 GOOD = b'{"prompt": "p", "completion": "1, 2"}\n'
+OTHER = '{"prompt": "é", "completion": "1"}\n'
 PROGRAMS = ('filter', 'sample', 'score', 'judge')
 
 
@@ -22,7 +23,8 @@ def call(monkeypatch, capsys):
 
     def run(program, given, output):
         judge = ['--judge=openai:none'] if program == 'judge' else []
-        monkeypatch.setattr(sys, 'argv', [program, f'--input={given}', f'--output={output}', *judge])
+        monkeypatch.setattr(sys, 'argv', [
+            program, f'--input={given}', f'--output={output}', *judge])
         try:
             run_program(programs.fresh(f'launch.{program}').main)
         except SystemExit as stop:
@@ -47,10 +49,10 @@ def text(content):
     (pipe, 'it is a pipe, and a file is needed'),
     (lambda path: '/dev/zero', 'it is a device'),
     (lambda path: path.symlink_to('/dev/zero') or path, 'it is a device'),
-    (text('{"prompt": "é", "completion": "1"}\n'.encode('utf-16')), 'UTF-16 text: save it as UTF-8'),
-    (text('{"prompt": "é", "completion": "1"}\n'.encode('utf-16-be')), 'not JSON'),
+    (text(OTHER.encode('utf-16')), 'UTF-16 text: save it as UTF-8'),
+    (text(OTHER.encode('utf-16-be')), 'not '),
     (text(b'\xff\xfe\x00\x00{\x00\x00\x00'), 'text: save it as UTF-8'),
-    (text(b'{"prompt": "a", "completion": "1", "x": ' + b'[' * 200 + b']' * 200 + b'}'), 'too deeply'),
+    (text(GOOD[:-2] + b', "x": ' + b'[' * 200 + b']' * 200 + b'}'), 'too deeply'),
 ], ids=['pipe', 'device', 'link', 'utf-16', 'utf-16 without a mark', 'utf-32', 'deep'])
 @pytest.mark.parametrize('program', PROGRAMS)
 def test_what_is_no_file_of_rows_is_refused_by_all(call, tmp_path, program, make, said):

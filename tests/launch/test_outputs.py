@@ -1,4 +1,4 @@
-"""What every program that writes does with an output: nothing of others' is removed or shortened."""
+"""An output, in every program that writes: nothing of others' is removed or shortened."""
 
 import json
 import os
@@ -83,6 +83,11 @@ def file_of(name, content):
     return make
 
 
+def linked(place, target):
+    (place / 'link').symlink_to(target)
+    return place / 'link'
+
+
 def made(kind):
     def make(place):
         kind(place / 'other')
@@ -92,10 +97,10 @@ def made(kind):
 
 BAD = {
     'a folder': folder,
-    'a link to a folder': lambda place: (place / 'link').symlink_to(folder(place)) or place / 'link',
+    'a link to a folder': lambda place: linked(place, folder(place)),
     'the input': lambda place: next(place.glob('given.jsonl'), place / 'run'),
-    'a link to the input': lambda place: (place / 'link').symlink_to(
-        next(place.glob('given.jsonl'), place / 'run')) or place / 'link',
+    'a link to the input': lambda place: linked(
+        place, next(place.glob('given.jsonl'), place / 'run')),
     'a file of another form': file_of('notes.txt', 'precious notes'),
     'a pipe': made(os.mkfifo),
     'below a file': lambda place: file_of('notes.txt', 'x')(place) / 'inner.jsonl',

@@ -67,7 +67,7 @@ def test_a_renderer_that_was_killed_is_started_again():
     "{% generation %}{% set a = 1 %}{{ messages[0].content }}{% endgeneration %}{{ a }}",
     "{{ messages | tojson }}{{ {'b': [1, 'é']} | tojson(indent=2) }}",
     "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
-    "{% set n = namespace(a=1) %}{% for m in messages %}{% set n.a = n.a + 1 %}{% endfor %}{{ n.a}}",
+    "{% set n = namespace(a=1) %}{% for m in messages %}{% set n.a = n.a+1 %}{% endfor %}{{ n.a}}",
     "{{ dict(a=1).a }} {{ tools is none }} {{ bos_token }}\n   {% if true %}\n  x\n{% endif %}"])
 def test_templates_are_rendered_as_transformers_does(template):
     from transformers.utils.chat_template_utils import _compile_jinja_template
