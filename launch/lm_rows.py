@@ -100,7 +100,8 @@ def check_paths(output: str, reads: Mapping[str, str | None], stream: bool = Tru
     if not beside:
         return
     check_output(beside, JSON_OBJECT)
-    if jsonl.finished(output) and not os.path.lexists(beside):
+    jsonl.finished(output)  # refuses what is none
+    if os.path.exists(output) and os.path.getsize(output) and not os.path.lexists(beside):
         raise UserError(f'{output} holds rows, and no {beside} tells what they were made with: it '
                         'is no output to go on from; remove it, or name another file')
 

@@ -208,7 +208,7 @@ def finished(path: str | os.PathLike) -> list[Row]:
     Raises:
       UserError: a whole line is no row with an id: the file is not one that we wrote.
     """
-    if is_stream(path) or not os.path.lexists(path):
+    if is_stream(path) or not os.path.exists(path):
         return []
     lines = read_bytes(path, most=sys.maxsize).split(b'\n')
     if not lines[-1] or _torn(path, lines[-1]):

@@ -68,7 +68,7 @@ def test_what_is_no_file_of_rows_is_refused_by_all(call, tmp_path, program, make
     (b'{"prompt": "p", "completion": "1", "id": []}\n', 'whole number or a string, not []'),
     (b'{"prompt": "p", "completion": "\xff"}\n', 'not UTF-8'),
     (b'\xef\xbb\xbf{"prompt": "p", "completion": "1"}\n', 'not JSON'),  # a mark amid the file
-    (b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant"}]}\n', 'messages'),
+    (b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant"}]}\n', 'completion'),
     (b'{"prompt": "p", "completion": [3]}\n', 'completion'),
     (b'{"row": {}, "row_idx": 1, "truncated_cells": 7}\n', 'cut cells'),
 ])

@@ -60,7 +60,8 @@ def inputs(program, place):
         (place / 'run' / 'config.json').write_text('{}')
         return {'runs': place / 'run'}
     given.write_text(json.dumps(ROW))  # without a line break: its row must not be cut off
-    return {'input': given, **({'judge': 'openai:none'} if program == 'judge' else {})}
+    more = {'judge': {'judge': 'openai:none'}, 'sample': {'max_new_tokens': 2}}
+    return {'input': given, **more.get(program, {})}
 
 
 def foreign_run(place):
@@ -129,7 +130,7 @@ def test_an_output_that_would_destroy_is_refused(call, models, tmp_path, program
 @pytest.mark.parametrize('program', ['sample', 'score'])
 @pytest.mark.parametrize('content', [
     '{"id": 1, "prompt": "w1", "completion": "2"}', '{"id": 1}\n{"id": 2}\n',
-    '{"a": {\n"id": 1}\n}'])
+    '{"a": {\n"id": 1}\n}', '{"precious": [1, 2'])
 def test_rows_that_nobody_told_how_they_were_made_are_not_gone_on_with(
         call, models, tmp_path, program, content):
     settings = {**inputs(program, tmp_path), 'output': file_of('rows.jsonl', content)(tmp_path)}
@@ -141,7 +142,7 @@ def test_rows_that_nobody_told_how_they_were_made_are_not_gone_on_with(
 
 @pytest.mark.parametrize('content', ['[]', 'null', '{', '\x00', '[' * 200_000])
 def test_damaged_settings_of_an_output_are_named(call, tmp_path, content):
-    settings = {**inputs('sample', tmp_path), 'output': tmp_path / 'o.jsonl', 'max_new_tokens': 2}
+    settings = {**inputs('sample', tmp_path), 'output': tmp_path / 'o.jsonl'}
     assert call('sample', **settings)[0] == 0
     (tmp_path / 'o.jsonl.settings.json').write_text(content)
     before = found(tmp_path)
