@@ -104,7 +104,10 @@ def _template(folder, settings):
     template = settings.get('chat_template')
     if isinstance(template, list) and all(isinstance(t, dict) for t in template):  # by name
         template = next((t.get('template') for t in template if t.get('name') == 'default'), None)
-    return _text(template, 'chat_template', folder / 'tokenizer_config.json')
+    if template is not None and not isinstance(template, str):
+        raise UserError(f'{folder / "tokenizer_config.json"} has chat_template = '
+                        f'{template!r:.60}, which is no text')
+    return template
 
 
 def check_growth(stated: Mapping[str, Any], origin: pathlib.Path) -> None:
