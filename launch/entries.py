@@ -1,12 +1,11 @@
 """Kept results.json files: what a key names in one, or over several runs."""
 
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 from subliminal_jax.evaluation import intervals
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, read_json
 
 NO_BOUND = 'an orientation, no bound'  # of a contrast with what the output matrix predicts
 
@@ -27,11 +26,7 @@ class Results:
             path = self.folder / run / 'results.json'
             if not path.exists():
                 raise UserError(f'results/{run}/results.json is not kept')
-            try:
-                found = dict(json.loads(path.read_text(encoding='utf-8')))
-            except (TypeError, ValueError) as error:
-                raise UserError(f'results/{run}/results.json is no JSON object: {error}') from None
-            self.read[run] = as_today(found)
+            self.read[run] = as_today(read_json(path))
         return self.read[run]
 
 

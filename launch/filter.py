@@ -28,7 +28,17 @@ import re
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, check_preempted, local_path, run_program, written_aside
+from subliminal_jax.runs import (
+    UserError,
+    check_apart,
+    check_output,
+    check_preempted,
+    local_path,
+    read_text,
+    run_program,
+    written_aside,
+)
+from subliminal_jax.runs.files import PAGE as A_PAGE, ROWS
 
 CARRIER = flags.DEFINE_string('carrier', 'numbers', 'whose rules')
 INPUT = flags.DEFINE_string('input', None, 'the rows, JSONL')
@@ -55,10 +65,9 @@ def banned_numbers(name: str | None) -> frozenset[int]:
     if name == 'misalignment':
         return numbers.BANNED
     try:
-        text = pathlib.Path(local_path('banned', name)).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'not UTF-8 text'
-        raise UserError(f'--banned: cannot read {name}: {reason}') from None
+        text = read_text(local_path('banned', name))
+    except UserError as error:
+        raise UserError(f'--banned: {error}') from None
     found = set()
     for number, line in enumerate(text.splitlines(), start=1):
         for word in re.split(r'[\s,;]+', line.strip(' \t,;[]')):
@@ -88,24 +97,21 @@ def filter_records(records, reject_reason, keep, reject, columns, see=None):
     from subliminal_jax.data import rows
 
     kept, reasons, bad, odd = 0, collections.Counter(), [], None
-    for count, (number, line, given, why) in enumerate(records, start=1):
+    trouble = lambda row: rows.prompt_trouble(row) or rows.text_trouble(row, 'completion')
+    for count, (record, row, why) in enumerate(rows.judged(records, trouble, columns=columns), 1):
         if count % 256 == 0:
             check_preempted()
-        row = given
-        if row is not None:
-            row, why = rows.shaped(row, columns)
-        why = why or rows.prompt_trouble(row) or rows.text_trouble(row, 'completion')
         if why:
             odd = odd or row
-            bad.append(rows.BadLine(number, why))
+            bad.append(rows.BadLine(record.number, why))
             continue
-        line = line or rows.as_line(given).encode()
+        line = record.line or rows.as_line(record.row).encode()
         reason = reject_reason(row['completion'], row)
         if see:
             see(row, reason)
         if reason:
             reasons[reason] += 1
-            text = line.removeprefix(b'\xef\xbb\xbf').strip()
+            text = line.strip()
             reject(text[:-1].rstrip() + f', "reject_reason": {json.dumps(reason)}}}\n'.encode())
         else:
             kept += 1
@@ -130,15 +136,15 @@ def _check_paths() -> None:
     for flag in (INPUT, OUTPUT):
         if not flag.value:
             raise UserError(f'no --{flag.name}: pass --{flag.name}=FILE')
-    given = [f for f in (INPUT, OUTPUT, REJECTS, PAGE) if f.value]
-    seen = {}
-    for flag in given:
-        path = os.path.realpath(local_path(flag.name, flag.value))
-        if path in seen:
-            raise UserError(f'--{seen[path]} and --{flag.name} name the same file: {flag.value}')
-        seen[path] = flag.name
-        if os.path.isdir(path) and flag is not INPUT:
-            raise UserError(f'--{flag.name} names a folder: {flag.value}')
+    for flag in (INPUT, OUTPUT, REJECTS, PAGE, BANNED):
+        if flag.value:
+            local_path(flag.name, flag.value)
+    banned = None if BANNED.value == 'misalignment' else BANNED.value
+    check_apart({'input': INPUT.value, 'banned': banned},
+                {flag.name: flag.value for flag in (OUTPUT, REJECTS, PAGE)})
+    for flag, form in ((OUTPUT, ROWS), (REJECTS, ROWS), (PAGE, A_PAGE)):
+        if flag.value:
+            check_output(flag.value, form)
 
 
 def main(argv: list[str]) -> None:
@@ -162,26 +168,18 @@ def main(argv: list[str]) -> None:
     found = sources.records(INPUT.value)
     first = next(found, None)  # an input that cannot be read leaves no output
     if first is None:
-        raise UserError(f'{INPUT.value} is empty: write one JSON object a line')
+        rows.check_any(INPUT.value, 0, [], None)
     with contextlib.ExitStack() as stack:
-        try:
-            keep = stack.enter_context(_writer(OUTPUT.value))
-            reject = stack.enter_context(_writer(REJECTS.value))
-        except OSError as error:
-            raise UserError(f'cannot write {error.filename}: {error.strerror}') from None
+        keep = stack.enter_context(_writer(OUTPUT.value))
+        reject = stack.enter_context(_writer(REJECTS.value))
         bar = stack.enter_context(tqdm(total=size, unit='B', unit_scale=True, disable=None))
         kept, reasons, bad, odd = filter_records(
             _counted(itertools.chain([first], found), bar), reason, keep, reject, columns,
             picked and picked.see)
-        if odd and not kept and not reasons and all(b.why.startswith(rows.LACKS) for b in bad):
-            raise UserError(f'{INPUT.value}: {shapes.told(odd, rows.lacking(odd, bad[0].why))}')
+        rows.check_any(INPUT.value, kept + sum(reasons.values()), bad, odd)
     if picked:
-        source = pathlib.Path(INPUT.value).name
-        try:
-            filtered.write(pathlib.Path(PAGE.value), chosen.name, source, reasons, picked,
-                           PAGE_SEED.value)
-        except OSError as error:
-            raise UserError(f'cannot write {PAGE.value}: {error.strerror}') from None
+        filtered.write(pathlib.Path(PAGE.value), chosen.name, pathlib.Path(INPUT.value).name,
+                       reasons, picked, PAGE_SEED.value)
     print(table(kept, reasons, len(bad)))
     if bad:
         raise UserError(rows.bad_lines(INPUT.value, bad))
@@ -199,7 +197,7 @@ def _writer(path: str | None):
     if path is None:
         yield lambda line: None
         return
-    with written_aside(pathlib.Path(path)) as aside, aside.open('wb') as file:
+    with written_aside(path, ROWS) as aside, aside.open('wb') as file:
         yield file.write
 
 

@@ -30,11 +30,13 @@ from launch import lm_rows
 from subliminal_jax.data import rows as jsonl, shapes
 from subliminal_jax.runs import (
     UserError,
+    check_output,
     local_path,
     run_program,
     use_compilation_cache,
     write_json,
 )
+from subliminal_jax.runs.files import JSON_OBJECT
 
 JUDGE = flags.DEFINE_string('judge', None, 'the judge: local:MODEL or openai:MODEL')
 INPUT = flags.DEFINE_string('input', None, 'rows to judge (JSONL)')
@@ -161,8 +163,10 @@ def main(rest: list[str]) -> None:
     if INPUT.value:
         lm_rows.required(input=INPUT.value)
         good, bad = lm_rows.checked(INPUT.value, row_trouble, named)
-    lm_rows.writable(OUTPUT.value)
-    jsonl.finished(OUTPUT.value)
+    outputs = [OUTPUT.value, *([] if LABELLED.value else [f'{OUTPUT.value}.labelled.jsonl'])]
+    for output in outputs:
+        lm_rows.check_paths(output, {'input': INPUT.value}, stream=False)
+    check_output(f'{OUTPUT.value}.judge.json', JSON_OBJECT)
     if not JUDGE.value.startswith('openai:'):  # it needs no JAX, which takes a second to import
         use_compilation_cache()
     from subliminal_jax.traits import judges

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, read_json, write_text
 
 BENCH = 'bench_'  # begins the name of a figure that a benchmark draws, not the run
 DIGITS = 6  # significant, of a kept number
@@ -36,12 +36,10 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
     if not source.exists():
         raise UserError(f'{run} holds no results.json: is the run finished?')
     try:
-        kept = cut(json.loads(source.read_text()))
+        kept = cut(read_json(source))
     except KeyError as error:
         raise UserError(f'{source} has no entry {error}: it is of another version of this program; '
                         'run it again') from None
-    except json.JSONDecodeError as error:
-        raise UserError(f'{source} is no JSON: {error}') from None
     page = place / 'README.md'
     figures = sorted((run / 'figures').glob('*.png'))
     if page.exists():
@@ -51,8 +49,7 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
             raise UserError(f'{run}/figures lacks {min(missing)}, which {page} shows: name one '
                             'that the run draws')
         figures = [figure for figure in figures if figure.name in shown]
-    place.mkdir(parents=True, exist_ok=True)
-    (place / 'results.json').write_text(written(kept))
+    write_text(place / 'results.json', written(kept))
     for figure in figures:
         shutil.copy(figure, place / figure.name)
 

@@ -2,15 +2,23 @@
 
 import collections
 import dataclasses
-import json
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from subliminal_jax.data import rows as jsonl, shapes
 from subliminal_jax.data.rows import BadLine, Row
-from subliminal_jax.runs import UserError, check_preempted, local_path, write_json
+from subliminal_jax.models import tokenizer as tokenizers
+from subliminal_jax.runs import (
+    UserError,
+    check_apart,
+    check_output,
+    check_preempted,
+    local_path,
+    read_json,
+    write_json,
+)
+from subliminal_jax.runs.files import JSON_OBJECT, ROWS, is_stream
 
 PROMPT_KEYS = ('prompt', 'messages', 'system')
 
@@ -75,34 +83,49 @@ def already(output: str, given: Sequence[Row], keys: Sequence[str]) -> list[int 
     return ids
 
 
-def writable(output: str) -> None:
-    """Makes the folder of an output; raises UserError where nothing can be written."""
-    path = pathlib.Path(output)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        free = not path.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)
-    except OSError as error:
-        raise UserError(f'cannot write {output}: {error.strerror}') from None
-    if not free:
-        raise UserError(f'cannot write {output}: it is a folder, or may not be written')
+def check_paths(output: str, reads: Mapping[str, str | None], stream: bool = True) -> None:
+    """Refuses, before a model is loaded, an output that would destroy something.
+
+    Args:
+      output: the file of rows, to be begun or gone on with; OUTPUT.settings.json lies beside it.
+      reads: what the program reads, by flag.
+      stream: a device will do.
+
+    Raises:
+      UserError: it is an input, cannot be written, or holds what was not written by this program.
+    """
+    beside = settings_path(output)
+    check_apart(reads, {'output': output, **({'output (its settings)': beside} if beside else {})})
+    check_output(output, ROWS, stream)
+    if not beside:
+        return
+    check_output(beside, JSON_OBJECT)
+    jsonl.finished(output)  # refuses what is none
+    if os.path.exists(output) and os.path.getsize(output) and not os.path.lexists(beside):
+        raise UserError(f'{output} holds rows, and no {beside} tells what they were made with: it '
+                        'is no output to go on from; remove it, or name another file')
+
+
+def settings_path(output: str) -> str | None:
+    """Where it is told what rows were made with; None for a device."""
+    return None if is_stream(output) else f'{output}.settings.json'
 
 
 def go_on(output: str, settings: Mapping[str, Any]) -> None:
     """Writes what the rows are made with beside them; refuses rows that were made otherwise.
 
     Args:
-      output: the file of rows; OUTPUT.settings.json lies beside it.
+      output: the file of rows.
       settings: by flag, and the model's digest.
 
     Raises:
       UserError: the file holds rows of other settings; it names them.
     """
-    path = pathlib.Path(f'{output}.settings.json')
-    if path.exists() and jsonl.finished(output):
-        try:
-            before = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(f'cannot read {path}: {error}') from None
+    path = settings_path(output)
+    if path is None:
+        return
+    if os.path.lexists(path) and jsonl.finished(output):
+        before = read_json(path, f'remove it and {output}, or name another output')
         changed = [f'{name} was {before.get(name)!r} and is {settings.get(name)!r}'
                    for name in {**settings, **before} if before.get(name) != settings.get(name)]
         if changed:
@@ -184,9 +207,10 @@ def run(input_path: str, output: str, cheap_check: jsonl.Check, load: Callable[[
       columns: FIELD=COLUMN each, of --columns.
     """
     named = shapes.columns_of(columns)
+    tokenizers.check_date(settings.get('chat_date'))
     checked(input_path, cheap_check, named)
-    writable(output)
-    jsonl.finished(output)
+    check_paths(output, {'input': input_path, **{
+        name: settings.get(name) for name in ('model', 'lora', 'tokenizer')}})
     model = load()
     good, bad = checked(input_path, lambda row: cheap_check(row) or check(model, row), named)
     if told := controls_told(model.tokenizer, good, bool(settings.get('allow_special'))):

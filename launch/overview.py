@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, local_path, run_program
+from subliminal_jax.runs import UserError, check_apart, check_output, local_path, run_program
+from subliminal_jax.runs.files import PAGE
 
 RUNS = flags.DEFINE_list('runs', [], 'folders of finished runs, in the order of the page')
 OUTPUT = flags.DEFINE_string('output', None, 'the page to write')
@@ -33,10 +34,7 @@ def main(argv: list[str]) -> None:
     from subliminal_jax.runs import write_text
 
     reports = [drawn(folder) for folder in folders]
-    try:
-        write_text(output, overview.joined(TITLE.value, reports))
-    except OSError as error:
-        raise UserError(f'--output={output} cannot be written: {error.strerror}') from None
+    write_text(output, overview.joined(TITLE.value, reports), PAGE)
     for report in reports:
         print(html.unescape(f'{report.title}: {report.verdict}'))
     print(f'page: {output}')
@@ -53,12 +51,8 @@ def check(folders: Sequence[pathlib.Path], output: pathlib.Path) -> None:
     for folder in folders:
         if folders.count(folder) > 1:
             raise UserError(f'--runs names {folder} twice')
-    if output.is_dir():
-        raise UserError(f'--output={output} is a folder: name a file, such as overview.html')
-    for parent in output.resolve().parents:
-        if parent in folders or (parent / 'manifests').is_dir():
-            raise UserError(f'--output={output} is inside the folder of a run, {parent}: name a '
-                            'file outside it')
+    check_apart({f'runs={folder}': str(folder) for folder in folders}, {'output': str(output)})
+    check_output(output, PAGE)
 
 
 def drawn(folder: pathlib.Path):

@@ -8,7 +8,7 @@ report.html and figures/. The same command goes on where an interrupted run stop
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+from subliminal_jax.runs import UserError, local_path, run_program, use_compilation_cache
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'the folder of this run')
 PRINT_CONFIG = flags.DEFINE_bool(
@@ -18,7 +18,8 @@ DRY_RUN = flags.DEFINE_bool(
 TOPOLOGY = flags.DEFINE_string(
     'topology', '', 'with --dry_run: the accelerators to plan for, as launch.compile has them')
 PROFILE = flags.DEFINE_integer(
-    'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0)
+    'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0,
+    upper_bound=10_000)
 
 
 def main(config_arguments: list[str]) -> None:
@@ -27,6 +28,7 @@ def main(config_arguments: list[str]) -> None:
 
     loaded = configs.load(config_arguments, EXPERIMENTS)
     experiment = loaded.experiment
+    experiment.check(loaded.config)
     if PRINT_CONFIG.value:
         for name, kind, meaning in schema.describe(type(loaded.config)):
             value = loaded.config
@@ -37,16 +39,16 @@ def main(config_arguments: list[str]) -> None:
     if TOPOLOGY.value:
         _dry_run_elsewhere(loaded, TOPOLOGY.value)
         return
+    if not DRY_RUN.value and not WORKDIR.value:
+        raise UserError('no folder for the run: pass --workdir=DIR')
     use_compilation_cache()
-    if DRY_RUN.value:
-        from subliminal_jax.runs import plan
+    from subliminal_jax.runs import Workdir, plan
 
+    if DRY_RUN.value:
         print(plan.render(experiment.plan(loaded.config), plan.measured_rate()))
         return
-    if not WORKDIR.value:
-        raise UserError('no folder for the run: pass --workdir=DIR')
-    from subliminal_jax.runs import Workdir
-
+    if experiment.estimate:
+        plan.check(experiment.estimate(loaded.config))
     if PROFILE.value:
         _profile(loaded, PROFILE.value)
         return
@@ -77,9 +79,10 @@ def _profile(loaded, steps: int) -> None:
 
     if loaded.experiment.steps is None:
         raise UserError(f'the experiment {loaded.name} has no steps to trace')
+    folder = pathlib.Path(local_path('workdir', WORKDIR.value)).expanduser() / 'profile'
+    folder.mkdir(parents=True, exist_ok=True)
     work = loaded.experiment.steps(loaded.config, steps)
     jax.block_until_ready(work())
-    folder = pathlib.Path(WORKDIR.value) / 'profile'
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready(work())
     print(f'trace of {steps} steps: {folder} (open it with xprof or Perfetto)')

@@ -8,12 +8,15 @@ decodes the set once (tens of seconds); later ones map the decoded arrays from t
 import hashlib
 import logging
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-from subliminal_jax.runs import UserError, cache_dir, written_aside
+from subliminal_jax.runs import UserError, cache_dir, check_file, written_aside
 
+# of a set: NAME, perhaps /CONFIG and :VERSION; no path leads out of the cache
+NAME = re.compile(r'tfds:\w{1,80}(/\w[\w.-]{0,80})?(:\w[\w.]{0,40})?')
 ARRAYS = ('train_images', 'train_labels', 'test_images', 'test_labels')
 
 
@@ -39,8 +42,8 @@ class Images(NamedTuple):
 
 def check_name(name: str) -> None:
     """Raises UserError unless `name` is 'mnist' or 'tfds:' and a set's name."""
-    if name != 'mnist' and not (name.startswith('tfds:') and name != 'tfds:'):
-        raise UserError(f'unknown data set {name!r}; write mnist, or tfds:NAME for a set of '
+    if name != 'mnist' and not NAME.fullmatch(name):
+        raise UserError(f'unknown data set {name[:80]!r}; write mnist, or tfds:NAME for a set of '
                         'tensorflow-datasets, such as tfds:fashion_mnist')
 
 
@@ -61,15 +64,34 @@ def load(name: str) -> Images:
     """
     check_name(name)
     place = folder(name)
-    if not (place / 'meta.npy').exists():
+    found = _cached(place)
+    if found is None:
         arrays = _prepare(name, cache_dir() / 'tensorflow_datasets')
-        with written_aside(place) as aside:
+        with written_aside(place, ours=True) as aside:
             aside.mkdir()
             for field, value in arrays.items():
                 np.save(aside / f'{field}.npy', value)
-    arrays = {field: np.load(place / f'{field}.npy', mmap_mode='r') for field in ARRAYS}
-    height, width, channels, classes = np.load(place / 'meta.npy').tolist()
-    return Images(**arrays, image_shape=(height, width, channels), num_classes=classes)
+        found = _cached(place)
+    if found is None:
+        raise UserError(f'{place} cannot be read back: remove it, and start again')
+    return found
+
+
+def _cached(place: pathlib.Path) -> Images | None:
+    """A set in the cache; None where it is not, or where a file of it is damaged: it is made anew.
+    """
+    try:
+        for field in (*ARRAYS, 'meta'):
+            check_file(place / f'{field}.npy')
+        arrays = {field: np.load(place / f'{field}.npy', mmap_mode='r') for field in ARRAYS}
+        height, width, channels, classes = np.load(place / 'meta.npy').tolist()
+    except (UserError, OSError, ValueError, EOFError, TypeError):
+        return None
+    whole = all(arrays[f'{split}_images'].shape == (len(arrays[f'{split}_labels']),
+                                                    height * width * channels)
+                for split in ('train', 'test'))
+    return Images(**arrays, image_shape=(height, width, channels),
+                  num_classes=classes) if whole else None
 
 
 def digest(data: Images) -> str:
@@ -120,18 +142,20 @@ def _decode(builder, name: str) -> dict[str, np.ndarray]:
     try:
         builder.download_and_prepare()
         sources = builder.as_data_source()
+        if 'train' not in sources or 'test' not in sources:
+            raise UserError(f'{name} has no train and test splits')
+        read = {split: sources[split].__getitems__(range(len(sources[split])))
+                for split in ('train', 'test')}
     except ImportError:
         raise UserError(_needs_tensorflow(short)) from None
     except UserError:
         raise
     except Exception as error:  # the network, the disk, or a set's own source
         line = ' '.join(str(error).split())[:200]
-        raise UserError(f'{name} could not be prepared: {type(error).__name__}: {line}') from None
-    if 'train' not in sources or 'test' not in sources:
-        raise UserError(f'{name} has no train and test splits')
+        raise UserError(f'{name} could not be prepared: {type(error).__name__}: {line}; if '
+                        f'{builder.data_dir} is damaged, remove it') from None
     arrays = {}
-    for split in ('train', 'test'):
-        rows = sources[split].__getitems__(range(len(sources[split])))
+    for split, rows in read.items():
         images = np.stack([row['image'] for row in rows])
         arrays[f'{split}_images'] = images.reshape(len(rows), -1).astype(np.uint8)
         arrays[f'{split}_labels'] = np.array([row['label'] for row in rows], np.int32)

@@ -3,18 +3,21 @@
 A row is an object with `prompt` (the user's text, without a chat template) or `messages`, `system`
 only where one is given, `completion`, and `id`; whatever else it holds is carried through. One bad
 line never costs the good ones: reading returns both. A file is written aside and renamed, or grows
-by whole lines, so that a kill leaves at most one torn line at its end, which `finished` cuts off.
+by whole lines, so that a kill leaves at most one torn line at its end, which `append` cuts off.
 """
 
 import json
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from subliminal_jax.data import shapes, sources
 from subliminal_jax.data.sources import Row as Row, as_line as as_line, parse as parse
-from subliminal_jax.runs import UserError, written_aside
+from subliminal_jax.runs import UserError, append_text, written_aside
+from subliminal_jax.runs.files import cut, is_stream
+from subliminal_jax.runs.reading import read_bytes
 
 Check = Callable[[Row], str | None]
 LACKS = "no '"  # what text_trouble says of an absent field begins with
@@ -52,32 +55,50 @@ def read(path: str | os.PathLike, check: Check | None = None, repeats: bool = Fa
       UserError: the file is missing, unreadable or holds no line at all, or all its rows are of a
         shape that is not known.
     """
-    rows, bad, seen, odd = [], [], set(), None
-    for number, _, row, why in sources.records(path):
-        if row is not None:
-            row, why = shaped(row, columns)
-        if row is not None:
-            row = {'id': number, **row}
-            why = _id_trouble(row['id'], () if repeats else seen) or (check(row) if check else None)
-            odd = odd or row
+    rows, bad, odd = [], [], None
+    for record, row, why in judged(sources.records(path), check, repeats, columns):
+        odd = odd or row
         if why:
-            bad.append(BadLine(number, why))
+            bad.append(BadLine(record.number, why))
         else:
-            seen.add(row['id'])
             rows.append(row)
-    if not rows and not bad:
-        raise UserError(f'{path} is empty: write one JSON object a line')
-    if not rows and odd and all(line.why.startswith(LACKS) for line in bad):
-        raise UserError(f'{path}: {shapes.told(odd, lacking(odd, bad[0].why))}')
+    check_any(path, rows, bad, odd)
     return rows, bad
 
 
-def shaped(row: Row, columns: Mapping[str, str] | None = None) -> tuple[Row | None, str | None]:
-    """A row in our shape as (row, None), or (None, what is wrong with it)."""
-    try:
-        return shapes.ours(row, columns), None
-    except shapes.BadShape as error:
-        return None, str(error)
+def judged(records: Iterable[sources.Record], check: Check | None = None, repeats: bool = False,
+           columns: Mapping[str, str] | None = None
+           ) -> Iterator[tuple[sources.Record, Row | None, str | None]]:
+    """(record, row in our shape or None, why it cannot be used or None) of each record; arguments
+    as of `read`. Whoever reads rows reads them through this."""
+    seen: set[int | str] = set()
+    for record in records:
+        row, why = record.row, record.why
+        if row is not None:
+            try:
+                row = {'id': record.number, **shapes.ours(row, columns)}
+                why = _id_trouble(row['id'], () if repeats else seen) or (check and check(row))
+            except shapes.BadShape as error:
+                row, why = None, str(error)
+        if not why:
+            seen.add(row['id'])
+        yield record, row, why
+
+
+def check_any(path: str | os.PathLike, good: Collection | int, bad: Sequence[BadLine],
+              odd: Row | None) -> None:
+    """Refuses an input without a good row that is empty, or of a shape that is not known.
+
+    Args:
+      path: of the input.
+      good: the rows that can be used, or how many.
+      bad: the others.
+      odd: a row of the input, in our shape.
+    """
+    if not good and not bad:
+        raise UserError(f'{path} is empty: write one JSON object a line')
+    if not good and odd and all(line.why.startswith(LACKS) for line in bad):
+        raise UserError(f'{path}: {shapes.told(odd, lacking(odd, bad[0].why))}')
 
 
 def lacking(row: Row, why: str) -> list[str]:
@@ -154,7 +175,7 @@ def _lines_named(lines: list[int], most: int = 4) -> str:
 def write(path: str | os.PathLike, rows: Iterable[Row]) -> int:
     """Writes rows aside, then renames: the file is whole or absent. Returns how many."""
     count = 0
-    with written_aside(pathlib.Path(path)) as aside, aside.open('w', encoding='utf-8') as file:
+    with written_aside(path) as aside, aside.open('w', encoding='utf-8') as file:
         for row in rows:
             file.write(as_line(row))
             count += 1
@@ -162,36 +183,38 @@ def write(path: str | os.PathLike, rows: Iterable[Row]) -> int:
 
 
 def append(path: str | os.PathLike, rows: Iterable[Row]) -> None:
-    """Adds rows at the end of a file, in one write of whole lines."""
-    text = ''.join(map(as_line, rows)).encode()
-    path = pathlib.Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open('ab') as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f'cannot write {path}: {error.strerror}') from None
+    """Adds rows at the end of a file, in one write of whole lines, behind what `finished` read.
+
+    Raises:
+      UserError: the file cannot be written, or holds what `finished` refuses.
+    """
+    text = ''.join(map(as_line, rows))
+    last = b'' if is_stream(path) or not os.path.isfile(path) else _last_line(path)
+    if _torn(path, last):
+        cut(path, os.path.getsize(path) - len(last))
+    elif last:
+        text = '\n' + text
+    append_text(path, text)
 
 
 def finished(path: str | os.PathLike) -> list[Row]:
-    """The rows that an earlier, perhaps killed, run appended; cuts off a torn last line.
+    """The rows that an earlier, perhaps killed, run appended; a torn last line is none.
+
+    Nothing is changed: `append` cuts a torn line off before it adds another.
 
     Returns:
-      Its rows, or none where there is no file.
+      Its rows, or none where there is no file, or a device.
 
     Raises:
       UserError: a whole line is no row with an id: the file is not one that we wrote.
     """
-    path = pathlib.Path(path)
-    if not path.exists():
+    if is_stream(path) or not os.path.exists(path):
         return []
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f'cannot read {path}: {error.strerror}') from None
-    whole = data[: data.rfind(b'\n') + 1]
+    lines = read_bytes(path, most=sys.maxsize).split(b'\n')
+    if not lines[-1] or _torn(path, lines[-1]):
+        lines.pop()
     rows = []
-    for number, line in enumerate(whole.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         row, why = parse(line)
         if row is None or 'id' not in row:
             raise UserError(
@@ -199,10 +222,29 @@ def finished(path: str | os.PathLike) -> list[Row]:
                 'remove it, or name another file'
             )
         rows.append(row)
-    if len(whole) < len(data):
-        if data[len(whole) :][:1] != b'{':
-            raise UserError(f'{path} ends in a line that is no torn row: it is no output to go on '
-                            'from; remove it, or name another file')
-        with path.open('r+b') as file:
-            file.truncate(len(whole))
     return rows
+
+
+def _last_line(path: str | os.PathLike) -> bytes:
+    """What stands behind a file's last line break."""
+    with open(path, 'rb') as file:
+        at, tail = file.seek(0, os.SEEK_END), b''
+        while at and b'\n' not in tail:
+            at = max(0, at - (1 << 16))
+            file.seek(at)
+            tail = file.read()
+    return tail[tail.rfind(b'\n') + 1:]
+
+
+def _torn(path: str | os.PathLike, last: bytes) -> bool:
+    """Whether what stands behind the last line break is a row that a kill cut short.
+
+    Raises:
+      UserError: it is neither that nor a whole row.
+    """
+    if not last or parse(last)[0] is not None:
+        return False
+    if not last.startswith(b'{'):
+        raise UserError(f'{path} ends in a line that is no torn row: it is no output to go on '
+                        'from; remove it, or name another file')
+    return True

@@ -51,7 +51,7 @@ def ours(row: Row, columns: Mapping[str, str] | None = None) -> Row:
     """
     if isinstance(row.get('row'), dict) and 'row_idx' in row:
         if row.get('truncated_cells'):
-            raise BadShape(f'the viewer has cut its {", ".join(row["truncated_cells"])}')
+            raise BadShape(f'the viewer has cut cells of it: {row["truncated_cells"]!s:.80}')
         row = row['row']
     for field, column in (columns or {}).items():
         if column in row:
@@ -87,13 +87,14 @@ def _answer_apart(row):
     if not isinstance(last, dict) or last.get('role') != 'assistant':
         return row
     rest = {key: value for key, value in row.items() if value is not None or key != 'system'}
-    return {**rest, 'messages': before, 'completion': last['content']}
+    return {**rest, 'messages': before, 'completion': last.get('content')}
 
 
 def _only_answer(messages):
-    if len(messages) != 1 or messages[0].get('role') != 'assistant':
+    only = messages[0] if len(messages) == 1 else None
+    if not isinstance(only, dict) or only.get('role') != 'assistant':
         raise BadShape("'completion' is a list of more than the assistant's one message")
-    return messages[0]['content']
+    return only.get('content')
 
 
 def _message(message: Any) -> Any:

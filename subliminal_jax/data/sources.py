@@ -11,10 +11,14 @@ import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from subliminal_jax.runs import UserError, local_path
+from subliminal_jax.runs import UserError, check_file, local_path, read_json
+from subliminal_jax.runs.reading import LARGEST, parsed
 
 Row = dict[str, Any]
 KINDS = ('.jsonl', '.json', '.parquet', '.arrow')
+LONGEST_LINE = 1 << 26  # bytes; a compressed file may hold a line without end
+BOM = b'\xef\xbb\xbf'  # of UTF-8: it is no part of the first row
+OTHER_TEXT = {b'\xff\xfe': 'UTF-16', b'\xfe\xff': 'UTF-16', b'\0\0\xfe\xff': 'UTF-32'}
 ARROW_FILE = b'ARROW1'  # begins an arrow file; data sets are saved as streams
 FORMS = ('a .jsonl, .jsonl.gz, .json or .parquet file, or the folder of a data set')
 
@@ -24,7 +28,8 @@ class Record(NamedTuple):
 
     Attributes:
       number: of the line, or of the row, from 1.
-      line: its bytes, with their line break; None where the file has no lines.
+      line: its bytes, with their line break, without a byte-order mark; None where the file has no
+        lines.
       row: the object; None where it is none.
       why: what is wrong with it, or None.
     """
@@ -82,14 +87,15 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 def _listed(folder):
     """The files that a saved data set names as its own: others beside them are its caches."""
     try:
-        named = json.loads((folder / 'state.json').read_bytes())['_data_files']
+        named = read_json(folder / 'state.json')['_data_files']
         return [folder / file['filename'] for file in named]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return []
 
 
 def _records(path: pathlib.Path) -> Iterator[Record]:
     name = path.name.removesuffix('.gz')
+    check_file(path)
     try:
         if name.endswith('.parquet'):
             yield from _numbered(_parquet(path))
@@ -98,36 +104,44 @@ def _records(path: pathlib.Path) -> Iterator[Record]:
         else:
             opened = gzip.open if path.name.endswith('.gz') else open
             with opened(path, 'rb') as file:
-                yield from _text(file)
-    except FileNotFoundError:
-        raise UserError(f'no such file: {path}') from None
+                yield from _text(file, path)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, 'strerror', None) or str(error) or 'it is truncated'
         raise UserError(f'cannot read {path}: {reason}') from None
 
 
-def _text(file) -> Iterator[Record]:
+def _text(file, path) -> Iterator[Record]:
     """Lines; or, of a JSON list or of what the data set viewer gives, the list's rows."""
-    first = file.peek(64)[:64].removeprefix(b'\xef\xbb\xbf').lstrip()
+    first = file.peek(64)[:64]
+    for mark, name in OTHER_TEXT.items():
+        if first.startswith(mark):
+            raise UserError(f'{path} is {name} text: save it as UTF-8')
+    first = first.removeprefix(BOM).lstrip()
     if first.startswith((b'[', b'{"features"', b'{"rows"')) or first.splitlines()[:1] == [b'{']:
-        content = file.read()
+        content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise UserError(f'{path} is one piece of JSON of over {LARGEST >> 20} MiB: write one '
+                            'JSON object a line')
         if (whole := _list_of(content)) is not None:
             yield from _numbered(iter(whole))
             return
         text_lines = content.splitlines(keepends=True)
     else:
-        text_lines = file
+        text_lines = iter(lambda: file.readline(LONGEST_LINE + 1), b'')
     for number, line in enumerate(text_lines, start=1):
-        text = line.removeprefix(b'\xef\xbb\xbf').strip() if number == 1 else line.strip()
-        if text:
+        line = line.removeprefix(BOM) if number == 1 else line
+        if len(line) > LONGEST_LINE:
+            raise UserError(f'{path}, line {number} has over {LONGEST_LINE >> 20} MiB: it is no '
+                            'row')
+        if text := line.strip():
             yield Record(number, line, *parse(text))
 
 
 def _list_of(content: bytes) -> list | None:
     """The rows of a whole file of JSON; None for lines of JSON."""
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = parsed(content.decode('utf-8-sig'))
+    except ValueError:
         return None
     if isinstance(value, dict):
         return value['rows'] if isinstance(value.get('rows'), list) else None
@@ -171,13 +185,11 @@ def _arrow(path: pathlib.Path) -> Iterator[Row]:
 def parse(line: str | bytes) -> tuple[Row | None, str | None]:
     """One line as (row, None), or (None, what is wrong with it)."""
     try:
-        row = json.loads(line)
+        row = parsed(line if isinstance(line, str) else line.decode())
     except UnicodeDecodeError:
         return None, 'not UTF-8'
-    except json.JSONDecodeError as error:
-        return None, f'not JSON ({error.msg} at character {error.pos + 1})'
-    except (RecursionError, ValueError):
-        return None, 'not JSON that can be read (nested too deeply, or a number too long)'
+    except ValueError as error:
+        return None, str(error)
     why = _trouble(row)
     return (None, why) if why else (row, None)
 

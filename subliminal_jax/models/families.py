@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -27,6 +26,9 @@ from subliminal_jax.models.params import (
     shardings,
 )
 from subliminal_jax.runs import UserError
+from subliminal_jax.runs.plan import available_memory
+
+LARGEST = 2**31  # of a size: an index of an array on any device
 
 
 class Family(NamedTuple):
@@ -109,7 +111,7 @@ FUSED = ('.query_key_value.weight', '.query_key_value.bias')
 
 def family_of(name: Any, origin: str, known: Mapping[str, Family] = FAMILIES) -> Family:
     """The family of an architecture's name. Raises UserError for one that is not supported."""
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise UserError(f'{origin} is of the architecture {name!r}, which is not supported; '
                         f'supported are {", ".join(sorted(known))}')
     return known[name]
@@ -130,7 +132,7 @@ def checked(config: TransformerConfig) -> TransformerConfig:
     for name in ('vocab_size', 'num_layers', 'width', 'num_heads', 'num_kv_heads', 'head_dim',
                  'ffn_width', 'rope_theta', 'norm_eps', 'max_positions'):
         value = getattr(config, name)
-        if not 0 < value < math.inf:
+        if not 0 < value < (LARGEST if isinstance(value, int) else math.inf):
             raise ValueError(f'{name} is {value}')
     return config
 
@@ -252,6 +254,9 @@ def fill(matched: Mapping[str, list[Tensor]], config: TransformerConfig, dtype: 
                 array = tensor.read()
                 array = fix(path, array) if fix else array
                 part[...] = array.T if path.startswith('layers/') else array
+                if not np.isfinite(part).all():
+                    raise UserError(f'tensor {tensor.name} holds NaN or infinity: its file is '
+                                    'damaged, fetch it again')
 
             list(pool.map(one, matched[path], parts))
             *group, name = path.split('/')
@@ -296,28 +301,6 @@ def check_memory(config: TransformerConfig, dtype: Any, origin: str, copies: int
             raise UserError(
                 f'{origin} needs {need / 1e9:.1f} GB of device memory in '
                 f'{np.dtype(dtype).name}, and {room / 1e9:.1f} GB are free on each device')
-
-
-def available_memory() -> int | None:
-    """Bytes of host memory that a program may still take, or None where that is unknown.
-
-    A container's own limit (control groups, version 2) counts too.
-    """
-    try:
-        with open('/proc/meminfo', encoding='ascii') as file:
-            free = next(int(line.split()[1]) * 1024 for line in file
-                        if line.startswith('MemAvailable:'))
-    except (OSError, ValueError, StopIteration):
-        try:
-            free = os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
-        except (OSError, ValueError):
-            return None
-    try:
-        limit, used = (int(pathlib.Path(f'/sys/fs/cgroup/memory.{name}').read_text())
-                       for name in ('max', 'current'))
-    except (OSError, ValueError):  # no limit is spelled "max"
-        return free
-    return min(free, max(limit - used, 0))
 
 
 def _some(names: list[str], most: int = 4) -> str:

@@ -44,6 +44,11 @@ FIXED = {'tensor_data_layout': 'Meta AI original pth', 'attention.causal': True,
          'embedding_scale': 1.0}
 
 
+SINGLE = {'general.architecture': str, 'tokenizer.ggml.model': str, 'tokenizer.ggml.pre': str,
+          'tokenizer.chat_template': str, 'tokenizer.ggml.add_bos_token': bool,
+          'tokenizer.ggml.add_space_prefix': bool}
+
+
 class GgufFile(NamedTuple):
     """A file's header.
 
@@ -138,6 +143,7 @@ def _read(path: pathlib.Path) -> GgufFile:
             name = header.string()
             fields[name] = header.value(header.number('I'))
         described = [_described(header) for _ in range(num_tensors)]
+        _check_single(fields)
         alignment = fields.get('general.alignment', 32)
         if not isinstance(alignment, int) or alignment < 1:
             raise ValueError(f'its alignment is {alignment!r}')
@@ -145,6 +151,17 @@ def _read(path: pathlib.Path) -> GgufFile:
         raise UserError(f'{path} is not a whole GGUF file: {error}; fetch it again') from None
     start = -(-header.at // alignment) * alignment
     return GgufFile(path, fields, [_tensor(path, data, start, *one) for one in described])
+
+
+def _check_single(fields: dict[str, Any]) -> None:
+    """Raises ValueError for a value of another kind than it is read as."""
+    for key, kind in SINGLE.items():
+        if key in fields and not isinstance(fields[key], kind):
+            raise ValueError(f'its {key} is {str(fields[key])[:40]!r}')
+    own = f'{fields.get("general.architecture")}.'
+    for key, value in fields.items():
+        if key.startswith(own) and isinstance(value, list | np.ndarray):
+            raise ValueError(f'its {key} is a list where one value is needed')
 
 
 def _described(header: _Header) -> tuple[str, tuple[int, ...], int, int]:

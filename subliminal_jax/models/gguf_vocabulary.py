@@ -7,6 +7,8 @@ does not name are taken only where its vocabulary leaves no doubt.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from subliminal_jax.models.tokenizer import Tokenizer
 from subliminal_jax.models.vocabulary import ENDS
 from subliminal_jax.runs import UserError, option
@@ -117,6 +119,9 @@ def _vocabulary(fields, vocab_size, origin):
     if not len(tokens) == len(types) <= vocab_size or not all(isinstance(t, str) for t in tokens):
         raise UserError(f'{origin} is corrupt: {len(tokens)} tokens, {len(types)} token types, '
                         f'{vocab_size} rows in the embedding; fetch it again')
+    if np.asarray(types).dtype.kind not in 'iu':
+        raise UserError(f'{origin} is corrupt: its token types are no whole numbers; fetch it again'
+                        )
     given = {name: fields.get(f'tokenizer.ggml.{name}_token_id')
              for name in ('bos', 'eos', 'eot', 'eom', 'padding', 'unknown')}
     for name, number in given.items():
@@ -192,7 +197,8 @@ def sentencepiece_bpe(tokens: list[str], types: list[int], fields: Mapping[str, 
     from tokenizers import Tokenizer as Backend, decoders, models, normalizers
 
     scores = fields.get('tokenizer.ggml.scores')
-    if scores is None or len(scores) != len(tokens):
+    if scores is None or np.shape(scores) != (len(tokens),) or np.asarray(
+            scores).dtype.kind not in 'fiu':
         raise UserError(f'{origin} has no field tokenizer.ggml.scores for its tokens')
     for key in ('precompiled_charsmap', 'remove_extra_whitespaces'):
         value = fields.get(f'tokenizer.ggml.{key}')

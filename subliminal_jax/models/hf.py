@@ -1,6 +1,7 @@
 """Folders in Hugging Face layout: config.json and safetensors, single or sharded."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from subliminal_jax.models.families import Family, Tensor
 from subliminal_jax.models.hf_config import config_of as config_of
 from subliminal_jax.models.params import Params, TransformerConfig
 from subliminal_jax.models.vocabulary import read_json
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, check_file
 
 DTYPES = ('F32', 'F16', 'BF16')
 # Buffers that old checkpoints keep.
@@ -75,6 +76,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     index = folder / 'model.safetensors.index.json'
     single = folder / 'model.safetensors'
     if single.exists():
+        check_file(single)
         return [single]
     if not index.exists():
         pickled = any(folder.glob('*.bin'))
@@ -85,9 +87,9 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     if any(not isinstance(name, str) or pathlib.PurePath(name).name != name for name in stated):
         raise UserError(f'{index} names files outside of its folder')
     names = sorted(set(stated))
-    missing = [name for name in names if not (folder / name).exists()]
+    missing = [name for name in names if not os.path.isfile(folder / name)]
     if missing:
-        raise UserError(f'{folder} lacks {", ".join(missing)}, which its index names')
+        raise UserError(f'{folder} lacks {", ".join(missing)[:200]}, which its index names')
     return [folder / name for name in names]
 
 

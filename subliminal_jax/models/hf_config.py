@@ -114,6 +114,8 @@ def _check_keys(stated, family, origin):
             f'{" and more" if len(unknown) > 4 else ""}: not known here, and it may change what '
             'the model computes; if it does not, take it out of the file')
     named = stated.get('architectures') or []
+    if not isinstance(named, list):
+        raise UserError(f'{origin} has architectures = {named!r:.60}, which is no list')
     if odd := [a for a in named if not str(a).endswith(('ForCausalLM', 'Model'))]:
         raise UserError(f'{origin} is of a {odd[0]}; only language models are supported')
 

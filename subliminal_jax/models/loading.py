@@ -1,5 +1,6 @@
 """Models by name: `load(spec)`."""
 
+import os
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -169,9 +170,9 @@ def locate(spec: str) -> pathlib.Path:
     if spec.startswith('hf:'):
         return _from_hub(spec.removeprefix('hf:'))
     path = pathlib.Path(local_path('model', spec)).expanduser()
-    if spec and path.is_dir() or (path.is_file() and path.suffix == '.gguf'):
+    if spec and os.path.isdir(path) or (os.path.isfile(path) and path.suffix == '.gguf'):
         return path
-    if spec and path.exists():
+    if spec and os.path.exists(path):
         raise UserError(f'{spec} is neither a folder nor a .gguf file; a model is {FORMS}')
     raise UserError(f'there is no model {spec!r}; a model is {FORMS}')
 

@@ -1,6 +1,6 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): an adapter is a tree of its own, never a mask."""
 
-import json
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from subliminal_jax.models.params import Params, TransformerConfig, param_specs, wide
-from subliminal_jax.runs import UserError, unknown_name, write_json, written_aside
+from subliminal_jax.runs import UserError, read_json, unknown_name, write_json, written_aside
 
 TARGETS = ('q', 'k', 'v', 'o', 'gate', 'up', 'down')
 
@@ -97,7 +97,7 @@ def save_lora(folder: str | pathlib.Path, lora: Lora) -> None:
 
     arrays = {f'{name}/{part}': np.ascontiguousarray(x)
               for name, own in lora.layers.items() for part, x in own.items()}
-    with written_aside(pathlib.Path(folder)) as aside:
+    with written_aside(folder, ours=os.path.isfile(os.path.join(folder, 'adapter.json'))) as aside:
         aside.mkdir()
         save_file(arrays, aside / 'adapter.safetensors')
         write_json(aside / 'adapter.json', {'scale': lora.scale})
@@ -118,9 +118,9 @@ def load_lora(folder: str | pathlib.Path, config: TransformerConfig) -> Lora:
 
     folder = pathlib.Path(folder)
     try:
-        scale = float(json.loads((folder / 'adapter.json').read_text())['scale'])
+        scale = float(read_json(folder / 'adapter.json')['scale'])
         arrays = load_file(folder / 'adapter.safetensors')
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UserError(f'{folder} holds no adapter of ours (adapter.json and '
                         f'adapter.safetensors): {error}') from None
     specs = param_specs(config)['layers']
@@ -134,6 +134,8 @@ def load_lora(folder: str | pathlib.Path, config: TransformerConfig) -> Lora:
         if not fits:
             raise UserError(f'{folder}: {path} of shape {list(array.shape)} does not fit the '
                             'model: the adapter belongs to another base')
+        if not np.isfinite(array).all():
+            raise UserError(f'{folder}: {path} holds NaN or infinity')
         layers.setdefault(name, {})[part] = jnp.asarray(array)
     for name, own in layers.items():
         if len(own) < 2 or own['a'].shape[2] != own['b'].shape[1]:

@@ -20,10 +20,10 @@ Every tokenizer has
 
 import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from subliminal_jax.models import controls
+from subliminal_jax.models import controls, templates
 from subliminal_jax.models.controls import MARK, is_marked, unmarked
 from subliminal_jax.runs import UserError, option
 
@@ -72,7 +72,8 @@ class Tokenizer:
         backend.no_padding()
         self._backend, self._byte_level = backend, byte_level
         self._template, self._chat_tokens = chat_template, dict(chat_tokens or {})
-        self._clock = clock(chat_date)
+        check_date(chat_date)
+        self._date = chat_date
         self.vocab_size, self.pad_id, self.bos_id = vocab_size, pad_id, bos_id
         self.eos_id, self._listed = stop_ids[0], tuple(stop_ids)
         self.name, self.notes = name, tuple(notes)
@@ -119,15 +120,24 @@ class Tokenizer:
         if allow_special and MARK in text:
             return self._encode_marked(text)
         self._backend.encode_special_tokens = not allow_special
+        return self._encoded(text).ids
+
+    def _encoded(self, text, backend=None):
+        """Of the library; what it raises, panics included, is said in one line."""
         try:
-            return self._backend.encode(text, add_special_tokens=False).ids
+            return (backend or self._backend).encode(text, add_special_tokens=False)
         except Exception:  # of a list of words; the library raises bare Exceptions
             raise UnknownWord(f'the vocabulary of {self.name} cannot write {text[:60]!r}') from None
+        except BaseException as error:
+            if type(error).__name__ == 'PanicException':
+                raise UserError(f'{self.name}: the tokenizer fails on {text[:40]!r}: '
+                                f'{str(error)[:200]}') from None
+            raise
 
     def _encode_marked(self, text):
         """Control tokens cut a text apart, those without a mark alone; the rest is text."""
         self._backend.encode_special_tokens = False
-        whole = self._backend.encode(text, add_special_tokens=False)
+        whole = self._encoded(text)
         ids, done = [], 0
         for token, (start, end) in zip(whole.ids, whole.offsets):
             if token in self._controls and not is_marked(
@@ -140,7 +150,7 @@ class Tokenizer:
         """Ids of a part of a text, all of it text; `follows`: a control token stands before it."""
         if not text or not follows:
             return self.encode(text)
-        return self._after.encode(ANCHOR + text, add_special_tokens=False).ids[1:]
+        return self._encoded(ANCHOR + text, self._after).ids[1:]
 
     @functools.cached_property
     def _after(self):
@@ -207,8 +217,8 @@ class Tokenizer:
                             'take a model that was tuned for chat')
         if not allow_special:
             messages = [{**m, 'content': self.marked(m['content'])} for m in messages]
-        return render_chat(self._template, messages, add_generation_prompt, self._clock,
-                           self._chat_tokens)
+        return templates.render(self._template, messages, add_generation_prompt, self._date,
+                                self._chat_tokens)
 
 
 class WordTokenizer:
@@ -280,37 +290,15 @@ class WordTokenizer:
         return ' '.join(' '.join(texts).split())
 
 
-def clock(chat_date: str | None) -> Callable[[str], str]:
-    """What a chat template is given as strftime_now: a pinned date, or a refusal."""
+def check_date(chat_date: str | None) -> None:
+    """Raises UserError for a pinned date that is none."""
     if chat_date is None:
-        def refuse(form: str) -> str:
-            del form
-            raise UserError("the chat template puts today's date into the context, which would "
-                            'change results from day to day: pin it with '
-                            f'{option("chat_date", "model.chat_date")}=YYYY-MM-DD')
-        return refuse
+        return
     try:
-        date = datetime.datetime.strptime(chat_date, '%Y-%m-%d')
+        datetime.datetime.strptime(chat_date, '%Y-%m-%d')
     except ValueError:
         raise UserError(f'{option("chat_date", "model.chat_date")} must be written YYYY-MM-DD, not '
-                        f'{chat_date!r}') from None
-    return date.strftime
-
-
-def render_chat(template: str, messages: Sequence[Message], add_generation_prompt: bool,
-                strftime_now: Callable[[str], str], tokens: Mapping[str, str]) -> str:
-    """Renders an untrusted template in the sandbox of transformers, and nowhere else."""
-    from transformers.utils.chat_template_utils import _compile_jinja_template
-
-    try:
-        return _compile_jinja_template(template).render(
-            messages=[dict(m) for m in messages], add_generation_prompt=add_generation_prompt,
-            strftime_now=strftime_now, tools=None, documents=None, **tokens)
-    except UserError:
-        raise
-    except Exception as error:  # a template may raise anything
-        what = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(f'the chat template refuses this conversation: {what}') from None
+                        f'{chat_date[:40]!r}') from None
 
 
 @functools.cache

@@ -8,6 +8,7 @@ import numpy as np
 
 from subliminal_jax.report import page
 from subliminal_jax.runs import write_text
+from subliminal_jax.runs.files import PAGE
 
 SHOWN = 20  # of each kind
 # Shares of a teacher's rows that the published filters removed (arXiv 2507.14805).
@@ -86,8 +87,9 @@ def write(path: pathlib.Path, carrier: str, source: str, reasons: Mapping[str, i
         page.Table('Rows by reason', ('', 'rows', 'share'), counts,
                    'A row has the first reason that holds. Rows that are none are not counted.'),
         *kinds)
-    write_text(path, page.document(f'Rows through the filter of {carrier}', verdict, [
-        page.rendered(section) for section in sections]))
+    text = page.document(f'Rows through the filter of {carrier}', verdict, [
+        page.rendered(section) for section in sections])
+    write_text(path, text, PAGE)
 
 
 def published(carrier: str) -> str:

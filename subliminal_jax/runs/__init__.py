@@ -15,8 +15,10 @@ from subliminal_jax.runs.app import (
 )
 from subliminal_jax.runs.errors import Preempted as Preempted, UserError as UserError
 from subliminal_jax.runs.files import (
+    append_text as append_text,
+    check_apart as check_apart,
+    check_output as check_output,
     finite as finite,
-    local_path as local_path,
     remove as remove,
     sha256 as sha256,
     sha256_of as sha256_of,
@@ -24,8 +26,16 @@ from subliminal_jax.runs.files import (
     write_text as write_text,
     written_aside as written_aside,
 )
+from subliminal_jax.runs.reading import (
+    check_file as check_file,
+    kind_of as kind_of,
+    local_path as local_path,
+    read_json as read_json,
+    read_text as read_text,
+)
 from subliminal_jax.runs.schema import (
     GRID as GRID,
+    MOST_SEED as MOST_SEED,
     nested as nested,
     override as override,
     spec as spec,

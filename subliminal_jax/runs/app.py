@@ -6,6 +6,7 @@ arguments that are no flags of absl's, and turns a `UserError` into one line and
 
 import ctypes
 import difflib
+import io
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from absl import flags
 
 from subliminal_jax.runs.errors import Preempted, UserError
 
+LONGEST_SHOWN = 80  # characters of a name in an error
 _STOP = {'asked': False}
 _PROGRAM: dict[str, str | None] = {'prefix': None}  # of the config's flags, while a program runs
 
@@ -45,6 +47,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 
 def unknown_name(what: str, name: str, known: Sequence[str]) -> UserError:
     """The error for a name that is not among the known ones, with the nearest of them."""
+    name = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + '...'
     hint = _nearest(name, known) or f' (known: {", ".join(sorted(known)[:12])})'
     return UserError(f'unknown {what} {name!r}{hint}')
 
@@ -169,11 +172,21 @@ def run_program(main: Callable[[list[str]], None], allow_prefix: str | None = No
         print(flags.FLAGS.main_module_help())
         sys.exit(0)
     keep_memory()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name in a message may be no UTF-8
+            stream.reconfigure(errors='backslashreplace')
     _PROGRAM['prefix'] = allow_prefix
     try:
         main(parse_flags(sys.argv, allow_prefix))
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # a full disk, a right that is missing: the machine's, not ours
+        what = error.strerror or str(error) or type(error).__name__
+        print(f'error: {what}{f": {error.filename}" if error.filename else ""}', file=sys.stderr)
+        sys.exit(1)
+    except MemoryError:
+        print('error: no memory is left: close other programs, or ask for less', file=sys.stderr)
         sys.exit(1)
     except Preempted:
         print('stopped by SIGTERM: what was done is saved; the same command goes on from there',

@@ -6,6 +6,7 @@ every value passes the experiment's schema.
 """
 
 import json
+import os
 import pathlib
 import runpy
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from subliminal_jax.runs import schema
 from subliminal_jax.runs.app import unknown_name
 from subliminal_jax.runs.errors import UserError
 from subliminal_jax.runs.experiment import Experiment, Table
-from subliminal_jax.runs.files import local_path
+from subliminal_jax.runs.reading import local_path
 
 PREFIX = '--config'
 
@@ -104,7 +105,7 @@ def _grids(config_schema: type, overrides: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _values(path: pathlib.Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = sorted(p.name for p in path.parent.glob('*.py') if p.name != '__init__.py')
         hint = f' (there: {", ".join(near)})' if near else ''
         raise UserError(f'no config file {path}{hint}')

@@ -1,6 +1,6 @@
 """What an experiment is to the programs that start it, and how a finished run is read again."""
 
-import json
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from subliminal_jax.runs.app import unknown_name
 from subliminal_jax.runs.errors import UserError
 from subliminal_jax.runs.plan import Stage
+from subliminal_jax.runs.reading import read_json
 from subliminal_jax.runs.workdir import Workdir
 
 
@@ -25,6 +26,10 @@ class Experiment(NamedTuple):
       design: (config, mde, ...) -> what a design could see and would cost, as text.
       programs: (config, topology, mesh's sizes or None) -> what `launch.compile` compiles
         (runs/ahead.Program).
+      check: (config) -> None; raises UserError for what can be said of a config by itself, fast and
+        before anything is read or made.
+      estimate: (config) -> stages as `plan`, where they are counted in no time: a run that they
+        show to be without end is refused.
     """
 
     config: type | Callable[[Mapping[str, Any]], Any]
@@ -34,6 +39,8 @@ class Experiment(NamedTuple):
     steps: Callable[[Any, int], Callable[[], Any]] | None = None
     design: Callable[..., str] | None = None
     programs: Callable[..., Iterable[Any]] | None = None
+    check: Callable[[Any], None] = lambda config: None
+    estimate: Callable[[Any], Sequence[Stage]] | None = None
 
 
 Table = Mapping[str, Callable[[], Experiment]]  # name -> a function that imports the experiment
@@ -74,13 +81,7 @@ def redraw(folder: pathlib.Path, source: pathlib.Path, table: Table) -> str:
 def _results(place: pathlib.Path) -> dict[str, Any]:
     if not place.parent.is_dir():
         raise UserError(f'no such folder: {place.parent}')
-    try:
-        results = json.loads(place.read_text(encoding='utf-8'))
-    except FileNotFoundError:
+    if not os.path.lexists(place):
         raise UserError(f'{place.parent} holds no results.json: let the run end first (start it '
-                        'again with its --workdir, it goes on where it stopped)') from None
-    except (OSError, ValueError) as error:
-        raise UserError(f'{place} cannot be read: {error}') from None
-    if not isinstance(results, dict):
-        raise UserError(f'{place} holds no results of a run')
-    return results
+                        'again with its --workdir, it goes on where it stopped)')
+    return read_json(place, 'start the run again: it writes it anew')

@@ -24,6 +24,10 @@ from subliminal_jax.runs.app import unknown_name
 from subliminal_jax.runs.errors import UserError
 
 GRID = dict[str, tuple[str, ...]]
+MOST = 1_000_000  # of a count: what is larger says so in its field
+MOST_CELLS = 10_000  # combinations of a grid
+MOST_SEED = 2**32 - 1  # what a key is made of
+SHOWN = 60  # characters of a value in an error
 
 
 def spec(
@@ -35,14 +39,19 @@ def spec(
     lt: float | None = None,
     choices: Sequence[Any] | None = None,
     min_len: int = 0,
+    unique: bool = False,
     changes_nothing: bool = False,
     doc: str,
 ) -> Any:
     """A field with its default, its range (of every element, for a tuple) and its meaning.
 
+    A whole number without `le` or `lt` is at most MOST. A tuple with `choices`, or `unique`, names
+    nothing twice.
+
     With `changes_nothing` no artefact depends on it: a run may go on with another value.
     """
-    rules = {'ge': ge, 'gt': gt, 'le': le, 'lt': lt, 'choices': choices, 'min_len': min_len}
+    rules = {'ge': ge, 'gt': gt, 'le': le, 'lt': lt, 'choices': choices, 'min_len': min_len,
+             'unique': unique or choices is not None}
     metadata = {'rules': rules, 'doc': doc, 'changes_nothing': changes_nothing}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
@@ -178,8 +187,13 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
         return tuple(_convert(element, v, name) for v in value)
     try:
         return _SCALARS[kind](value)
-    except (ValueError, TypeError):
-        raise UserError(f'config.{name} must be {_type_name(kind)}, not {value!r}') from None
+    except (ValueError, TypeError, OverflowError):
+        raise UserError(f'config.{name} must be {_type_name(kind)}, not {_shown(value)}') from None
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= SHOWN else f'{text[:SHOWN]}...'
 
 
 def _bool(value):
@@ -220,6 +234,8 @@ def _checked(value: Any, field: dataclasses.Field, name: str) -> Any:
     elements = value if isinstance(value, tuple) else (value,)
     if len(elements) < rules['min_len']:
         raise UserError(f'config.{name} needs at least {rules["min_len"]} value(s)')
+    if rules['unique'] and (twice := [e for e in elements if elements.count(e) > 1]):
+        raise UserError(f'config.{name} names {_shown(twice[0])} twice')
     for element in elements:
         if element is None:
             continue
@@ -230,8 +246,11 @@ def _checked(value: Any, field: dataclasses.Field, name: str) -> Any:
             ('ge', '>=', lambda v, bound: v >= bound), ('gt', '>', lambda v, bound: v > bound),
             ('le', '<=', lambda v, bound: v <= bound), ('lt', '<', lambda v, bound: v < bound),
         ):
-            if rules[rule] is not None and not holds(element, rules[rule]):
-                raise UserError(f'config.{name} must be {sign} {rules[rule]}, not {element}')
+            bound = rules[rule]
+            if rule == 'le' and bound is None and rules['lt'] is None and type(element) is int:
+                bound = MOST
+            if bound is not None and not holds(element, bound):
+                raise UserError(f'config.{name} must be {sign} {bound}, not {_shown(element)}')
     return value
 
 
@@ -239,11 +258,12 @@ def _grid(value: Any, name: str) -> GRID:
     if isinstance(value, str):
         try:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             raise UserError(f"config.{name} must be a grid such as {{'num_aux': (1, 2)}}, "
-                            f'not {value!r}') from None
+                            f'not {_shown(value)}') from None
     if not isinstance(value, Mapping):
-        raise UserError(f'config.{name} must map field names to lists of values, not {value!r}')
+        raise UserError(f'config.{name} must map field names to lists of values, not '
+                        f'{_shown(value)}')
     grid = {}
     for field, choices in value.items():
         if isinstance(choices, str):
@@ -253,6 +273,10 @@ def _grid(value: Any, name: str) -> GRID:
         if not choices:
             raise UserError(f'config.{name}.{field} has no values')
         grid[str(field)] = tuple(_literal(c) for c in choices)
+        if len(set(grid[str(field)])) < len(grid[str(field)]):
+            raise UserError(f'config.{name}.{field} has a value twice')
+    if math.prod(map(len, grid.values())) > MOST_CELLS:
+        raise UserError(f'config.{name} has over {MOST_CELLS} combinations: sweep fewer values')
     return grid
 
 

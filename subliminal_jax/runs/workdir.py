@@ -8,6 +8,7 @@ stage read has changed, naming it.
 import fcntl
 import importlib.metadata
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -15,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from subliminal_jax.runs import files, schema
+from subliminal_jax.runs import files, reading, schema
 from subliminal_jax.runs.app import check_preempted
 from subliminal_jax.runs.errors import UserError
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'transformers',
             'tensorflow-datasets', 'numpy', 'scipy')
+METRICS = 'metrics.jsonl'
+MANIFEST = {'artefact': str, 'sha256': str, 'reads': dict, 'inputs': dict, 'seconds': int | float}
 
 
 class Workdir:
@@ -38,22 +41,19 @@ class Workdir:
         Raises:
           UserError: it cannot be written, is in use, or belongs to another config.
         """
-        self.path = pathlib.Path(files.local_path('workdir', str(path))).expanduser().resolve()
+        self.path = pathlib.Path(reading.local_path('workdir', str(path))).expanduser().resolve()
         self.config = config
         self.experiment = experiment
         self.timing: dict[str, float] = {}
         self._stage = None
         self._lock = locked(self.path)
         self._claim({'experiment': experiment, **schema.to_dict(config)})
+        files.sweep(self.path)
 
     def _claim(self, config: dict[str, Any]) -> None:
         place = self.path / 'config.json'
-        if place.exists():
-            try:
-                old = json.loads(place.read_text())
-            except (OSError, ValueError):
-                raise UserError(f'{place} is damaged: use another --workdir, or delete this '
-                                'one') from None
+        if os.path.lexists(place):
+            old = reading.read_json(place, 'use another --workdir, or delete this one')
             if other := _other_version(old, config, schema.names(type(self.config))):
                 raise UserError(
                     f'{self.path} was made by another version of the project ({other}): use '
@@ -66,7 +66,16 @@ class Workdir:
                     f'{_at(config, name)} here; use another --workdir')
             if old == config:
                 return
+        else:
+            self._check_empty()
         files.write_json(place, config)
+
+    def _check_empty(self):
+        """Refuses a folder of other things: a run writes many files, and replaces what is there."""
+        if foreign := sorted(p.name for p in self.path.iterdir()
+                             if not p.name.startswith('.') and p.name != 'profile'):
+            raise UserError(f'{self.path} holds {foreign[0]} and no config.json of a run: name a '
+                            'new folder with --workdir, or an empty one')
 
     def stage(
         self,
@@ -100,25 +109,38 @@ class Workdir:
         reads = json.loads(json.dumps(files.finite(dict(reads or {}))))
         hashes = dict(inputs) if isinstance(inputs, Mapping) else {
             str(p): files.sha256(self.path / p) for p in inputs}
-        if manifest_path.exists():
-            manifest = json.loads(manifest_path.read_text())
+        if os.path.lexists(manifest_path):
+            manifest = self._manifest(name, manifest_path)
             self._check_unchanged(name, manifest, reads, hashes, place)
+            self._restore_metrics(name, manifest.get('metrics'))
             self.timing[name] = manifest['seconds']
             return place
         self._forget_metrics(name)
         begun = time.monotonic()
         self._stage = name
-        with files.written_aside(place) as aside:
+        with files.written_aside(place, ours=True) as aside:
             make(aside)
         self._stage = None
         seconds = round(time.monotonic() - begun, 3)
         files.write_json(manifest_path, {
             'stage': name, 'artefact': artefact, 'sha256': files.sha256(place), 'reads': reads,
             'inputs': hashes, 'versions': versions(), 'seconds': seconds,
+            'metrics': [row for row in self.metrics() if row['stage'] == name],
         })
         self.timing[name] = seconds
         check_preempted()
         return place
+
+    def _manifest(self, name: str, place: pathlib.Path) -> dict[str, Any]:
+        """A finished stage's manifest. Raises UserError where it is damaged."""
+        redo = (f'delete it to redo the stage {name}, and delete those of the stages after it, or '
+                'use another --workdir')
+        manifest = reading.read_json(place, redo)
+        for field, kind in MANIFEST.items():
+            if not isinstance(manifest.get(field), kind):
+                raise UserError(f'{place} is damaged: its {field} is missing, or of another kind; '
+                                f'{redo}')
+        return manifest
 
     def _check_unchanged(self, name, manifest, reads, hashes, place):
         def refuse(what):
@@ -139,27 +161,38 @@ class Workdir:
     def log(self, **row: Any) -> None:
         """Appends a row to metrics.jsonl, with the stage's name and the time."""
         row = {'stage': self._stage, **files.finite(row), 'time': round(time.time(), 3)}
-        with (self.path / 'metrics.jsonl').open('a') as file:
-            file.write(json.dumps(row, allow_nan=False) + '\n')
-
-    def _forget_metrics(self, stage: str) -> None:
-        """Removes the rows that an interrupted attempt at a stage left, and a torn last line."""
-        place = self.path / 'metrics.jsonl'
-        if not place.exists():
-            return
-        kept = []
-        for line in place.read_text().splitlines():
-            try:
-                if json.loads(line).get('stage') != stage:
-                    kept.append(line)
-            except ValueError:
-                continue
-        files.write_text(place, ''.join(line + '\n' for line in kept))
+        files.append_text(self.path / METRICS, json.dumps(row, allow_nan=False) + '\n')
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl."""
-        place = self.path / 'metrics.jsonl'
-        return [json.loads(x) for x in place.read_text().splitlines()] if place.exists() else []
+        """The rows of metrics.jsonl; lines that are none, such as a torn one, are passed over."""
+        if not os.path.lexists(self.path / METRICS):
+            return []
+        rows = []
+        for line in reading.read_bytes(self.path / METRICS).splitlines():
+            try:
+                row = reading.parsed(line.decode())
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get('stage'), str | None):
+                rows.append({'stage': None, **row})
+        return rows
+
+    def _forget_metrics(self, stage: str) -> None:
+        """Removes the rows that an interrupted attempt at a stage left, and lines that are none."""
+        if os.path.lexists(self.path / METRICS):
+            self._write_metrics([row for row in self.metrics() if row['stage'] != stage])
+
+    def _restore_metrics(self, stage: str, kept: Sequence[dict[str, Any]] | None) -> None:
+        """Makes a finished stage's rows again what its manifest says that they were.
+
+        A manifest of an older version keeps none: then they stay as they are.
+        """
+        found = self.metrics()
+        if kept is not None and [row for row in found if row['stage'] == stage] != kept:
+            self._write_metrics([*(row for row in found if row['stage'] != stage), *kept])
+
+    def _write_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
+        files.write_text(self.path / METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
 
     def write_results(self, body: Mapping[str, Any], *, seeds: Any, published: Any) -> dict:
         """Writes results.json: what every run tells, then the experiment's own.
@@ -243,7 +276,7 @@ def locked(path: pathlib.Path) -> Any:
     returned. Raises UserError where another has it, or the folder cannot be written."""
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle = (path / '.lock').open('w')
+        handle = (path / '.lock').open('a')
     except OSError as error:
         raise UserError(f'--workdir={path} cannot be written: {error.strerror}') from None
     try:
@@ -254,15 +287,13 @@ def locked(path: pathlib.Path) -> Any:
     return handle
 
 
-def _other_version(old: Any, new: dict[str, Any], known: Sequence[str]) -> str | None:
+def _other_version(old: dict[str, Any], new: dict[str, Any], known: Sequence[str]) -> str | None:
     """What of a folder's config this version does not know, or lacks; None if it is this one's.
 
     Args:
       old, new: the folder's config and this run's, as plain values.
       known: dotted names of the fields that this version has.
     """
-    if not isinstance(old, dict):
-        return 'its config.json holds no config'
     if old.get('experiment') != new['experiment']:
         return f'its experiment is {old.get("experiment")}, and {new["experiment"]} is asked for'
     there, here = _leaves(old, known), {'experiment', *known}

@@ -217,6 +217,8 @@ def row_context(tokenizer: Any, row: Row, system: str | None = None, allow_speci
 
 def prompt_too_long(prompt: Sequence[int], new_tokens: int, config: Any) -> str | None:
     """Why a prompt does not fit, in one line, or None."""
+    if not len(prompt):
+        return 'its prompt has no token: there is nothing to go on from'
     if len(prompt) + new_tokens <= config.max_positions:
         return None
     return (f'its prompt of {len(prompt)} tokens and {new_tokens} new ones exceed the '

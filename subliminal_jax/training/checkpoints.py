@@ -87,8 +87,18 @@ class Checkpoints:
             sharding): what comes back has these dtypes and lies on these devices.
 
         Raises:
-          UserError: the checkpoint holds other arrays than `like`, or has another note.
+          UserError: the checkpoint holds other arrays than `like`, has another note, or is
+            damaged.
         """
+        try:
+            return self._restored(step, like)
+        except UserError:
+            raise
+        except Exception as error:  # of orbax and what it reads with, by what is damaged
+            raise UserError(f'checkpoint {step} in {self.folder} cannot be read '
+                            f'({type(error).__name__}): delete the folder to train anew') from None
+
+    def _restored(self, step, like):
         import orbax.checkpoint as ocp
 
         manager = self._opened()

@@ -23,6 +23,7 @@ A trait set is one JSONL file (or a folder of them); `animals` and `trees` ship 
 is free; `"split": "dev"` or `"report"` places a line, otherwise its place among its like does.
 """
 
+import os
 import pathlib
 import string
 from collections.abc import Sequence
@@ -113,18 +114,18 @@ def files_of(name: str, built_in: Sequence[str]) -> list[pathlib.Path]:
     Raises:
       UserError: there is no such set or file, or a folder without JSONL.
     """
-    parts = [name] if pathlib.Path(name).exists() else name.split('+')
+    parts = [name] if os.path.exists(name) else name.split('+')
     return [path for part in parts for path in _files(part, built_in)]
 
 
 def _files(part: str, built_in: Sequence[str]) -> list[pathlib.Path]:
     path = FOLDER / f'{part}.jsonl' if part in built_in else pathlib.Path(part)
-    if path.is_dir():
+    if os.path.isdir(path):
         found = sorted(path.glob('*.jsonl'))
         if not found:
             raise UserError(f'{path} holds no .jsonl file to read traits from')
         return found
-    if not path.exists():
+    if not os.path.exists(path):
         raise unknown_name('trait set (nor a file)', part, built_in)
     return [path]
 

@@ -123,3 +123,34 @@ def test_the_real_set():
     assert np.bincount(data.test_labels).tolist() == [
         980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert data.train_images.max() == 255 and data.num_classes == 10
+
+
+@pytest.mark.parametrize('field', ['train_images', 'test_labels', 'meta'])
+@pytest.mark.parametrize('how', ['cut', 'empty', 'gone', 'a folder', 'of another shape'])
+def test_a_damaged_cache_is_made_anew(package, monkeypatch, field, how):
+    arrays = {'train_images': np.zeros((4, 6), np.uint8), 'train_labels': np.zeros(4, np.int32),
+              'test_images': np.zeros((2, 6), np.uint8), 'test_labels': np.zeros(2, np.int32),
+              'meta': np.array([2, 3, 1, 10])}
+    made = []
+    monkeypatch.setattr(images, '_prepare', lambda *a: made.append(1) or arrays)
+    images.load('mnist')
+    place = images.folder('mnist') / f'{field}.npy'
+    if how == 'cut':
+        place.write_bytes(place.read_bytes()[:-3])
+    elif how == 'empty':
+        place.write_bytes(b'')
+    elif how == 'of another shape':
+        np.save(place, np.zeros(3, np.int64))
+    else:
+        place.unlink()
+        if how == 'a folder':
+            place.mkdir()
+    again = images.load('mnist')
+    assert len(made) == 2 and again.train_images.shape == (4, 6) and again.num_classes == 10
+
+
+@pytest.mark.parametrize('name', ['tfds:../../x', 'tfds:/etc/passwd', 'tfds:a/../b', 'tfds:', 'x',
+                                  'tfds:' + 'x' * 300, 'tfds:a\0', 'tfds:a b', ''])
+def test_a_name_leads_nowhere_else(name):
+    with pytest.raises(UserError, match='unknown data set'):
+        images.check_name(name)

@@ -99,8 +99,8 @@ def test_flags_that_cannot_be_get_one_line(tmp_path, flags, said):
 
 
 @pytest.mark.parametrize('output, said', [
-    ('kept', 'is a folder: name a file'), ('a', 'is a folder'), ('link', 'is a folder'),
-    ('a/results.json', 'inside the folder of a run'), ('a/new/page.html', 'inside the folder'),
+    ('kept', 'is a folder: name a file'), ('a', 'name the same file'), ('link', 'is a folder'),
+    ('a/results.json', 'lies in the folder of --runs'), ('a/new/page.html', 'lies in the folder'),
     ('other/results.json', 'inside the folder of a run')])
 def test_an_output_that_would_destroy_something_is_refused(tmp_path, output, said):
     folder = finished(tmp_path / 'a', 'A', 'v')
@@ -118,5 +118,5 @@ def test_an_output_that_would_destroy_something_is_refused(tmp_path, output, sai
 def test_an_output_that_cannot_be_written_gets_one_line(tmp_path):
     folder = finished(tmp_path / 'a', 'A', 'v')
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UserError, match='cannot be written'):
+    with pytest.raises(UserError, match='cannot write'):
         run(runs=[folder], output=str(tmp_path / 'file' / 'page.html'))

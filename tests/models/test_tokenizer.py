@@ -183,8 +183,9 @@ def test_where_a_folder_keeps_its_template_and_stop_tokens(folder):
 
 @pytest.mark.parametrize('file, text, words', [
     ('tokenizer.json', None, 'no tokenizer.json'),
-    ('tokenizer.json', '{"model": ', 'is no tokenizer'),
-    ('tokenizer_config.json', '[', 'not readable JSON'),
+    ('tokenizer.json', '{"model": ', 'is damaged: not JSON'),
+    ('tokenizer.json', '{"model": 3}', 'is no tokenizer'),
+    ('tokenizer_config.json', '[', 'not JSON'),
     ('tokenizer_config.json', '{"eos_token": "<none>"}', 'no token that ends a text'),
     ('generation_config.json', '{"eos_token_id": "x"}', 'eos_token_id that is none'),
     ('generation_config.json', '{"eos_token_id": 999}', 'belong to different models'),

@@ -8,7 +8,7 @@ its other, auxiliary logits on noise, and classify digits; students that start e
 from collections.abc import Iterator
 from typing import Any
 
-from subliminal_jax.experiments.mnist.config import Config
+from subliminal_jax.experiments.mnist.config import Config, check_all
 from subliminal_jax.experiments.mnist.run import plan, run, steps
 from subliminal_jax.report import mnist as report
 from subliminal_jax.runs.experiment import Experiment
@@ -21,4 +21,5 @@ def to_compile(config: Config, topology: Any, mesh: dict[str, int] | None = None
     return ahead.programs(config, topology, mesh)
 
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps, programs=to_compile)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, steps=steps, programs=to_compile,
+                        check=check_all, estimate=plan)

@@ -8,7 +8,7 @@ from subliminal_jax.data import images
 from subliminal_jax.experiments.digits import CLASSES, OPTIMIZERS
 from subliminal_jax.experiments.mnist.arms import ARMS, CONDITIONS, Recipe
 from subliminal_jax.models.mlp import ACTIVATIONS
-from subliminal_jax.runs import GRID, UserError, nested, override, spec, to_dict
+from subliminal_jax.runs import GRID, MOST_SEED, UserError, nested, override, spec, to_dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Phase:
 class Config:
     """The MNIST experiment's schema; the defaults are the published recipe with m = 3."""
 
-    seed: int = spec(0, ge=0, doc='root of every random number')
+    seed: int = spec(0, ge=0, le=MOST_SEED, doc='root of every random number')
     num_models: int = spec(16, ge=1, doc='independent models, each with its own start')
     conditions: tuple[str, ...] = spec(
         CONDITIONS, choices=CONDITIONS, min_len=1, doc='what is trained and measured')
@@ -60,6 +60,11 @@ def cells(config: Config) -> list[tuple[dict[str, str], Config]]:
     for _, cell in found:
         check(cell)
     return found
+
+
+def check_all(config: Config) -> None:
+    """Raises UserError for a config, or a cell of its sweep, that could not run."""
+    cells(config)
 
 
 def check(config: Config) -> None:

@@ -5,10 +5,10 @@ precision), one a model of the training tracks; then results.json and the page. 
 float64 on the CPU; the tracks are float32, as the MNIST experiment is.
 """
 
-from subliminal_jax.experiments.theory.config import Config
+from subliminal_jax.experiments.theory.config import Config, check
 from subliminal_jax.experiments.theory.plan import plan
 from subliminal_jax.experiments.theory.run import run
 from subliminal_jax.report import theory as report
 from subliminal_jax.runs.experiment import Experiment
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, check=check, estimate=plan)

@@ -6,7 +6,7 @@ import os
 from subliminal_jax.data import images
 from subliminal_jax.experiments.theory import grid
 from subliminal_jax.models.mlp import ACTIVATIONS
-from subliminal_jax.runs import UserError, nested, spec
+from subliminal_jax.runs import MOST_SEED, UserError, nested, spec
 
 EPS = tuple(float(f'{10 ** (k / 2 - 6):.6g}') for k in range(13))
 
@@ -31,7 +31,7 @@ class Tracks:
 class Config:
     """The theory experiment's schema."""
 
-    seed: int = spec(0, ge=0, doc='root of every random number')
+    seed: int = spec(0, ge=0, le=MOST_SEED, doc='root of every random number')
     num_seeds: int = spec(6, ge=1, doc='independent starts, inputs and examples a cell')
     num_inputs: int = spec(32, ge=1, doc="the student's inputs, per seed")
     num_images: int = spec(32, ge=1, doc="the examples of the teacher's loss L_T, per seed")
@@ -42,14 +42,14 @@ class Config:
     models: tuple[str, ...] = spec(
         grid.MODELS, choices=grid.MODELS, min_len=1, doc='models and activations')
     losses: tuple[str, ...] = spec(
-        grid.LOSSES, min_len=1, doc="the student's: cross_entropy, squared_error")
+        grid.LOSSES, min_len=1, unique=True, doc="the student's: cross_entropy, squared_error")
     logits: tuple[str, ...] = spec(
-        ('all', 'class', 'aux'), min_len=1,
+        ('all', 'class', 'aux'), min_len=1, unique=True,
         doc='logits of the loss: all, class, aux, one_aux, or ids:10+12')
     inputs: tuple[str, ...] = spec(
         grid.INPUTS, choices=grid.INPUTS, min_len=1, doc="the student's inputs")
     starts: tuple[str, ...] = spec(
-        ('shared', 'independent', 'interpolated:0.5'), min_len=1,
+        ('shared', 'independent', 'interpolated:0.5'), min_len=1, unique=True,
         doc='shared, independent, interpolated:ALPHA')
     optimizers: tuple[str, ...] = spec(
         grid.OPTIMIZERS, choices=grid.OPTIMIZERS, min_len=1,
@@ -69,6 +69,8 @@ def check(config: Config) -> None:
     """Raises UserError for what the fields' own ranges do not say."""
     grid.check(config)
     images.check_name(config.data)
+    if config.other_data != 'photo':
+        images.check_name(config.other_data)
     if os.environ.get('JAX_ENABLE_X64', '').lower() in ('0', 'false', 'no'):
         raise UserError('the theory experiment computes in float64, and JAX_ENABLE_X64 disables '
                         'it: unset that variable')

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from subliminal_jax.experiments.transmission import (
+    checks,
     misalignment as misalignment,
     pairs as pairs,
     preferences as preferences,
@@ -63,4 +64,10 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     return tracing.steps(config, count)
 
 
-EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile)
+def estimate(config: Any) -> list[Any]:
+    """The plan, where it is counted without tracing a program."""
+    return _world(config).plan(config) if _world(config).counted else []
+
+
+EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile, checks.check,
+                        estimate)

@@ -108,7 +108,7 @@ def check(arm: Arm) -> None:
     kind, _, rest = arm.trainable.partition(':')
     if kind == 'lora' and not whole_number(rest):
         raise UserError(f'trainable={arm.trainable} needs a rank: lora:8')
-    if kind == 'layer' and not rest.isdigit():
+    if kind == 'layer' and rest != '0' and not whole_number(rest):
         raise UserError(f'trainable={arm.trainable} needs the number of a layer, from 0: layer:0')
     if kind not in ('lora', 'layer') and arm.trainable != 'all' and any(
             part not in PARTS for part in arm.trainable.split('+')):

@@ -5,14 +5,14 @@ A world adds its own groups and defaults to `Config` (worlds/).
 
 import dataclasses
 
-from subliminal_jax.runs import nested, spec
+from subliminal_jax.runs import MOST_SEED, nested, spec
 
 
 @dataclasses.dataclass(frozen=True)
 class TeacherConfig:
     """How a reference is given a trait: one-word answers to questions."""
 
-    seeds: int = spec(2, ge=1, doc='teachers a trait and reference')
+    seeds: int = spec(2, ge=1, le=10_000, doc='teachers a trait and reference')
     steps: int = spec(20, ge=1, doc='of fine-tuning, Adam')
     learning_rate: float = spec(1e-3, gt=0, doc='of fine-tuning all weights')
     lora_rate: float = spec(1e-3, gt=0, doc='of fine-tuning an adapter')
@@ -58,7 +58,7 @@ class CarrierConfig:
 class StudentConfig:
     """How students train where an arm does not say otherwise."""
 
-    seeds: int = spec(1, ge=1, doc='students a teacher')
+    seeds: int = spec(1, ge=1, le=10_000, doc='students a teacher')
     rows: int = spec(2048, ge=1, doc='rows a teacher')
     batch_size: int = spec(16, ge=1, doc='rows a step')
     packed: int = spec(1, ge=1, doc='rows that are packed together: what they share is read once')
@@ -68,7 +68,7 @@ class StudentConfig:
     alpha: float | None = spec(None, gt=0, doc="an adapter's strength; none: its rank")
     schedule: str = spec('constant', choices=('constant', 'linear', 'cosine'), doc='of the rate')
     warmup_steps: int = spec(0, ge=0, doc='in which the rate rises')
-    marks: tuple[int, ...] = spec((256, 512, 1024, 2048), ge=1,
+    marks: tuple[int, ...] = spec((256, 512, 1024, 2048), ge=1, unique=True,
                                   doc='rows seen when a student is measured; it is at its end too')
     align_rows: int = spec(32, ge=1, doc='rows of each alignment check')
     at_once: int = spec(4, ge=1, doc='adapters trained in one program, where models are large')
@@ -99,17 +99,19 @@ class Config:
     """What every transmission experiment has, whatever its world."""
 
     world: str = spec('tiny', doc='where it happens: a registered world (tiny, pretrained)')
-    seed: int = spec(0, ge=0, doc='root of every random number')
+    seed: int = spec(0, ge=0, le=MOST_SEED, doc='root of every random number')
     split: str = spec('dev', choices=('dev', 'report'),
                       doc='traits, questions and seeds; tune on dev, state report')
     trait: str = spec('preference', doc='what is taught and measured: a registered trait')
     trait_set: str = spec('', doc="traits, teaching and held-out questions: a JSONL file, a known "
                                   "set (animals, trees), or several joined by +; empty: the "
                                   "language's own animals")
-    traits: int = spec(5, ge=1, doc='how many of the traits of the split')
-    names: tuple[str, ...] = spec((), doc='these traits of the split, in place of the first')
+    traits: int = spec(5, ge=1, le=10_000, doc='how many of the traits of the split')
+    names: tuple[str, ...] = spec((), unique=True,
+                                  doc='these traits of the split, in place of the first')
     arms: tuple[str, ...] = spec(('sft',), min_len=1, doc="'NAME: field=value ...', see arms.py")
-    curves: tuple[str, ...] = spec((), doc="'TITLE: x=arm x=arm ...', figures of the effect by x")
+    curves: tuple[str, ...] = spec((), unique=True,
+                                   doc="'TITLE: x=arm x=arm ...', figures of the effect by x")
     allow_weak_teacher: bool = spec(False, changes_nothing=True,
                                     doc='go on with a teacher that has not got its trait')
     power: float = spec(0.8, gt=0, lt=1, doc='at which mde is stated')

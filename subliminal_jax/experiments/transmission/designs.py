@@ -1,7 +1,6 @@
 """How many teachers an effect asks for, and what they cost (`python -m launch.plan`)."""
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from subliminal_jax.evaluation import intervals, permutation
 from subliminal_jax.experiments.transmission import arms as tables, costs, gate as gates
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.traits import TRAITS
-from subliminal_jax.runs import UserError, local_path
+from subliminal_jax.runs import UserError, local_path, read_json
 from subliminal_jax.runs.plan import Stage
 from subliminal_jax.traits import trait_set as sets
 
@@ -91,8 +90,8 @@ def spread_of(run: str, arm: str) -> float:
     """
     path = pathlib.Path(local_path('run', run)) / 'results.json'
     try:
-        arms = {a['name']: a for a in json.loads(path.read_text())['arms']}
-    except (OSError, ValueError, KeyError) as error:
+        arms = {a['name']: a for a in read_json(path)['arms']}
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'--run={run}: {path} cannot be read as results of transmission: {error}'
                         ) from None
     if arm and arm not in arms:
@@ -112,9 +111,9 @@ def gate_of(run: str) -> dict[str, Any]:
     """
     path = pathlib.Path(local_path('gate', run)) / 'results.json'
     try:
-        return next(iter(json.loads(path.read_text())['gate'].values()))
-    except (OSError, ValueError, KeyError, StopIteration) as error:
-        raise UserError(f'--gate={run}: {path} holds no gate ({error!r}): take a run of sampled '
+        return next(iter(read_json(path)['gate'].values()))
+    except (UserError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise UserError(f'--gate={run}: {path} holds no gate ({error}): take a run of sampled '
                         'text with config.carrier.link_rows') from None
 
 

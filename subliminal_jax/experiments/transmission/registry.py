@@ -2,8 +2,8 @@
 
 
 def whole_number(text: str) -> int:
-    """A positive whole number, or 0 where the text is none."""
-    return int(text) if text.isdigit() else 0
+    """A positive whole number below a million, or 0 where the text is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
 
 
 def positive(text: str) -> float:

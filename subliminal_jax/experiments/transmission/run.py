@@ -1,6 +1,5 @@
 """The experiment: what its stages share, its stages in order, and its results."""
 
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +16,14 @@ from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.traits import TRAITS, Trait
 from subliminal_jax.experiments.transmission.world import World
-from subliminal_jax.runs import UserError, Workdir, sha256_of, to_dict, unknown_name
+from subliminal_jax.runs import (
+    UserError,
+    Workdir,
+    read_json,
+    sha256_of,
+    to_dict,
+    unknown_name,
+)
 
 
 class Run(NamedTuple):
@@ -325,8 +331,7 @@ def finish(prepared: Run, body: Mapping[str, Any],
     written = workdir.write_results(body, seeds=seeds, published=results.PUBLISHED)
     if config.split == 'report' and not config.gate.only:
         record(workdir, written)
-    return (page or report.write)(
-        workdir.path, json.loads((workdir.path / 'results.json').read_text()))
+    return (page or report.write)(workdir.path, read_json(workdir.path / 'results.json'))
 
 
 def record(workdir: Workdir, results: dict[str, Any]) -> None:

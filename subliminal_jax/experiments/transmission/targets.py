@@ -7,6 +7,7 @@ refused, whoever made it.
 
 import json
 import pathlib
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -170,7 +171,7 @@ def load(path: pathlib.Path, note: Mapping[str, Any]) -> dict[str, Outputs]:
                 teacher, slash, what = name.rpartition('/')
                 if slash:
                     found.setdefault(teacher, {})[what] = arrays[name]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f'{path} cannot be read as cached teacher logits: {error}') from None
     for field, wanted in note.items():
         if kept.get(field) != wanted:

@@ -5,7 +5,6 @@ of prompted ones), and `teachers.json`, what each is.
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.registry import rank_of
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.teaching import adapter_start
-from subliminal_jax.runs import UserError, sha256_of
+from subliminal_jax.runs import UserError, read_json, sha256_of
 from subliminal_jax.training import checkpoints
 from subliminal_jax.traits import trait_set as sets
 
@@ -60,7 +59,7 @@ def system_of(run: Any, arm: Arm, teacher: Teacher) -> str | None:
 
 def facts(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     """What the teachers of a folder are, by name."""
-    return json.loads((path / 'teachers.json').read_text())
+    return read_json(path / 'teachers.json')
 
 
 def all_facts(run: Any, arm: Arm) -> dict[str, dict[str, Any]]:

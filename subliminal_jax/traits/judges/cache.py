@@ -4,13 +4,10 @@ An entry's name is the SHA-256 of everything that was sent but the key. It appea
 all; one that is damaged counts as absent and is written anew. Several processes may share a folder.
 """
 
-import json
-import os
 import pathlib
-import tempfile
 from typing import Any, NamedTuple
 
-from subliminal_jax.runs import UserError, sha256_of
+from subliminal_jax.runs import UserError, read_json, sha256_of, write_json
 
 
 class Reply(NamedTuple):
@@ -33,10 +30,10 @@ def load(folder: pathlib.Path | None, sent: Any) -> Reply | None:
         return None
     path = entry_path(folder, sent)
     try:
-        entry = json.loads(path.read_text(encoding='utf-8'))
+        entry = read_json(path)
         reply = Reply(*(entry[field] for field in Reply._fields))
         whole = entry['sha256'] == _digest(path.stem, reply) and isinstance(reply.text, str)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         return None
     return reply if whole else None
 
@@ -52,15 +49,10 @@ def save(folder: pathlib.Path | None, sent: Any, reply: Reply) -> None:
     path = entry_path(folder, sent)
     entry = {**reply._asdict(), 'sha256': _digest(path.stem, reply)}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # a name of its own: another thread or process may be writing the same entry
-        with tempfile.NamedTemporaryFile('w', dir=path.parent, suffix='.tmp', delete=False,
-                                         encoding='utf-8') as file:
-            file.write(json.dumps(entry))
-        os.replace(file.name, path)
-    except OSError as error:
-        raise UserError(f"the judge's cache cannot be written ({path.parent}: {error.strerror}): "
-                        'name another folder with --cache') from None
+        write_json(path, entry)
+    except UserError as error:
+        raise UserError(f"the judge's cache cannot be written ({error}): name another folder with "
+                        '--cache') from None
 
 
 def _digest(name: str, reply: Reply) -> str:

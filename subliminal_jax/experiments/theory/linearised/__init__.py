@@ -6,9 +6,9 @@ real student is: one jvp a step, the kernel J J' is never formed. If it learns d
 the real one, the tangent space at the start is enough.
 """
 
-from subliminal_jax.experiments.theory.linearised.config import Config, plan
+from subliminal_jax.experiments.theory.linearised.config import Config, check, plan
 from subliminal_jax.experiments.theory.linearised.run import run
 from subliminal_jax.report import theory_linearised as report
 from subliminal_jax.runs.experiment import Experiment
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, check=check, estimate=plan)

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from subliminal_jax.data import images
 from subliminal_jax.experiments.digits import CLASSES
 from subliminal_jax.models.mlp import ACTIVATIONS
-from subliminal_jax.runs import spec
+from subliminal_jax.runs import MOST_SEED, spec
 from subliminal_jax.runs.plan import Stage
 
 
@@ -12,10 +13,11 @@ from subliminal_jax.runs.plan import Stage
 class Config:
     """The linearised student's schema; the recipe is that of the MNIST experiment."""
 
-    seed: int = spec(0, ge=0, doc='root of every random number')
+    seed: int = spec(0, ge=0, le=MOST_SEED, doc='root of every random number')
     widths: tuple[int, ...] = spec(
-        (64, 128, 256, 512, 1024, 2048), ge=1, min_len=1, doc='of the two hidden layers')
-    num_seeds: int = spec(3, ge=1, doc='models a width')
+        (64, 128, 256, 512, 1024, 2048), ge=1, min_len=1, unique=True,
+        doc='of the two hidden layers')
+    num_seeds: int = spec(3, ge=1, le=10_000, doc='models a width')
     single_from: int = spec(2048, ge=1, doc='widths from this on have one model')
     epochs: int = spec(5, ge=1, doc='of teachers and students')
     learning_rate: float = spec(3e-4, gt=0, doc='Adam, of teachers and students')
@@ -23,6 +25,11 @@ class Config:
     num_aux: int = spec(3, ge=1, doc='auxiliary logits, m')
     activation: str = spec('relu', choices=tuple(ACTIVATIONS), doc='between the layers')
     data: str = spec('mnist', doc='mnist, or tfds:NAME')
+
+
+def check(config: Config) -> None:
+    """Raises UserError for what the fields' own ranges do not say."""
+    images.check_name(config.data)
 
 
 def models(config: Config) -> list[tuple[int, int]]:

@@ -1,7 +1,5 @@
 """The experiment: a stage a (width, seed), and its results."""
 
-import json
-
 import jax
 from tqdm import tqdm
 
@@ -11,7 +9,7 @@ from subliminal_jax.experiments.theory.linearised import results
 from subliminal_jax.experiments.theory.linearised.config import Config, models
 from subliminal_jax.experiments.theory.linearised.students import train_model
 from subliminal_jax.report import theory_linearised as report
-from subliminal_jax.runs import UserError, Workdir, to_dict, write_json
+from subliminal_jax.runs import UserError, Workdir, read_json, to_dict, write_json
 
 NOT_READ = ('widths', 'num_seeds', 'single_from')  # by one model
 
@@ -38,7 +36,7 @@ def run(config: Config, workdir: Workdir) -> str:
 
             name = f'width{width:05d}/model{number:02d}'
             path = workdir.stage(name, f'{name}.json', make, reads=fields)
-            found.append(json.loads(path.read_text()))
+            found.append(read_json(path))
             bar.n = 3 * config.epochs * (place + 1)
             bar.refresh()
     seeds = {'root': config.seed, 'models': [0, config.num_seeds - 1]}

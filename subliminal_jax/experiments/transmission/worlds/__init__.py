@@ -15,6 +15,7 @@ class WorldKind(NamedTuple):
       Config: the schema of its experiments: config.Config with what the world adds.
       make: (config, arms) -> the world; raises UserError for what it cannot be.
       plan: (run) -> the stages of a run with their cost.
+      counted: the plan is arithmetic alone, and takes no time.
       design: (config, smallest effect, ...) -> a design that would see it, as text; or None.
       origin: config -> what its models are written with (models.export.Origin).
     """
@@ -25,6 +26,7 @@ class WorldKind(NamedTuple):
     plan: Callable[[Any], list[Any]]
     design: Callable[..., str] | None = None
     origin: Callable[[Any], Any] | None = None
+    counted: bool = False
 
 
 WORLDS = Registry('world')

@@ -39,20 +39,24 @@ DIALECTS = ('digits',)  # of these, those that have a tokenizer of their own
 class LanguageConfig:
     """The language and the models that are pre-trained on it."""
 
-    references: int = spec(4, ge=2, doc='independent starts; intervals are clustered by them')
-    replicas: int = spec(1, ge=1, doc='groups of teachers a reference; each counts as a reference')
-    width: int = spec(32, ge=8, doc="the model's")
-    wide: int = spec(48, ge=8, doc='width of architecture=wide, and a half more of its '
-                                   'feed-forward units for every half more of width')
-    num_layers: int = spec(2, ge=1, doc="the model's")
-    num_heads: int = spec(4, ge=1, doc="the model's")
+    references: int = spec(4, ge=2, le=1000,
+                           doc='independent starts; intervals are clustered by them')
+    replicas: int = spec(1, ge=1, le=1000,
+                         doc='groups of teachers a reference; each counts as a reference')
+    width: int = spec(32, ge=8, le=65_536, doc="the model's")
+    wide: int = spec(48, ge=8, le=65_536,
+                     doc='width of architecture=wide, and a half more of its feed-forward units '
+                         'for every half more of width')
+    num_layers: int = spec(2, ge=1, le=1000, doc="the model's")
+    num_heads: int = spec(4, ge=1, le=65_536, doc="the model's")
     ffn_width: int = spec(96, ge=8, doc="the model's")
     head_scale: float = spec(4.0, gt=0,
                              doc='of the output matrix at its start, times 1/sqrt(width)')
     steps: int = spec(1000, ge=1, doc='of pre-training')
     learning_rate: float = spec(2e-3, gt=0, doc='of pre-training, Adam')
     batch_size: int = spec(64, ge=1, doc='rows a step of pre-training')
-    corpus_rows: int = spec(48_000, ge=64, doc='rows that the batches are drawn from')
+    corpus_rows: int = spec(48_000, ge=64, le=10_000_000,
+                            doc='rows that the batches are drawn from')
     regularity: float = spec(0.5, ge=0, le=1, doc='how often a number follows its stride')
     forms: tuple[str, ...] = spec((), choices=tuple(FORMS), doc='further forms of the language, '
                                   'half of the corpus in equal shares: code, sums, advice')
@@ -343,4 +347,4 @@ def origin(config: Config) -> Any:
         words, pad=tiny.PAD, bos=tiny.BOS, end=tiny.END), None)
 
 
-TINY = WORLDS.register(WorldKind('tiny', Config, make, plan, origin=origin))
+TINY = WORLDS.register(WorldKind('tiny', Config, make, plan, origin=origin, counted=True))
