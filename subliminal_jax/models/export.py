@@ -19,7 +19,7 @@ from subliminal_jax.models.card import ADAPTER, MARK as MARK, WHOLE, card, marke
 from subliminal_jax.models.lora import Lora
 from subliminal_jax.models.params import Params, TransformerConfig
 from subliminal_jax.models.vocabulary import read_json
-from subliminal_jax.runs import UserError, remove, write_json, write_text, written_aside
+from subliminal_jax.runs import UserError, write_json, write_text, written_aside
 
 CARD = 'README.md'
 SPARE = 1 << 24  # bytes beside the weights: tokenizer, card
@@ -137,17 +137,13 @@ def folder_of(output: pathlib.Path, size: int) -> Iterator[pathlib.Path]:
     if free < size + SPARE:
         raise UserError(f'--output={output} needs {(size + SPARE) / 1e9:.2f} GB, and '
                         f'{free / 1e9:.2f} GB are free on that disk')
-    aside = None
     try:
-        with written_aside(output) as aside:
+        with written_aside(output, ours=True) as aside:
             aside.mkdir()
             yield aside
     except UserError:
-        remove(aside)
         raise
     except Exception as error:  # safetensors has an error of its own for a full disk
-        if aside is not None:
-            remove(aside)
         full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
         if not full and not isinstance(error, OSError):
             raise

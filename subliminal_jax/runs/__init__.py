@@ -19,7 +19,6 @@ from subliminal_jax.runs.files import (
     check_apart as check_apart,
     check_output as check_output,
     finite as finite,
-    remove as remove,
     sha256 as sha256,
     sha256_of as sha256_of,
     write_json as write_json,
