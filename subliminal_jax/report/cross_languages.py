@@ -155,7 +155,7 @@ def shares_plot(cells: Sequence[Mapping[str, Any]], hypotheses: Sequence[Mapping
         ax.axvline(x, color='black', lw=0.8, ls=':')
     ax.set_xlabel("share of the transmission from the students' own teacher")
     if hypotheses:
-        ax.legend(frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, -0.12),
+        ax.legend(frameon=False, fontsize=8, loc='lower left', bbox_to_anchor=(0, 1),
                   ncols=len(hypotheses))
     return Plot('shares', 'Shares, and what was said of them before', figure,
                 'Dots and bars: the share with its 95 % interval. Below it, in colour: between '
