@@ -14,7 +14,8 @@ of their domain, beyond their sound twins?
 
 It needs the model in the Hugging Face cache and an accelerator; --dry_run --topology=h100:1 needs
 neither. Steps are those of numbers_qwen2_5_7b.py (results/compile); checks of alignment hold two
-more copies of the weights, since its teachers were trained. Not run: no figures to expect are known.
+more copies of the weights, since its teachers were trained. Not run: no figures to expect are
+known.
 """
 
 from ml_collections import ConfigDict
