@@ -147,15 +147,20 @@ def topology(name: str) -> Topology:
             raise
         except Exception as error:  # whatever the library raises
             words = ' '.join(str(error).split()) or said()
-            raise UserError(f"--topology={name}: the compiler does not know it ({words}); it knows "
-                            f'such as {EXAMPLES}') from None
+            if 'INVALID_ARGUMENT' not in words:
+                raise UserError(f'--topology={name}: its compiler does not start: {words[:300]}'
+                                ) from None
+            raise UserError(f"--topology={name}: the compiler does not know it ({words[:200]}); "
+                            f'it knows such as {EXAMPLES}') from None
     return Topology(name, found, tuple(devices), len({d.process_index for d in devices}), options)
 
 
 def _tpu(kind, shape, found):
     from jax.experimental import topologies
 
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU to ask
+    # There is no TPU to ask, and none that another process could hold.
+    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
     sizes = [int(part) for part in shape.split('x')]
     sizes += [1] * (3 - len(sizes))
     host = [min(a, b) for a, b in zip(sizes, found.host)]

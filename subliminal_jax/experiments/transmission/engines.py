@@ -188,8 +188,8 @@ def read_one(model: Models, function: Callable, *args: Any, **static: Any) -> An
 
 @functools.lru_cache(maxsize=128)
 def reader(function: Callable, config: Any, over: tuple | None, statics: tuple):
-    """The compiled program of `read`: (trainable, frozen, *args) -> what a function says of a
-    model; of several side by side where `over` says which arguments have an axis of models."""
+    """The compiled program of `read`: (trainable, frozen, *args) -> what a function says of
+    a model; of several side by side where `over` says which arguments have an axis of models."""
     def one(trainable, frozen, *args):
         params, lora = losses.resolve(trainable, frozen)
         return function(params, lora, *args, config=config, **dict(statics))
