@@ -18,6 +18,7 @@ from subliminal_jax.runs import UserError, check_preempted
 Pool = Callable[[Sequence[Cell], int], Iterator[Outcome]]
 NONE, EMBEDDED = 'none', 'embedded'
 PORT = 6379  # Ray's own where an address names none
+STARTS = 3  # of an embedded Ray, until one succeeds
 WAIT = 0.5  # seconds between looks at a signal
 
 
@@ -94,22 +95,33 @@ def session(ray: Any, address: str, workers: int) -> Iterator[None]:
     os.environ.setdefault('RAY_USAGE_STATS_ENABLED', '0')
     os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')  # cells see the accelerators
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'))))
-    quiet = {'log_to_driver': False, 'logging_level': 'ERROR',
-             'runtime_env': {'env_vars': {'PYTHONPATH': path}}}
+    quiet = {'log_to_driver': False, 'logging_level': 'ERROR'}
     handler = signal.getsignal(signal.SIGTERM)
-    try:
-        if address == EMBEDDED:
-            ray.init('local', num_cpus=workers, include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f'--cluster={address}: Ray cannot be reached: {line}') from None
+    if address == EMBEDDED:
+        os.environ['PYTHONPATH'] = path  # workers import run_cell
+        begin = lambda: ray.init('local', num_cpus=workers, include_dashboard=False, **quiet)
+    else:
+        begin = lambda: ray.init(address, runtime_env={'env_vars': {'PYTHONPATH': path}}, **quiet)
+    _begun(ray, begin, address)
     signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _begun(ray: Any, begin: Callable[[], Any], address: str) -> None:
+    """Connects; a Ray of our own is tried again: it gives itself half a minute to start, which on
+    a busy machine is too short."""
+    for left in reversed(range(STARTS if address == EMBEDDED else 1)):
+        try:
+            begin()
+            return
+        except Exception as error:  # Ray raises bare ones here, too
+            ray.shutdown()
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if not left:
+                raise UserError(f'--cluster={address}: Ray cannot be reached: {line}') from None
 
 
 def installed() -> Any:
