@@ -89,7 +89,8 @@ def schemas():
     from subliminal_jax.experiments.transmission.arms import Arm
     from subliminal_jax.experiments.transmission.worlds import pretrained, tiny
 
-    made = {name: row().config() for name, row in EXPERIMENTS.items() if name != 'transmission'}
+    of = lambda config: config() if isinstance(config, type) else config({})
+    made = {name: of(row().config) for name, row in EXPERIMENTS.items() if name != 'transmission'}
     return {**made, 'tiny': tiny.Config(), 'pretrained': pretrained.Config(), 'arm': Arm()}
 
 

@@ -138,5 +138,12 @@ def headline(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for c in cells if _whole(c)}
 
 
-EXPERIMENT = Experiment(config_of, plan, run, report.write, transmission.steps,
-                        transmission.calculated, transmission.design)
+def check_config(config: Any) -> None:
+    """Raises UserError for arms that transmission refuses, and for hypotheses that cannot be
+    read."""
+    transmission.checks.check(config)
+    said_of(config)
+
+
+EXPERIMENT = Experiment(config_of, plan, run, report.write, transmission.steps, transmission.design,
+                        transmission.to_compile, check_config, transmission.estimate)

@@ -6,8 +6,8 @@ logits, each cell beside what three hypotheses said of it before anything was ru
 """
 
 from subliminal_jax.experiments.cross_model.digits.config import Config
-from subliminal_jax.experiments.cross_model.digits.run import plan, run
+from subliminal_jax.experiments.cross_model.digits.run import check, plan, run
 from subliminal_jax.report import cross_mnist as report
 from subliminal_jax.runs.experiment import Experiment
 
-EXPERIMENT = Experiment(Config, plan, run, page=report.write)
+EXPERIMENT = Experiment(Config, plan, run, page=report.write, check=check, estimate=plan)

@@ -22,7 +22,7 @@ def run(config: Config, workdir: Workdir) -> str:
       UserError: whatever a user can mend, in one line.
     """
     devices.use_cores()
-    groups_of(config, PIXELS)  # what cannot run is refused before the data are read
+    check(config)  # before the data are read
     data = images.load(config.data)
     if data.num_classes != CLASSES:
         raise UserError(f'{config.data} has {data.num_classes} classes; this experiment has '
@@ -37,6 +37,11 @@ def run(config: Config, workdir: Workdir) -> str:
              'placebo_labels': placebo_labels(config.seed).tolist()}
     return report.write(workdir.path, workdir.write_results(
         results.body(config, trained), seeds=seeds, published=PUBLISHED))
+
+
+def check(config: Config) -> None:
+    """Raises UserError for a cell that cannot be."""
+    groups_of(config, PIXELS)
 
 
 def plan(config: Config) -> list[Stage]:
