@@ -144,6 +144,7 @@ def fill(output: str, given: Sequence[Row], done: Sequence[int | str],
             jsonl.append(output, batch)
             bar.update(len(batch))
             check_preempted()
+    jsonl.append(output, [])  # ends a line whose break a kill took
     order = {row['id']: place for place, row in enumerate(given)}
     found = jsonl.finished(output)
     ordered = sorted(found, key=lambda row: order[row['id']])

@@ -133,11 +133,11 @@ def _growth(rule):
     parts = rule.get('normalizers', rule.get('decoders'))
     if isinstance(parts, list):
         return math.prod(map(_growth, parts))
-    if rule.get('type') == 'Precompiled':  # a table of the file's own
+    kind = str(rule.get('type'))
+    if kind == 'Precompiled':  # a table of the file's own
         return 4
-    added = rule.get({'Replace': 'content', 'Prepend': 'prepend'}.get(rule.get('type')), '')
-    longer = len(added) if isinstance(added, str) else 0
-    return max(1, longer + (rule.get('type') == 'Prepend'))
+    added = rule.get({'Replace': 'content', 'Prepend': 'prepend'}.get(kind), '')
+    return max(1, (len(added) if isinstance(added, str) else 0) + (kind == 'Prepend'))
 
 
 def read_json(path: pathlib.Path, default: Any = None) -> Any:
