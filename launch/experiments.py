@@ -30,4 +30,11 @@ def transmission() -> Experiment:
     return EXPERIMENT
 
 
-EXPERIMENTS = {row.__name__: row for row in (mnist, theory, theory_linearised, transmission)}
+def detection() -> Experiment:
+    from subliminal_jax.experiments.detection import EXPERIMENT
+
+    return EXPERIMENT
+
+
+EXPERIMENTS = {row.__name__: row for row in (
+    mnist, theory, theory_linearised, transmission, detection)}

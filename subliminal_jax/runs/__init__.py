@@ -19,6 +19,7 @@ from subliminal_jax.runs.files import (
     local_path as local_path,
     sha256 as sha256,
     sha256_of as sha256_of,
+    visible as visible,
     write_json as write_json,
     write_text as write_text,
     written_aside as written_aside,

@@ -51,6 +51,12 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def visible(text: str) -> str:
+    """A text whose control and direction characters are spelled out: \\x00, \\u202e."""
+    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode()
+                   for c in text)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     with written_aside(path) as aside:
         aside.write_text(text, encoding='utf-8')
