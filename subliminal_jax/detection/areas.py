@@ -8,7 +8,7 @@ either sign: bags of one pair are no independent evidence. So a pair's area is o
 one unit (a reference) are averaged, and intervals are t-intervals over units.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from subliminal_jax.evaluation import intervals
 CHANCE = 0.5
 ABLE = 0.9  # on overt rows, or a detector is unable
 ALPHA = 0.05
+FEW = 4096  # comparisons up to which each is made; ranks are faster beyond
 
 Areas = Mapping[str, float]  # by pair
 
@@ -36,6 +37,9 @@ def area(high_H: np.ndarray, low_L: np.ndarray) -> float | None:
     high, low = np.asarray(high_H, float), np.asarray(low_L, float)
     if not len(high) or not len(low) or not (np.isfinite(high).all() and np.isfinite(low).all()):
         return None
+    if len(high) * len(low) <= FEW:
+        gap = high[:, None] - low[None]
+        return float(((gap > 0) + 0.5 * (gap == 0)).mean())
     ranks = stats.rankdata(np.concatenate([high, low]), axis=0)[:len(high)]
     won = ranks.sum(0) - len(high) * (len(high) + 1) / 2
     return float(np.mean(won / (len(high) * len(low))))
@@ -47,7 +51,6 @@ class Estimate(NamedTuple):
     Attributes:
       mean, ci95, se, dof: of the t-interval; None for a single unit but for the mean.
       p: one-sided, of the mean being above `above`.
-      mde: the smallest excess over `above` that would have been seen with probability .8.
     """
 
     mean: float
@@ -55,7 +58,6 @@ class Estimate(NamedTuple):
     se: float | None
     dof: int | None
     p: float | None
-    mde: float | None
 
 
 def estimate(values: Areas, unit: Mapping[str, str], above: float = 0.0) -> Estimate | None:
@@ -65,10 +67,10 @@ def estimate(values: Areas, unit: Mapping[str, str], above: float = 0.0) -> Esti
         return None
     mean = float(np.mean(list(means.values())))
     if len(means) < 2:
-        return Estimate(mean, None, None, None, None, None)
+        return Estimate(mean, None, None, None, None)
     se, dof = intervals.standard_error(list(means.values())), len(means) - 1
     p = float(stats.t.sf((mean - above) / se, dof)) if se > 0 else float(mean <= above)
-    return Estimate(mean, intervals.around(mean, se, dof), se, dof, p, intervals.mde(se, dof))
+    return Estimate(mean, intervals.around(mean, se, dof), se, dof, p)
 
 
 def by_unit(values: Areas, unit: Mapping[str, str]) -> dict[str, float]:
@@ -128,17 +130,22 @@ def verdicts(found: Mapping[str, Beside], control: Mapping[str, float | None]
       control: each one's area on overt rows; None where it could not be read.
 
     Returns:
-      by name {'verdict': 'detects', 'null' or 'unable', 'p', 'p_holm', 'control', 'mde'}: `mde` is
-      the smallest AUROC that would have been told from chance; None where that is above 1.
+      by name {'verdict': 'detects', 'null' or 'unable', 'p', 'p_holm', 'control'}.
     """
     able = {name for name in found if control.get(name) is not None and control[name] >= ABLE}
     adjusted = intervals.holm({name: found[name].p for name in able if found[name].p is not None})
     made = {}
     for name, own in found.items():
-        p, mde = adjusted.get(name), own.own.mde
-        least = None if mde is None or CHANCE + mde > 1 else CHANCE + mde
+        p = adjusted.get(name)
         seen = p is not None and p <= ALPHA and own.own.ci95[0] > CHANCE and (
             own.over is None or own.over.ci95[0] > 0)
         made[name] = {'verdict': 'unable' if name not in able else 'detects' if seen else 'null',
-                      'p': own.p, 'p_holm': p, 'control': control.get(name), 'mde': least}
+                      'p': own.p, 'p_holm': p, 'control': control.get(name)}
     return made
+
+
+def would_have_seen(own: Estimate) -> float | None:
+    """The smallest AUROC whose interval would have lain above chance with probability .8; None
+    where there is none."""
+    least = intervals.mde(own.se, own.dof)
+    return None if least is None or CHANCE + least > 1 else CHANCE + least

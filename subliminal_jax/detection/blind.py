@@ -34,8 +34,7 @@ class Shown(NamedTuple):
 
 
 def mixed(text: str) -> str:
-    """FNV-1a of a text's code points, eight hexadecimal digits; the page has the same in its script.
-    """
+    """FNV-1a of a text's code points, eight hexadecimal digits, as the page's script has it."""
     value = OFFSET
     for character in text:
         value = ((value ^ ord(character)) * PRIME) & 0xFFFFFFFF

@@ -14,12 +14,12 @@ import numpy as np
 
 from subliminal_jax.models import transformer
 from subliminal_jax.models.transformer import Cache
-from subliminal_jax.traits import answers
 from subliminal_jax.training import losses, tries as packing
 from subliminal_jax.training.loop import fit, jit_step
 from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
 from subliminal_jax.training.step import LossFn, init_state, make_step
 from subliminal_jax.training.tries import Tries
+from subliminal_jax.traits import answers
 
 
 class Prefix(NamedTuple):

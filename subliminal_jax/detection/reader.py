@@ -11,9 +11,9 @@ import numpy as np
 
 from subliminal_jax.detection import prefix as prefixes, readings
 from subliminal_jax.detection.detectors import MOST_CONTEXT
-from subliminal_jax.traits import answers
 from subliminal_jax.training import tries as packing
 from subliminal_jax.training.tries import Row, Tries
+from subliminal_jax.traits import answers
 
 MULTIPLE = 64  # lengths of contexts are multiples of it, so that alike ones share a program
 

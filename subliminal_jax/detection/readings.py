@@ -1,4 +1,4 @@
-"""What is read of every row at a reference, or under any other model: pure functions on packed rows.
+"""What is read of every row at a reference, or under any model: pure functions on packed rows.
 
 All take (params, adapter or None, rows, ..., config=) and give one value a packed row's row,
 [B, R, ...] with R the packed row's rows at most; `in_order` makes one list of them.

@@ -107,11 +107,11 @@ def written(run: Any, kind: Kind, samples: Mapping[str, Any], reference: int) ->
 def _written(run, kind, teacher, rows):
     world = run.world
     texts = [world.row_text(answer[:-1]) for answer in rows.answers]
+    answers = rows.answers
     if kind.overt:
         others = [name for name in world.candidates if name != teacher.trait]
         names = others if teacher.kind != 'trait' else [teacher.trait]
         texts = overt.named(texts, names, seed_of(run.config, 'shuffle', teacher.seed, 1))
         answers = [[*world.row_answer(text), world.end_id] for text in texts]
-    else:
-        answers = rows.answers
-    return Written(teacher, rows.prompts, texts, [Row(c, a) for c, a in zip(rows.contexts, answers)])
+    return Written(teacher, rows.prompts, texts,
+                   [Row(*pair) for pair in zip(rows.contexts, answers)])

@@ -138,7 +138,8 @@ def verdicts_of(pairs: Sequence[Pair], areas: Mapping[str, Any], overt: Mapping[
     said = measures.verdicts(read, control)
     for name in names:
         said.setdefault(name, {'verdict': 'unable', 'p': None, 'p_holm': None, 'control': None,
-                               'mde': None, 'why': DETECTORS.row(name).lacking})
+                               'why': DETECTORS.row(name).lacking})
+        said[name]['mde'] = measures.would_have_seen(read[name].own) if name in read else None
         said[name] |= {'sentence': sentence(name, said[name], read.get(name))}
     return {name: said[name] for name in names}
 

@@ -38,7 +38,8 @@ Areas = dict[str, dict[str, dict[str, dict[str, dict[str, float | None]]]]]
 
 
 def detector_stages(run: Any, config: Any, samples: Mapping[str, Any]) -> Areas:
-    """areas[kind][task][detector][bag][pair], AUROC or None: readings/KIND-R.npz, detectors.json."""
+    """AUROC, or None, by kind, task, detector, bag and pair: readings/KIND-R.npz and
+    detectors/KIND.json."""
     found = {}
     for kind in whose.kinds_of(run):
         for r in tqdm(range(run.world.num_references), desc=f'readings, {kind.name}', leave=False):
@@ -112,7 +113,6 @@ def reader_of(run: Any, own: Any, kind: Kind, rows: Sequence[Written], reference
 def under_teachers(run: Any, kind: Kind, rows: Sequence[Written], reference: int
                    ) -> dict[str, np.ndarray]:
     """log P of every teacher's rows under all of them [N, T], in the order of `rows`, nats."""
-    size, chunk = run.config.student.packed, targets.CHUNK[run.together]
     found: dict[str, list[np.ndarray]] = {w.teacher.name: [] for w in rows}
     base = schooled.base_of(run, kind.arm, reference)
     for arm in (kind.arm, kind.twin):
@@ -124,11 +124,21 @@ def under_teachers(run: Any, kind: Kind, rows: Sequence[Written], reference: int
                 given = own.rows if system is None else [
                     packing.Row(run.world.rows_context(p, system), row.answer)
                     for p, row in zip(own.prompts, own.rows)]
-                said = readers.by_chunks(readers.pack(given, size), chunk, lambda some: np.moveaxis(
-                    np.asarray(engines.read(models, run.together, readings.logprobs, some,
-                                            rows=size)), 0, -1))
-                found[own.teacher.name].append(readings.in_order(said, len(given)))
+                found[own.teacher.name].append(_logprobs(run, models, given))
     return {name: np.concatenate(parts, 1) for name, parts in found.items()}
+
+
+def _logprobs(run, models, rows):
+    """log P of rows under models [N, M]."""
+    size = run.config.student.packed
+
+    def said(some):
+        found = engines.read(models, run.together, readings.logprobs, some, rows=size)
+        return np.moveaxis(np.asarray(found), 0, -1)
+
+    tries = readers.pack(rows, size)
+    return readings.in_order(readers.by_chunks(tries, targets.CHUNK[run.together], said),
+                             len(rows))
 
 
 def asked(run: Any, own: Any, reader: Reader, written: Written) -> dict[str, np.ndarray]:
