@@ -8,31 +8,34 @@ from typing import Any
 
 from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.detection.config import config_of, without_detectors
-from subliminal_jax.experiments.detection.run import prepare, run as run
-from subliminal_jax.models.params import count_params
+from subliminal_jax.experiments.detection.run import prepare as prepare, run as run
 from subliminal_jax.report import detection as report
 from subliminal_jax.runs.experiment import Experiment
 from subliminal_jax.runs.plan import Stage
 
-EFFICIENCY = 0.15  # of a large product's rate: rows are short
+TRAINED = 4.0  # a student's training, measures in it, as reads of its rows
+GRADIENTS = 4.0  # a row's gradient, held against directions, as reads of the row
 
 
 def plan(config: Any) -> list[Any]:
-    """What a run would do: transmission's stages, then every teacher's rows under all teachers of
-    their reference, their gradients and prefixes."""
-    prepared, own = prepare(config), config.detection
-    stages = list(transmission.plan(without_detectors(config)))
-    model = next(iter(prepared.world.architectures.values()))
-    tokens = min(prepared.world.length, 128)
-    teachers = 2 * len(prepared.roll('trait'))
-    kinds = 1 + sum(arm.teachers == 'trait' for arm in prepared.arms)
-    a_reference = teachers // prepared.world.num_references
-    rows = prepared.config.student.rows
-    prefixed = 3 * sum(min(size, own.prefix.rows) for size in own.bags
-                       ) * own.prefix_bags * own.prefix_steps
-    passes = rows * (a_reference + 2 + 3) + 3 * own.contexts * 16 + prefixed
-    flops = 2 * count_params(model) * tokens * passes * teachers * kinds
-    return [*stages, Stage('detectors', flops, 1e9 + 8 * count_params(model), EFFICIENCY)]
+    """What a run would do: transmission's stages, then detectors.
+
+    Detectors read every row under all teachers of its reference, take its gradient, and train
+    prefixes; a read is what a student's training takes over TRAINED. The overt control is read as
+    the first arm's rows are.
+    """
+    stages, own = list(transmission.plan(without_detectors(config))), config.detection
+    students = [stage for stage in stages if stage.name.startswith('students')]
+    if not students:
+        return stages
+    traits = len(config.names) or config.traits
+    prefixed = 3 * own.prefix_bags * own.prefix_steps * sum(
+        min(size, own.prefix.rows) for size in own.bags)
+    reads = 2 * traits * config.teacher.seeds + 2 + GRADIENTS + (
+        48 * own.contexts + prefixed) / config.student.rows
+    flops = sum(stage.flops for stage in students) / TRAINED * reads * (1 + 2 / len(students))
+    return [*stages, Stage('detectors', flops, max(s.peak_bytes for s in students),
+                           students[0].efficiency)]
 
 
 def steps(config: Any, count: int) -> Callable[[], Any]:

@@ -43,8 +43,9 @@ def body(run: Any, own: Any, kinds: Sequence[Kind], writers: Mapping[str, Sequen
     arms = {arm.name: transmitted.arm_entry(run, arm, trained) for arm in run.arms}
     pairs = {kind: pairing.paired(own_writers) for kind, own_writers in writers.items()}
     entries = [entry for kind in kinds for task in found[kind.name]
-               for entry in _entries(run, kind, task, pairs[kind.name][task],
-                                     found[kind.name][task], arms)]
+               for entry in _entries(kind, task, pairs[kind.name][task], found[kind.name][task],
+                                     transmission_of(kind, pairs[kind.name][task], arms),
+                                     own.verdict_bag)]
     said = {kind.name: {task: verdicts_of(pairs[kind.name][task], found[kind.name][task],
                                           found[OVERT].get(task, {}), own.verdict_bag)
                         for task in found[kind.name]}
@@ -81,22 +82,23 @@ def beside_nulls(areas: Mapping[str, Any], name: str, bag: int, unit: Mapping[st
     return measures.beside(pick(of_bag(areas, name, bag)), nulls, unit)
 
 
-def _entries(run, kind, task, pairs, areas, arms):
-    """Entries of results.json: of every detector, bag, and trait."""
+def _entries(kind, task, pairs, areas, moved, verdict_bag):
+    """Entries of results.json: of every detector and bag, and by trait at the verdict's bag."""
     unit_name, unit = pairing.unit_of(pairs)
-    moved = transmission_of(kind, pairs, arms)
-    traits = list(dict.fromkeys(p.positive.trait for p in pairs))
-    groups = {ALL: None, **{t: [p.name for p in pairs if p.positive.trait == t] for t in traits}}
-    for name in areas:
-        for bag in areas[name]:
-            for trait, only in groups.items():
-                beside = beside_nulls(areas, name, int(bag), unit, only)
+    by_trait = {} if kind.overt else {t: [p.name for p in pairs if p.positive.trait == t]
+                                      for t in dict.fromkeys(p.positive.trait for p in pairs)}
+    for name, by_bag in areas.items():
+        role = DETECTORS.row(name).role
+        for bag in map(int, by_bag):
+            split = by_trait if bag == verdict_bag and role != 'null' else {}
+            for trait, only in {ALL: None, **split}.items():
+                beside = beside_nulls(areas, name, bag, unit, only)
                 if beside is not None:
                     yield {
-                        'name': name, 'role': DETECTORS.row(name).role, 'task': task,
-                        'teacher_kind': kind.name, 'trait': trait, 'bag': int(bag),
-                        'auroc': beside.own.mean, 'ci95': within(beside.own.ci95),
-                        'unit': unit_name, 'null_detector': beside.null,
+                        'name': name, 'role': role, 'task': task, 'teacher_kind': kind.name,
+                        'trait': trait, 'bag': bag, 'auroc': beside.own.mean,
+                        'ci95': within(beside.own.ci95), 'unit': unit_name,
+                        'null_detector': beside.null,
                         'over_null': beside.over and beside.over.mean,
                         'over_null_ci95': beside.over and beside.over.ci95, 'p': beside.p,
                         'transmission': moved.get(trait)}
