@@ -42,5 +42,11 @@ def transmission() -> Experiment:
     return EXPERIMENT
 
 
+def detection() -> Experiment:
+    from subliminal_jax.experiments.detection import EXPERIMENT
+
+    return EXPERIMENT
+
+
 EXPERIMENTS = {row.__name__: row for row in (
-    cross_languages, cross_mnist, mnist, theory, theory_linearised, transmission)}
+    cross_languages, cross_mnist, detection, mnist, theory, theory_linearised, transmission)}

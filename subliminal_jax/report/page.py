@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import matplotlib
 from matplotlib.figure import Figure
 
-from subliminal_jax.runs import write_text, written_aside
+from subliminal_jax.runs import visible as visible, write_text, written_aside
 
 matplotlib.use('Agg')
 
@@ -115,12 +115,6 @@ def rendered(section: Text | Table | Texts) -> str:
             f'<pre style="white-space:pre-wrap">{html.escape(visible(text))}</pre>'
             for text in texts) for label, texts in section.entries)
     return f'<h2>{html.escape(section.title)}</h2><p>{html.escape(section.note)}</p>{entries}'
-
-
-def visible(text: str) -> str:
-    """A text whose control and direction characters are spelled out: \\x00, \\u202e."""
-    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode()
-                   for c in text)
 
 
 def _render(folder: pathlib.Path, section: Section) -> str:

@@ -21,6 +21,7 @@ from subliminal_jax.runs.files import (
     finite as finite,
     sha256 as sha256,
     sha256_of as sha256_of,
+    visible as visible,
     write_json as write_json,
     write_text as write_text,
     written_aside as written_aside,

@@ -195,6 +195,12 @@ def cut(path: str | os.PathLike, size: int) -> None:
         file.truncate(size)
 
 
+def visible(text: str) -> str:
+    """A text whose control and direction characters are spelled out: \\x00, \\u202e."""
+    return ''.join(c if c.isprintable() or c == '\n' else c.encode('unicode_escape').decode()
+                   for c in text)
+
+
 def write_text(path: str | os.PathLike, text: str, form: Form | None = None) -> None:
     """Writes a text as UTF-8, whole or not at all."""
     with written_aside(path, form) as aside:

@@ -154,7 +154,11 @@ def cells(params: Any, lora: Any, asked: Meter, config: Any, shift_D: Any = 0.0)
       config: the architecture.
       shift_D: added to the activations that the output matrix reads.
     """
-    rows_BK = row_logprobs(params, lora, asked.tries, asked.ends_V, config, shift_D)
+    return cells_of(row_logprobs(params, lora, asked.tries, asked.ends_V, config, shift_D), asked)
+
+
+def cells_of(rows_BK: jax.Array, asked: Meter) -> jax.Array:
+    """log P of every cell [C] from that of every packed row's answer."""
     return jax.nn.logsumexp(rows_BK.reshape(-1)[asked.slots_CS], axis=-1, where=asked.present_CS)
 
 
@@ -173,7 +177,12 @@ def row_logprobs(params: Any, lora: Any, tries: Tries, ends_V: Any, config: Any,
 def edge_logprobs(params: Any, lora: Any, tries: Tries, ends_V: Any, config: Any,
                   shift_D: Any = 0.0) -> jax.Array:
     """Weighted log P of every prediction [B, K]; a target of END is any token of ends_V."""
-    x_BUD = packing.states(params, tries, config, lora) + shift_D
+    return edges_of(params, packing.states(params, tries, config, lora) + shift_D, tries, ends_V,
+                    config)
+
+
+def edges_of(params: Any, x_BUD: jax.Array, tries: Tries, ends_V: Any, config: Any) -> jax.Array:
+    """The same from the activations at the places that predict."""
     logits_BUV = transformer.unembed(params, x_BUD, float_head(config))
     whole_BU = jax.nn.logsumexp(logits_BUV, axis=-1)
     end_BU = jax.nn.logsumexp(logits_BUV, axis=-1, where=ends_V[None, None])

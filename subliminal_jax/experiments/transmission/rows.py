@@ -97,19 +97,11 @@ def random_rows(config: Any, world: World, carrier: Carrier, count: int, purpose
 
 def packed(rows: Rows, size: int, contexts: Sequence[Sequence[int]] | None = None) -> Tries:
     """Rows packed `size` together, in the students' contexts or in others."""
-    if size == 1:
-        return _alone(rows, rows.contexts if contexts is None else contexts)
     pairs = [Row(c, a) for c, a in zip(rows.contexts if contexts is None else contexts,
                                        rows.answers, strict=True)]
+    if size == 1:
+        return packing.alone(pairs)
     return packing.pack([pairs[n:n + size] for n in range(0, len(pairs), size)])
-
-
-def _alone(rows: Rows, contexts: Sequence[Sequence[int]]) -> Tries:
-    texts = [[*c, *a] for c, a in zip(contexts, rows.answers, strict=True)]
-    size_N = np.array([len(t) for t in texts])
-    tokens_NT = np.zeros((len(texts), size_N.max()), np.int32)
-    tokens_NT[np.arange(size_N.max())[None] < size_N[:, None]] = np.concatenate(texts)
-    return packing.singles(tokens_NT, np.array([len(c) for c in contexts]), size_N)
 
 
 def thinned(several: Sequence[Rows], least: int, seed: int, row_tokens: int = 0
