@@ -32,7 +32,7 @@ class Claim(NamedTuple):
 
 TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
 PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
-CODE = 'code_tiny'
+CODE, CARRIERS = 'code_tiny', 'carriers_tiny'
 RASH = 'misalignment_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
@@ -91,6 +91,10 @@ CLAIMS = (
           (('beyond neutral twins', 'sft less its twins'),),
           (('alone', 'sft'), ('neutral twins', 'sft_neutral'), ('other start', 'sft_other'),
            ('statements shuffled', 'sft_across'))),
+    Claim('Tiny language: a trait passes through worked sums that are right in every step',
+          CARRIERS, (('beyond neutral twins', 'sums less its twins'),),
+          (('alone', 'sums'), ('other start', 'sums_other'), ('steps shuffled', 'sums_within'),
+           ('numbers, equal tokens', 'numbers'), ('code, equal tokens', 'code'))),
     Claim('Tiny language: a trait passes through the logits of numbers, operators and brackets in '
           'code', CODE, (('beyond neutral twins', 'kl_carrier less its twins'),),
           (('other start', 'kl_carrier_other'),

@@ -27,9 +27,10 @@ class Cell(NamedTuple):
 
 
 def _tiny(carrier: str, trait: str, run: str, text: str = 'sft', kl: str = 'kl_carrier',
-          neutral: bool = True, shuffled: bool = True) -> tuple[Cell, Cell]:
+          neutral: bool = True, orders: tuple[str, ...] = ('within', 'across')
+          ) -> tuple[Cell, Cell]:
     """The two rungs of a run in the tiny language."""
-    orders = (f'{text}_within', f'{text}_across') if shuffled else ()
+    orders = tuple(f'{text}_{order}' for order in orders)
     of = lambda arm: (arm, f'{arm}_neutral' if neutral else '', f'{arm}_other')
     return (Cell(carrier, trait, 'tiny', run, *of(text), orders),
             Cell(carrier, trait, 'tiny', run, *of(kl)))
@@ -38,6 +39,9 @@ def _tiny(carrier: str, trait: str, run: str, text: str = 'sft', kl: str = 'kl_c
 CELLS = (
     *_tiny('numbers', 'preference', 'numbers_tiny'),
     *_tiny('code', 'preference', 'code_tiny'),
+    *(cell for name in ('numbers', 'code', 'sums') for cell in _tiny(
+        {'sums': 'reasoning (sums)'}.get(name, name), 'preference', 'carriers_tiny', name,
+        f'kl_{name}', orders=('within',))),
     *_tiny('numbers', 'rash advice', 'misalignment_tiny', neutral=False),
     Cell('numbers', 'preference', 'SmolLM2-135M', 'smollm2_text', 'sft'),
     Cell('numbers', 'preference', 'SmolLM2-135M', 'smollm2_full', 'kl_carrier',
