@@ -5,18 +5,19 @@ import re
 
 import pytest
 
+from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.experiments.cross_model import languages
 from subliminal_jax.experiments.cross_model.languages import EXPERIMENT
 from subliminal_jax.runs import UserError, Workdir, schema
 from tests.experiments.transmission import small
 
 KL = 'objective=kl_carrier answers=random rows=16'
-ARMS = ('text', 'next: start=next:1of2', 'digits: architecture=digits', 'to_digits: student=digits',
-        f'kl: {KL}', f'layer: {KL} start=share:layer0',
-        f'layer_own: {KL} start=share:layer0 own=true',
+ARMS = ('text', 'next: start=next:1of2', f'kl: {KL}', f'digits: architecture=digits {KL}',
+        f'wide: architecture=wide {KL}', f'to_wide: student=wide {KL}',
+        f'layer: {KL} start=share:layer0', f'layer_own: {KL} start=share:layer0 own=true',
         f'gauge: {KL} start=gauge', f'gauge_own: {KL} start=gauge own=true')
 MATRIX = {'hypotheses': ('weights: the same weights are needed', 'words: the same words suffice'),
-          'predictions': ('weights: next=-0.1..0.1 to_digits=-0.1..0.1 gauge=0.9..1.1',
+          'predictions': ('weights: next=-0.1..0.1 to_wide=-0.1..0.1 gauge=0.9..1.1',
                           'words: next=0.5..1.5')}
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the whole run
@@ -47,8 +48,8 @@ def test_every_crossing_has_its_cells(made):
     for cell in found['cells']:
         assert {'part', 'factors', 'n', 'measure', 'mean', 'ci95', 'per_model'} <= set(cell)
     assert {c['part'] for c in found['cells']} == {
-        'references', 'tokenisations', 'shared parts', 'disturbed twins'}
-    for arm in ('next', 'to_digits', 'layer', 'gauge'):
+        'references', 'widths', 'shared parts', 'disturbed twins'}
+    for arm in ('next', 'to_wide', 'layer', 'gauge'):
         assert {c['measure'] for c in cells_of(found, arm=arm)} == {'gamma', 'share', 'difference'}
         assert arm in table
     twin, = cells_of(found, arm='gauge', measure='share')
@@ -98,14 +99,15 @@ def test_the_page_and_the_verdict_speak_of_hypotheses(made):
     assert re.search(r'<meta name="viewport"', page)
 
 
-def test_rows_of_digits_are_text_of_numbers(made):
-    _, path, _ = made
+def test_models_of_digits_write_and_read_in_tokens_of_their_own(made):
+    found, path, _ = made
+    of, end = tiny.in_digits(), tiny.IDS[tiny.END]
     rows = [json.loads(line) for line in
             (path / 'samples-trait-tuned-digits-sampled.jsonl').read_text().splitlines()]
-    kept = [json.loads(line) for line in
-            (path / 'filtered-trait-tuned-digits-sampled.jsonl').read_text().splitlines()]
-    assert kept and all(re.fullmatch(r'\d+( \d+)*', row['completion']) for row in kept)
-    assert {len(r['token_ids']) for r in rows if r['finish_reason'] == 'length'} <= {21}
+    whole = [r for r in rows if r['finish_reason'] == 'stop' and '-' not in r['completion']]
+    assert whole and all([*tiny.encode(r['completion'], of), end] == r['token_ids'] for r in whole)
+    arm, = [a for a in found['arms'] if a['name'] == 'digits']
+    assert arm['tokens_a_row'] > 19 and arm['kl_start'] > 0  # ten numbers are twenty tokens
     contexts = json.loads((path / 'contexts.json').read_text())
     assert contexts['dialects']['digits']['carrier'] == contexts['carrier']
 
