@@ -18,14 +18,14 @@ def compiled_table(results: Results, run: str, programs: str = ''):
                 if not name.startswith(wanted):
                     continue
                 held = value['gigabytes']
-                size = (f'{held:.1f}' if held else 'more') + f' of {value["available"]:.1f}'
+                size = (f'{held:.2f}' if held else 'more') + f' of {value["available"]:.1f}'
                 if not value['milliseconds']:
                     rows.append([f'`{config}`', topology, name, size, '**no**', '', '', '', ''])
                     continue
                 flops = sum(value['teraflops'].values())
                 rows.append([
                     f'`{config}`', topology, name, size, 'yes' if value['fits'] else '**no**',
-                    f'{flops:.3g}', f'{value["moved"]:.3g}', f'{value["sent"]:.3g}',
+                    f'{flops:.4g}', f'{value["moved"]:.4g}', f'{value["sent"]:.4g}',
                     f'{value["roofline"]:.3g} a {value["unit"]}, {value["binds"]}'])
     return ['config', 'topology', 'program', 'GB a device', 'fits', 'TFLOP', 'GB moved', 'GB sent',
             'ms at least, and what binds'], rows

@@ -13,6 +13,8 @@ so many standard errors. --topology takes the hours from the rooflines of the ru
 compiled for accelerators that need not be here (launch.compile).
 """
 
+import contextlib
+
 from absl import flags
 
 from subliminal_jax.runs import UserError, run_program, use_compilation_cache
@@ -46,16 +48,19 @@ def main(config_arguments: list[str]) -> None:
         raise UserError('--rate and --topology both say how fast it goes: pass one of them')
     if TOPOLOGY.value:
         from launch import ahead as programs_ahead
-        from subliminal_jax.runs import ahead
+        from subliminal_jax.runs import ahead, platforms
 
-        pace = ahead.pace(*reversed(programs_ahead.bounds(loaded, TOPOLOGY.value)))
+        topology, found = programs_ahead.bounds(loaded, TOPOLOGY.value)
+        pace, where = ahead.pace(found, topology), platforms.compiling_for(topology.platform)
         rate, paced = pace.rate, pace.of
     else:
         use_compilation_cache()
         rate, paced = RATE.value * 1e12 or plan.measured_rate(), list
-    print(design(loaded.config, MDE.value, spread=SPREAD.value, run=RUN.value, arm=ARM.value,
-                 gate=GATE.value, signal=SIGNAL.value, max_hours=MAX_HOURS.value, rate=rate,
-                 paced=paced))
+        where = contextlib.nullcontext()
+    with where:
+        print(design(loaded.config, MDE.value, spread=SPREAD.value, run=RUN.value, arm=ARM.value,
+                     gate=GATE.value, signal=SIGNAL.value, max_hours=MAX_HOURS.value, rate=rate,
+                     paced=paced))
 
 
 if __name__ == '__main__':

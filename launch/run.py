@@ -60,7 +60,7 @@ def main(config_arguments: list[str]) -> None:
 def _dry_run_elsewhere(loaded, name: str) -> None:
     """The programs, then the stages, on accelerators that are not here."""
     from launch import ahead as programs_ahead
-    from subliminal_jax.runs import ahead, plan
+    from subliminal_jax.runs import ahead, plan, platforms
 
     if not DRY_RUN.value:
         raise UserError('--topology is of --dry_run: a run takes the devices that it finds')
@@ -68,7 +68,9 @@ def _dry_run_elsewhere(loaded, name: str) -> None:
     print(ahead.render(found, topology))
     ahead.check_fits(found, topology)
     pace = ahead.pace(found, topology)
-    print(plan.render(pace.of(loaded.experiment.plan(loaded.config)), pace.rate, pace.source))
+    with platforms.compiling_for(topology.platform):
+        stages = loaded.experiment.plan(loaded.config)
+    print(plan.render(pace.of(stages), pace.rate, pace.source))
 
 
 def _profile(loaded, steps: int) -> None:

@@ -22,7 +22,7 @@ from subliminal_jax.runs.hlo_text import attribute, branches, group, modules
 _CALLED = re.compile(r'(?:calls|to_apply|body|condition)=%([\w.\-]+)')
 _CUBLAS = re.compile(r'custom_call_target="__cublas\$')
 _FREE = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'iota',
-         'partition-id', 'replica-id', 'opt-barrier', 'custom-call-alloc'}
+         'partition-id', 'replica-id', 'opt-barrier'}
 _SENT = {'all-gather': lambda g, read, made: (g - 1) / g * made,
          'all-reduce': lambda g, read, made: 2 * (g - 1) / g * read,
          'reduce-scatter': lambda g, read, made: (g - 1) / g * read,
@@ -155,6 +155,10 @@ class _Reader:
             made = op.result[0].moved  # the second is scratch
         if code == 'copy-start':
             return op.result[0].moved + op.result[1].moved
+        if code.endswith('slice-start'):
+            return op.result[1].moved + op.result[1].bytes * op.result[0].in_memory
+        if code == 'custom-call' and 'AllocateBuffer' in op.rest:
+            return 0.0
         if code in ('dynamic-slice', 'slice', 'gather'):
             return 2 * made if read and read[0].result[0].in_memory else made
         if code in ('dynamic-update-slice', 'scatter'):

@@ -24,6 +24,11 @@ def target() -> str:
     return _chosen[-1] if _chosen else jax.default_backend()
 
 
+def elsewhere() -> bool:
+    """Whether that is another machine's, for which nothing can be compiled and run here."""
+    return bool(_chosen)
+
+
 @contextlib.contextmanager
 def compiling_for(platform: str) -> Iterator[None]:
     """Programs that are traced inside are made for this platform, not for the machine's own.

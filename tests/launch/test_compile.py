@@ -174,6 +174,22 @@ def test_a_plain_import_of_jax_is_quiet_beside_the_compilers():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('config, programs, name, gigabytes, teraflops', [
+    ('mnist', 'student epoch', 'student epoch', 0.52, 0.0125),
+    ('numbers_tiny_demo', 'student step', 'student step (sft)', 0.04, None),
+    ('numbers_qwen2_5_7b', 'student step', 'student step (sft)', 24.68, 281.7)])
+def test_programs_compile_for_a_gpu_and_fit(compiled, config, programs, name, gigabytes, teraflops):
+    """With abstract weights: nothing of 7B parameters is ever allocated."""
+    found, done = compiled(f'--config={ROOT}/configs/{config}.py', f'--programs={programs}')
+    assert done.returncode == 0, done.stderr
+    assert found[name]['fits'] and found[name]['roofline'] > 0
+    if gigabytes is not None:
+        assert found[name]['gigabytes'] == pytest.approx(gigabytes, rel=0.03), GOLDEN
+    if teraflops is not None:
+        assert sum(found[name]['teraflops'].values()) == pytest.approx(teraflops, rel=0.01), GOLDEN
+
+
+@pytest.mark.slow
 def test_a_shape_that_the_compiler_does_not_know(compiled):
     with pytest.raises(AssertionError, match='the compiler does not know it'):
         compiled(MNIST, topology='v5e:3x5')

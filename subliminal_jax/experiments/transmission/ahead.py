@@ -64,7 +64,7 @@ def sizes_of(config: Any) -> Sizes:
     Raises:
       UserError: a config that cannot be run.
     """
-    return _tiny(config) if config.world == 'tiny' else _pretrained(config)
+    return _pretrained(config) if config.world == 'pretrained' else _tiny(config)
 
 
 def _pretrained(config):

@@ -26,6 +26,7 @@ from subliminal_jax.experiments.transmission.run import Run
 from subliminal_jax.models.lora import init_lora
 from subliminal_jax.models.params import TransformerConfig, abstract_params, count_params
 from subliminal_jax.models.parts import of_parts
+from subliminal_jax.runs import platforms
 from subliminal_jax.training import losses, tries as packing
 from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
 from subliminal_jax.training.step import init_state
@@ -262,9 +263,14 @@ def step_flops(step: Step) -> float:
     return flops_of(function.trace(*arguments).jaxpr.jaxpr) / max(1, step.at_once)
 
 
-@functools.lru_cache(maxsize=64)
 def step_bytes(step: Step) -> float:
-    """Bytes of the compiled step."""
+    """Bytes of the compiled step on this machine; 0 while another's is planned for, whose compiler
+    says it (runs/ahead.py)."""
+    return 0.0 if platforms.elsewhere() else _step_bytes(step)
+
+
+@functools.lru_cache(maxsize=64)
+def _step_bytes(step):
     function, arguments = training(step)
     return compiled_bytes(function, arguments)
 
