@@ -147,18 +147,11 @@ def trained_as(start: str) -> str:
 
 
 def kind_of(start: str) -> str:
-    """What hypotheses speak of: a start, with the stage of its way in place of a distance.
-
-    mix:near is at most a third of the way (correlation .89 or more), mix:middle at most two thirds
-    (.45 or more), mix:far beyond.
-    """
+    """A start without its distance: what hypotheses speak of."""
     name, _, rest = start.partition(':')
-    if name != 'mix':
-        return start
-    t = float(rest)
-    if t in (0, 1):
-        return 'other' if t else 'own'
-    return f'mix:{"near" if t <= 1 / 3 else "middle" if t <= 2 / 3 else "far"}'
+    if name == 'mix':
+        return {0.0: 'own', 1.0: 'other'}.get(float(rest), 'mix')
+    return start
 
 
 def distance_of(start: str) -> float | None:
