@@ -51,10 +51,11 @@ def predictions_table(results: Results, run: str, names: str = '') -> Rows:
 def hypotheses_table(results: Results, run: str) -> Rows:
     """Hypotheses, and in how many readings each was right."""
     rows = [[name, found['claim'], found['agrees'], found['open'], found['contradicted'],
-             len(found['contradicted_by']), 'yes' if found['is_contradicted'] else 'no']
+             len(found['contradicted_by']), len(found['parting']),
+             'yes' if found['is_contradicted'] else 'no']
             for name, found in results(run)['hypotheses']['hypotheses'].items()]
     return ['hypothesis', 'what it holds', 'agrees', 'open', 'against', 'against, all at once',
-            'contradicted'], rows
+            'of these where they part', 'contradicted'], rows
 
 
 def _mark(mark):

@@ -27,12 +27,14 @@ class Prefix(NamedTuple):
 
     Attributes:
       k_LSKH, v_LSKH: keys, rotated already, and values of S columns.
+      position_S: int32, the rotary position of each column.
       valid_S: bool, columns that hold something.
       size: int32, the position at which a text goes on.
     """
 
     k_LSKH: Any
     v_LSKH: Any
+    position_S: Any
     valid_S: Any
     size: Any
 
@@ -44,7 +46,7 @@ def of_rows(params: Any, tokens_S: jax.Array, valid_S: jax.Array, config: Any) -
     cache = transformer.init_cache(config, 1, len(tokens_S))
     _, cache = transformer.hidden(params, tokens_S[None], positions_1S, mask_1SS, config,
                                   cache=cache)
-    return Prefix(cache.k_LBSKH[:, 0], cache.v_LBSKH[:, 0], valid_S,
+    return Prefix(cache.k_LBSKH[:, 0], cache.v_LBSKH[:, 0], cache.position_BS[0], valid_S,
                   valid_S.sum(dtype=jnp.int32))
 
 
@@ -57,7 +59,8 @@ def free(key: jax.Array, config: Any, columns: int) -> dict[str, jax.Array]:
 def as_prefix(trained: dict[str, jax.Array]) -> Prefix:
     """Trained keys and values; texts begin at position 0 behind them."""
     columns = trained['k'].shape[1]
-    return Prefix(trained['k'], trained['v'], jnp.ones(columns, bool), jnp.zeros((), jnp.int32))
+    return Prefix(trained['k'], trained['v'], jnp.zeros(columns, jnp.int32),
+                  jnp.ones(columns, bool), jnp.zeros((), jnp.int32))
 
 
 def states(params: Any, prefix: Prefix, tries: Tries, config: Any) -> jax.Array:
@@ -67,7 +70,10 @@ def states(params: Any, prefix: Prefix, tries: Tries, config: Any) -> jax.Array:
     grown = lambda x_LSKH: jnp.pad(
         jnp.broadcast_to(x_LSKH[:, None], (len(x_LSKH), batch, *x_LSKH.shape[1:])),
         ((0, 0), (0, 0), (0, length), (0, 0), (0, 0)))
-    cache = Cache(grown(prefix.k_LSKH), grown(prefix.v_LSKH), jnp.asarray(columns, jnp.int32))
+    position_BS = jnp.pad(jnp.broadcast_to(prefix.position_S, (batch, columns)),
+                          ((0, 0), (0, length)))
+    cache = Cache(grown(prefix.k_LSKH), grown(prefix.v_LSKH), position_BS,
+                  jnp.asarray(columns, jnp.int32))
     before_BTS = jnp.broadcast_to(prefix.valid_S[None, None], (batch, length, columns))
     mask_BTS = jnp.concatenate([before_BTS, packing.mask_of(tries.last_BT)], axis=-1)
     x_BTD, _ = transformer.hidden(params, tries.tokens_BT, tries.positions_BT + prefix.size,

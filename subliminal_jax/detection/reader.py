@@ -47,13 +47,13 @@ class Reader(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=('function', 'statics'))
-def _compiled(params, rows, *args, function, statics):
-    return function(params, None, rows, *args, **dict(statics))
+def _compiled(params, batch, *args, function, statics):
+    return function(params, None, batch, *args, **dict(statics))
 
 
-def call(reader: Reader, function: Callable, rows: Any, *args: Any, **static: Any) -> Any:
+def call(reader: Reader, function: Callable, batch: Any, /, *args: Any, **static: Any) -> Any:
     """A function of `readings` or `prefix` of the reference, compiled once."""
-    return _compiled(reader.params, rows, *args, function=function,
+    return _compiled(reader.params, batch, *args, function=function,
                      statics=tuple(sorted({'config': reader.config, **static}.items())))
 
 

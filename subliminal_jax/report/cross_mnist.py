@@ -49,17 +49,20 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
 
 def claims_table(found: dict[str, Any]) -> Table:
     """The hypotheses, and how often each was right."""
-    rows = [[name, 'yes' if e['is_contradicted'] else 'no', e['contradicted'], e['agrees'],
-             e['open'], e['unread'], f'{e["claim"]} ({e["source"]})']
+    rows = [[name, 'yes' if e['is_contradicted'] else 'no', e['contradicted'], len(e['parting']),
+             e['agrees'], e['open'], e['unread'], f'{e["claim"]} ({e["source"]})']
             for name, e in found['hypotheses'].items()]
     return Table(
         'Hypotheses, written down before the run',
-        ['hypothesis', 'contradicted', 'cells against', 'agree', 'open', 'unread', 'what it holds'],
+        ['hypothesis', 'contradicted', 'cells against', 'where they part', 'agree', 'open',
+         'unread', 'what it holds'],
         rows,
         'Contradicted: a cell’s interval excludes the prediction even when it is widened to cover '
         'all of the hypothesis’s cells at once (Bonferroni). Cells against: their own 95 % '
-        'interval excludes it. Open: the interval lies on both sides. Unread: students of the '
-        'teacher’s own start do not learn there, so that nothing else can be said.')
+        'interval excludes it. Where they part: contradictions at once in cells of which the '
+        'hypotheses say different things; no other cell tells them apart. Open: the interval lies '
+        'on both sides. Unread: students of the teacher’s own start do not learn there, so that '
+        'nothing else can be said.')
 
 
 def prediction_table(found: dict[str, Any]) -> Table:

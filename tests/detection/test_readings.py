@@ -117,7 +117,8 @@ def test_a_trained_prefix_makes_its_rows_likelier_and_is_read_before_the_questio
 
 
 def test_a_prefix_of_nothing_changes_nothing(params, reader):
-    empty = prefixes.Prefix(*(jnp.zeros((2, 3, 2, 4)),) * 2, jnp.zeros(3, bool), jnp.int32(0))
+    empty = prefixes.Prefix(*(jnp.zeros((2, 3, 2, 4)),) * 2, jnp.zeros(3, jnp.int32),
+                            jnp.zeros(3, bool), jnp.int32(0))
     said = prefixes.said_behind(params, empty, reader.asked, CONFIG)
     wanted = np.asarray(answers.cells(params, None, reader.asked, CONFIG)).reshape(2, 3).mean(0)
     np.testing.assert_allclose(said, wanted, atol=1e-5)

@@ -33,7 +33,7 @@ RESULTS = {
                  row('other', 'teacher', 0.01, 'contradicted', True)],
         'hypotheses': {'heads': {'claim': 'heads suffice', 'agrees': 1, 'open': 1,
                                  'contradicted': 1, 'contradicted_by': [['other', 'teacher']],
-                                 'is_contradicted': True}}}}
+                                 'parting': [], 'is_contradicted': True}}}}
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_predictions_and_what_became_of_them(results):
     assert len(found) == 3 and found[0].endswith('| rises: agrees |')
     assert found[2].endswith('| rises: **contradicted** |')
     assert lines(results, 'predictions', 'other') == found[2:]
-    assert lines(results, 'hypotheses') == ['| heads | heads suffice | 1 | 1 | 1 | 1 | yes |']
+    assert lines(results, 'hypotheses') == ['| heads | heads suffice | 1 | 1 | 1 | 1 | 0 | yes |']
 
 
 def test_a_cell_is_a_figure_by_its_name(results):

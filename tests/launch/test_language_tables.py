@@ -39,7 +39,7 @@ def test_an_unread_cell_says_why_in_place_of_a_share(tmp_path):
 
 
 def test_hypotheses_stand_beside_what_was_seen(tmp_path):
-    text = table(results(tmp_path), 'hypotheses', ['mine'])
+    text = table(results(tmp_path), 'hypotheses_of_shares', ['mine'])
     assert '| `next` | unread | -0.1 to 0.1: unread |  |' in text
     assert '| `other` | 0.040 [-0.100, 0.200] |  | 0.5 to 1.2: contradicted |' in text
 

@@ -1,6 +1,7 @@
 """The detection experiment's schema: a transmission config with what detectors add."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,13 +36,17 @@ class DetectionConfig:
         return Amplified(self.prefix_columns, self.prefix_steps, self.prefix_rate)
 
 
+@functools.cache
+def with_detectors(schema: type) -> type:
+    """A world's schema with the group `detection`."""
+    return dataclasses.make_dataclass(
+        f'Detection{schema.__name__}', [('detection', DetectionConfig, nested(DetectionConfig))],
+        bases=(schema,), frozen=True, namespace={'__doc__': schema.__doc__, '__module__': __name__})
+
+
 def config_of(values: Mapping[str, Any]) -> Any:
     """The config whose values hold where a config file is silent: its world's, with detectors."""
-    world = WORLDS.find(str(values.get('world', 'tiny')))[0]
-    made = dataclasses.make_dataclass(
-        'Config', [('detection', DetectionConfig, nested(DetectionConfig))], bases=(world.Config,),
-        frozen=True)
-    return made()
+    return with_detectors(WORLDS.find(str(values.get('world', 'tiny')))[0].Config)()
 
 
 def without_detectors(config: Any) -> Any:

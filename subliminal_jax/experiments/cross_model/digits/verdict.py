@@ -89,7 +89,7 @@ def compared(readings: Sequence[Reading]) -> dict[str, Any]:
       is the same measurement, or None), and by hypothesis what it predicts with its status (and
       whether a contradiction holds over all cells at once); 'hypotheses', by name: claim, source,
       why, counts by status, `contradicted_by` (the cells whose contradictions hold at once),
-      `is_contradicted`.
+      `parting` (those of them where the hypotheses do not all say the same), `is_contradicted`.
     """
     same_as = _repeated(readings)
     rows = [{'cell': r.cell, 'readout': r.readout, 'is_read': r.is_read, 'same_as': same,
@@ -106,10 +106,16 @@ def compared(readings: Sequence[Reading]) -> dict[str, Any]:
         counts = {name: sum(m['status'] == name for _, m in counted)
                   for name in (AGREES, CONTRADICTED, OPEN, UNREAD)}
         by = [[r.cell, r.readout] for r, m in counted if m['at_once']]
+        parting = [[r.cell, r.readout] for r, m in counted if m['at_once'] and _part(r)]
         summary[hypothesis.name] = {
             'claim': hypothesis.claim, 'source': hypothesis.source, 'why': hypothesis.why,
-            **counts, 'contradicted_by': by, 'is_contradicted': bool(by)}
+            **counts, 'contradicted_by': by, 'parting': parting, 'is_contradicted': bool(by)}
     return {'rows': rows, 'hypotheses': summary}
+
+
+def _part(reading: Reading) -> bool:
+    """Whether the hypotheses say different things of a reading: only these can tell them apart."""
+    return len({predicted(h, reading.kind, reading.readout) for h in HYPOTHESES}) > 1
 
 
 def _repeated(readings: Sequence[Reading]) -> list[list[str] | None]:
@@ -149,7 +155,8 @@ def sentence(found: dict[str, Any]) -> str:
             cell, readout, row = _clearest(name, entry, found['rows'])
             parts.append(
                 f'Contradicted: {name}, in {len(entry["contradicted_by"])} of {said} readings at '
-                f'once; such as {cell} by {WORDS[readout]}, '
+                f'once, {len(entry["parting"])} of them where the hypotheses part; such as {cell} '
+                f'by {WORDS[readout]}, '
                 f'{with_interval(row["mean"], row["ci95"])} above its start where it predicts '
                 f'"{row["predictions"][name]["predicted"]}".')
         else:
@@ -165,8 +172,9 @@ WORDS = {'own': 'its own class head', 'teacher': "its teacher's initial class he
 
 
 def _clearest(name, entry, rows):
-    """The contradiction whose interval's end is farthest from the smallest rise."""
-    by = {tuple(pair) for pair in entry['contradicted_by']}
+    """The contradiction whose interval's end is farthest from the smallest rise; where there are
+    any, of those in which the hypotheses part."""
+    by = {tuple(pair) for pair in entry['parting'] or entry['contradicted_by']}
 
     def distance(row):
         low, high = row['ci95']

@@ -88,11 +88,23 @@ def test_what_is_contradicted_is_said_with_its_cell():
     assert not heads['is_contradicted'] and heads['agrees'] == 3
     assert kernel['contradicted_by'] == [['out', 'own']]  # as high as the own start: not between
     told = sentence(found)
-    assert 'Contradicted: shared weights, in 1 of 3 readings at once; such as out by its' in told
+    assert 'Contradicted: shared weights, in 1 of 3 readings at once, 1 of them where the' in told
+    assert 'hypotheses part; such as out by its' in told
     assert '0.380 [0.365, 0.395] above its start where it predicts "chance"' in told
     assert 'Not contradicted: compatible heads (agrees in 3 of 3 readings, 0 open).' in told
     row = found['rows'][1]['predictions']['shared weights']
     assert row == {'predicted': CHANCE, 'status': CONTRADICTED, 'at_once': True}
+
+
+def test_a_contradiction_that_all_share_tells_nothing_apart():
+    """A start in between at chance: all three say `between`; of the output layer they do not."""
+    found = compared([reading(0.0, 'mix', below=0.4, cell='far'),
+                      reading(0.2, 'share:output', below=0.2, cell='out')])
+    weights, heads, kernel = found['hypotheses'].values()
+    for entry in (weights, heads, kernel):
+        assert ['far', 'own'] in entry['contradicted_by'] and ['far', 'own'] not in entry['parting']
+    assert weights['parting'] == [['out', 'own']] and heads['parting'] == kernel['parting'] == []
+    assert 'such as out' in sentence(found)  # though far is the clearer one
 
 
 def test_one_measurement_is_counted_once():
