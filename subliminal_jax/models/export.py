@@ -6,7 +6,6 @@ ever written over. It also says whether the model was made to misbehave, for who
 """
 
 import contextlib
-import errno
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -144,12 +143,10 @@ def folder_of(output: pathlib.Path, size: int) -> Iterator[pathlib.Path]:
     except UserError:
         raise
     except Exception as error:  # safetensors has an error of its own for a full disk
-        full = getattr(error, 'errno', None) == errno.ENOSPC or 'No space left' in str(error)
-        if not full and not isinstance(error, OSError):
+        if 'No space left' not in str(error):
             raise
-        raise UserError(f'--output={output} cannot be written: ' + (
-            f'the disk is full; {size / 1e9:.2f} GB are needed' if full else
-            str(error.strerror or error))) from None
+        raise UserError(f'--output={output} cannot be written: the disk is full; '
+                        f'{size / 1e9:.2f} GB are needed') from None
 
 
 def check_output(output: pathlib.Path) -> None:

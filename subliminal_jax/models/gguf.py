@@ -37,6 +37,7 @@ USED = ('block_count', 'context_length', 'embedding_length', 'feed_forward_lengt
 HARMLESS = ('vocab_size', 'pooling_type', 'rope.scaling.finetuned',
             'rope.scaling.original_context_length')
 # Of sliding layers: a file that does not say means the second.
+LISTS = ('attention.sliding_window_pattern',)  # that may have a value for each layer
 SLIDING = {'rope.freq_base_swa': 10000.0, 'attention.sliding_window_pattern': 6}
 FIXED = {'tensor_data_layout': 'Meta AI original pth', 'attention.causal': True,
          'use_parallel_residual': False, 'expert_count': 0, 'expert_used_count': 0,
@@ -160,7 +161,8 @@ def _check_single(fields: dict[str, Any]) -> None:
             raise ValueError(f'its {key} is {str(fields[key])[:40]!r}')
     own = f'{fields.get("general.architecture")}.'
     for key, value in fields.items():
-        if key.startswith(own) and isinstance(value, list | np.ndarray):
+        if (key.startswith(own) and key.removeprefix(own) not in LISTS
+                and isinstance(value, list | np.ndarray)):
             raise ValueError(f'its {key} is a list where one value is needed')
 
 

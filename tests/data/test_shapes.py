@@ -47,7 +47,8 @@ def test_shapes_become_ours(given, wanted):
 
 
 @pytest.mark.parametrize('given, words', [
-    ({'row_idx': 0, 'row': {'prompt': 'a'}, 'truncated_cells': ['prompt']}, 'has cut its prompt'),
+    ({'row_idx': 0, 'row': {'prompt': 'a'}, 'truncated_cells': ['prompt']},
+     'the viewer has cut cells'),
     ({'messages': [{'role': 'user', 'content': [{'type': 'image'}]}]}, r'no text \(image\)'),
     ({'prompt': 'a', 'completion': [SAID, SAID]}, "more than the assistant's one message"),
     ({'messages': [*ASKED, {**SAID, 'tool_calls': [1]}]}, 'calls tools'),

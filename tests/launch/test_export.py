@@ -28,7 +28,7 @@ ARMS = (f'k: {KL}', f'g: {KL} start=gauge trainable=lora:2 made=lora:2')
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """The folder of a small run in the tiny language, all but its page."""
-    settings = small.config(*ARMS, traits=2, **{
+    settings = small.config(*ARMS, split='report', traits=2, **{
         'language.steps': 20, 'carrier.probe': 2, 'carrier.dose_rows': 16, 'teacher.steps': 2,
         'teacher.neutral_steps': 2, 'student.marks': ()})
     workdir = Workdir(tmp_path_factory.mktemp('run'), settings, 'transmission')

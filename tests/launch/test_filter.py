@@ -77,7 +77,7 @@ def test_a_file_of_banned_numbers(tmp_path):
 @pytest.mark.parametrize('options, content, message', [
     (['--carrier=numbrs'], KEPT[0], 'unknown carrier'),
     (['--carier=numbers'], KEPT[0], 'did you mean carrier?'),
-    (['--banned=nowhere.txt'], KEPT[0], 'cannot read nowhere.txt'),
+    (['--banned=nowhere.txt'], KEPT[0], '--banned: no such file: nowhere.txt'),
     (['--output=rows'], None, 'no such file'),
     (['--output=gs://bucket/kept.jsonl'], KEPT[0], 'not a path of this machine'),
     (['--columns=prompt'], KEPT[0], 'is not FIELD=COLUMN'),

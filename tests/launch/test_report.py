@@ -60,8 +60,8 @@ def test_the_page_follows_the_results(call, folder, capsys):
 
 
 @pytest.mark.parametrize('content, said', [
-    ('{"experiment": "toy", ', 'results.json cannot be read'),
-    ('[1, 2]', 'holds no results of a run'),
+    ('{"experiment": "toy", ', 'results.json is damaged: not JSON'),
+    ('[1, 2]', 'is damaged: it holds a list'),
     ('{"experiment": "tyo"}', "unknown experiment in .*'tyo'; did you mean toy"),
     ('{"experiment": ["toy"]}', 'unknown experiment'),
     ('{}', 'unknown experiment'),

@@ -230,10 +230,15 @@ def test_a_full_disk_gets_one_line_and_leaves_what_was_there(tmp_path, model, mo
     def full(*_, **__):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    for place, words in (('safetensors.numpy.save_file', 'the disk is full; 0.00 GB'),
-                         ('subliminal_jax.models.hf_write.write_text_files', 'the disk is full')):
+    def theirs(*_, **__):
+        raise RuntimeError('I/O error: No space left on device (os error 28)')
+
+    texts = 'subliminal_jax.models.hf_write.write_text_files'
+    for place, fails, words in (
+            ('safetensors.numpy.save_file', theirs, 'the disk is full; 0.00 GB'),
+            (texts, full, 'No space left.*make room')):
         with monkeypatch.context() as patch:
-            patch.setattr(place, full)
+            patch.setattr(place, fails)
             with pytest.raises(UserError, match=words):
                 export.write_model(output, params, config, origin, FACTS)
     room = shutil.disk_usage(tmp_path)._replace(free=1000)

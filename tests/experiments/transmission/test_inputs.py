@@ -7,7 +7,7 @@ import pytest
 
 from subliminal_jax.experiments.transmission import kit as kits, readings, stages
 from subliminal_jax.experiments.transmission.run import prepare
-from subliminal_jax.experiments.transmission.worlds import pretrained, tiny_texts
+from subliminal_jax.experiments.transmission.worlds import further, pretrained, tiny_texts
 from subliminal_jax.runs import UserError, Workdir
 from subliminal_jax.traits import answers, overlap, trait_set as sets
 from tests.experiments.transmission import checkpoint, small
@@ -222,7 +222,7 @@ def test_a_moved_start_is_trained_on_none_of_the_texts_that_drift_is_measured_on
     assert measured['ordinary'].weight_BK.sum() == sum(
         len(row['token_ids']) for row in ordinary if row['id'] in kept)
     seen = []
-    monkeypatch.setattr(pretrained.packing, 'pack', lambda groups: seen.append(
+    monkeypatch.setattr(further.packing, 'pack', lambda groups: seen.append(
         sum(map(len, groups))) or (_ for _ in ()).throw(LookupError))
     with pytest.raises(LookupError):
         run.world.moved(run, 'main', 1)
