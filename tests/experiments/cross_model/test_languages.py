@@ -27,7 +27,7 @@ def config(*arms, matrix=MATRIX, **changes):
     """A small config of these arms."""
     values = {**small.SMALL, 'arms': arms or ARMS, 'matrix': matrix}
     base = languages.config_of(values)
-    return schema.override(schema.build(type(base), values, base), changes)
+    return schema.override(schema.build(type(base), values, base), {'language.wide': 24, **changes})
 
 
 @pytest.fixture(scope='module')
