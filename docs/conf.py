@@ -67,3 +67,6 @@ def process(app, what, name, obj, options, lines):
 def setup(app):
     # Before napoleon, which writes markup of its own.
     app.connect('autodoc-process-docstring', process, priority=100)
+
+# A name in an annotation that several classes have as a field ('start') is no link to any of them.
+suppress_warnings = ['ref.python']
