@@ -166,6 +166,7 @@ def test_names_of_folders_are_readable_and_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_twelve_cells_under_ray_of_which_one_loses_its_worker(sweep, tmp_path):
     """The worker is killed outright; the figures are those of cells that ran one by one."""
     pytest.importorskip('ray')
@@ -198,9 +199,10 @@ def test_twelve_mnist_cells_under_ray_equal_those_one_by_one(tmp_path):
 
     process = start('ray', 'embedded')
     waited(lambda: len(list((tmp_path / 'ray').glob('cells/*/metrics.jsonl'))) == 2, 900)
-    child, = (pid for pid in map(int, filter(str.isdigit, os.listdir('/proc')))
-              if f'--workdir={tmp_path}/ray/cells/'.encode() in command_of(pid))
-    os.kill(parent_of(child), signal.SIGKILL)
+    children = lambda: [pid for pid in map(int, filter(str.isdigit, os.listdir('/proc')))
+                        if f'--workdir={tmp_path}/ray/cells/'.encode() in command_of(pid)]
+    waited(children, 300)  # none between two cells
+    os.kill(parent_of(children()[0]), signal.SIGKILL)
     assert process.wait() == 0
     assert start('alone', 'none').wait() == 0
     assert results_of(tmp_path / 'ray') == results_of(tmp_path / 'alone')
