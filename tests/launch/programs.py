@@ -1,10 +1,15 @@
 """Programs as modules, imported anew: they share flag names, and absl keeps one set of flags."""
 
 import importlib
+import signal
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 from absl import flags
+from absl.testing import flagsaver
+
+from subliminal_jax.runs import run_program
 
 
 def forget() -> None:
@@ -20,3 +25,22 @@ def fresh(name: str) -> ModuleType:
     """A program's module, with its flags and no other program's."""
     forget()
     return importlib.import_module(name)
+
+
+def calls_of_run(monkeypatch, capsys) -> Iterator:
+    """Yields a function that calls launch.run in this process: (exit status, what it said, its
+    errors); for a fixture."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['launch.run', *arguments])
+        try:
+            with flagsaver.flagsaver():
+                run_program(fresh('launch.run').main, allow_prefix='--config')
+        except SystemExit as stop:
+            return stop.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
+
+    yield run
+    forget()
+    signal.signal(signal.SIGTERM, handler)

@@ -1,14 +1,11 @@
 """What cannot run to its end is refused at the start, by --print_config and --dry_run too."""
 
 import pathlib
-import signal
-import sys
 
 import pytest
-from absl.testing import flagsaver
 
 from launch.experiments import EXPERIMENTS
-from subliminal_jax.runs import UserError, plan, run_program, schema
+from subliminal_jax.runs import UserError, plan, schema
 from subliminal_jax.runs.plan import Stage
 from tests.launch import programs
 
@@ -22,20 +19,10 @@ LONG = 'x' * 300
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Calls launch.run in this process: (exit status, standard error)."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['launch.run', *arguments])
-        try:
-            with flagsaver.flagsaver():
-                run_program(programs.fresh('launch.run').main, allow_prefix='--config')
-        except SystemExit as stop:
-            return stop.code, capsys.readouterr().err
-        return 0, capsys.readouterr().err
-
-    yield run
-    programs.forget()
-    signal.signal(signal.SIGTERM, handler)
+    fixture = programs.calls_of_run(monkeypatch, capsys)
+    run = next(fixture)
+    yield lambda *arguments: run(*arguments)[::2]
+    next(fixture, None)
 
 
 @pytest.mark.parametrize('arguments, said', [

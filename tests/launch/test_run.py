@@ -9,9 +9,7 @@ import sys
 import time
 
 import pytest
-from absl.testing import flagsaver
 
-from subliminal_jax.runs import run_program
 from subliminal_jax.runs.workdir import locked
 from tests import blobs
 from tests.launch import programs
@@ -26,20 +24,7 @@ SETTINGS = [f'--config.{name}={value}' for name, value in {
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Calls the program in this process: (exit status, standard output, standard error)."""
-    handler = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['launch.run', *arguments])
-        try:
-            with flagsaver.flagsaver():
-                run_program(programs.fresh('launch.run').main, allow_prefix='--config')
-        except SystemExit as stop:
-            return stop.code, *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    yield run
-    programs.forget()
-    signal.signal(signal.SIGTERM, handler)
+    yield from programs.calls_of_run(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -1,6 +1,5 @@
 """The experiment: transmission's own stages up to its students, then detectors on the same rows."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +18,7 @@ from subliminal_jax.experiments.transmission.run import (
 )
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.report import detection as report
-from subliminal_jax.runs import Workdir, write_text
+from subliminal_jax.runs import Workdir, read_json, write_text
 
 
 def prepare(config: Any, workdir: Workdir | None = None) -> Any:
@@ -53,7 +52,7 @@ def run(config: Any, workdir: Workdir) -> str:
     written = workdir.write_results(body, seeds=seeds, published=results.PUBLISHED)
     if config.split == 'report':
         record(workdir, written)
-    return report.write(workdir.path, json.loads((workdir.path / 'results.json').read_text()))
+    return report.write(workdir.path, read_json(workdir.path / 'results.json'))
 
 
 def blind_stage(run: Any, config: Any, kind: Kind, samples: Mapping[str, Any]) -> None:

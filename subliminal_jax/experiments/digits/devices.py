@@ -1,6 +1,7 @@
 """Where the models of an experiment on digits train: every device its own, under one program."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -35,14 +36,14 @@ def by_model(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec('models'))
 
 
-def over_models(mesh: Mesh) -> Callable[..., Callable[..., Any]]:
+def over_models(mesh: Mesh, recipe: Any) -> Callable[..., Callable[..., Any]]:
     """How a function of one model becomes a program over M models on the mesh's devices.
 
-    shard_map gives every device the same program over its own models; the number of devices
-    changes the rounding of sums alone.
+    A function's first argument is the recipe, which is static. shard_map gives every device the
+    same program over its own models; the number of devices changes the rounding of sums alone.
 
     Returns:
-      (function, own, shared, donate=()) -> the compiled program: the function's first `own`
+      (function, own, shared, donate=()) -> the compiled program: the function's next `own`
       arguments have a leading axis M, the `shared` ones after them are the same for all models,
       and the memory of those in `donate` is given to the results.
     """
@@ -50,6 +51,7 @@ def over_models(mesh: Mesh) -> Callable[..., Callable[..., Any]]:
     options = platforms.models_options(core_a_device=mesh.size >= (os.cpu_count() or 1))
 
     def program(function, own: int, shared: int, donate=()):
+        function = functools.partial(function, recipe)
         mapped = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
         sharded = jax.shard_map(
             mapped, mesh=mesh, in_specs=(models,) * own + (same,) * shared, out_specs=models,

@@ -24,11 +24,7 @@ class Programs(NamedTuple):
 @functools.cache
 def programs(recipe: Recipe, mesh: Mesh) -> Programs:
     """Builds the programs: each is a function of one model, over M models."""
-    program = over_models(mesh)
-
-    def made(function, *shape, **options):
-        return program(functools.partial(function, recipe), *shape, **options)
-
+    made = over_models(mesh, recipe)
     return Programs(
         begin=made(networks.begin, 2, 0),
         teacher_epoch=made(networks.teacher_epoch, 2, 4, donate=(0,)),

@@ -219,11 +219,7 @@ class Programs(NamedTuple):
 @functools.cache
 def programs(group: Group, mesh: Mesh) -> Programs:
     """Builds the programs: each is a function of one model, over M models."""
-    program = over_models(mesh)
-
-    def made(function, *shape, **options):
-        return program(functools.partial(function, group), *shape, **options)
-
+    made = over_models(mesh, group)
     return Programs(
         begin=made(begin, 1, 0),
         teacher_epoch=made(teacher_epoch, 2, 4, donate=(0,)),
