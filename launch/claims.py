@@ -34,6 +34,7 @@ TINY, FULL = 'numbers_tiny', 'numbers_tiny_full'
 PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
 CODE, CARRIERS = 'code_tiny', 'carriers_tiny'
 RASH = 'misalignment_tiny'
+DIGITS = 'cross_mnist_quick'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -64,6 +65,19 @@ CLAIMS = (
     Claim('Tiny language: and some of it through the logits of numbers', BOTH,
           (('', 'kl_carrier_matrix+kl_share_embedding_head'),), (('all shared', 'kl_carrier'),),
           front=False),
+    Claim("Digits: the teacher's whole output layer, under another body, is enough to learn from it",
+          DIGITS, (('rise in accuracy', 'share_output:own:rise'),),
+          (("teacher's own start", 'own:own:rise'), ('other start', 'other:own:rise'),
+           ('ten auxiliary logits', 'share_output_m10:own:rise')), style='nats3'),
+    Claim("Digits: another start that was cloned on the teacher's initial logits learns from it",
+          DIGITS, (('rise in accuracy', 'cloned:teacher:rise'),),
+          (("teacher's own start", 'own:own:rise'),
+           ("a probe, less a placebo's student", 'cloned:probe:less_placebo')), style='nats3',
+          front=False),
+    Claim("Digits: a start halfway to another one still learns", DIGITS,
+          (('rise in accuracy', 'mix0.5_m3:own:rise'),),
+          (('a quarter of the way', 'mix0.25_m3:own:rise'),
+           ('halfway, ten auxiliary logits', 'mix0.5_m10:own:rise')), style='nats3', front=False),
     Claim("SmolLM2-135M, logits of numbers: a trait rises more than in neutral twins' students",
           SMOL_FULL, (('', 'kl_carrier against neutral'),)),
     Claim("SmolLM2-135M, the same without the output matrix's geometry (random carrier rows): "
