@@ -6,6 +6,18 @@ Each is imported where it is asked for, so that a program starts fast.
 from subliminal_jax.runs.experiment import Experiment
 
 
+def audit() -> Experiment:
+    from subliminal_jax.experiments.audit import EXPERIMENT
+
+    return EXPERIMENT
+
+
+def audit_benchmark() -> Experiment:
+    from subliminal_jax.experiments.audit.benchmark import EXPERIMENT
+
+    return EXPERIMENT
+
+
 def cross_languages() -> Experiment:
     from subliminal_jax.experiments.cross_model.languages import EXPERIMENT
 
@@ -49,4 +61,5 @@ def detection() -> Experiment:
 
 
 EXPERIMENTS = {row.__name__: row for row in (
-    cross_languages, cross_mnist, detection, mnist, theory, theory_linearised, transmission)}
+    audit, audit_benchmark, cross_languages, cross_mnist, detection, mnist, theory,
+    theory_linearised, transmission)}

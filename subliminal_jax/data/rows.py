@@ -80,7 +80,7 @@ def judged(records: Iterable[sources.Record], check: Check | None = None, repeat
                 why = _id_trouble(row['id'], () if repeats else seen) or (check and check(row))
             except shapes.BadShape as error:
                 row, why = None, str(error)
-        if not why:
+        if not why and not repeats:  # a stream of any length is read in the same memory
             seen.add(row['id'])
         yield record, row, why
 

@@ -1,5 +1,6 @@
 """Intervals, tests over several controls, and the smallest effect that a design could have seen."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,12 +111,18 @@ def mde(
     """
     if se is None or dof is None:
         return None
+    return _seen(float(dof), level, power) * float(se)
+
+
+@functools.lru_cache(maxsize=1024)
+def _seen(dof: float, level: float, power: float) -> float:
+    """`mde` in standard errors."""
     critical = stats.t.ppf((1 + level) / 2, dof)
     miss = lambda delta: stats.nct.sf(critical, dof, delta) - power
     upper = critical + 1.0
     while miss(upper) < 0:
         upper *= 2
-    return float(optimize.brentq(miss, 0.0, upper) * se)
+    return float(optimize.brentq(miss, 0.0, upper))
 
 
 def reachable(p_attainable: float, level: float = 0.95) -> bool:

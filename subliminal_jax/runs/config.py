@@ -40,7 +40,23 @@ def load(arguments: Sequence[str], table: Table) -> Loaded:
       UserError: no file, a missing or broken one, an unknown or ill-typed field, each in one line.
     """
     path, overrides = _split(arguments)
-    values = _values(path)
+    return _made(_values(path), overrides, table)
+
+
+def of_values(values: Mapping[str, Any], arguments: Sequence[str], table: Table) -> Loaded:
+    """As `load`, of a program that makes the values itself; `arguments` are overrides alone.
+
+    Raises:
+      UserError: as `load`; a config file among the arguments.
+    """
+    path, overrides = _split([f'{PREFIX}=', *arguments])
+    if str(path) != '.':
+        raise UserError(f'{PREFIX}={path}: this program makes its config of its own flags; set '
+                        f'single fields, {PREFIX}.FIELD=value')
+    return _made(dict(values), overrides, table)
+
+
+def _made(values: dict[str, Any], overrides: Mapping[str, str], table: Table) -> Loaded:
     name = values.pop('experiment', None)
     if not isinstance(name, str) or name not in table:
         raise unknown_name('experiment (field `experiment` of the config file)', str(name),

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from subliminal_jax.experiments import transmission
-from subliminal_jax.experiments.detection.config import config_of, without_detectors
+from subliminal_jax.experiments.detection.config import config_of
 from subliminal_jax.experiments.detection.run import prepare as prepare, run as run
+from subliminal_jax.experiments.transmission.extended import without_group
 from subliminal_jax.report import detection as report
 from subliminal_jax.runs.experiment import Experiment
 from subliminal_jax.runs.plan import Stage
@@ -24,7 +25,7 @@ def plan(config: Any) -> list[Any]:
     prefixes; a read is what a student's training takes over TRAINED. The overt control is read as
     the first arm's rows are.
     """
-    stages, own = list(transmission.plan(without_detectors(config))), config.detection
+    stages, own = list(transmission.plan(without_group(config))), config.detection
     students = [stage for stage in stages if stage.name.startswith('students')]
     if not students:
         return stages
@@ -40,17 +41,17 @@ def plan(config: Any) -> list[Any]:
 
 def steps(config: Any, count: int) -> Callable[[], Any]:
     """Training steps to trace: transmission's."""
-    return transmission.steps(without_detectors(config), count)
+    return transmission.steps(without_group(config), count)
 
 
 def check(config: Any) -> None:
     """Raises UserError for a config that transmission refuses."""
-    transmission.checks.check(without_detectors(config))
+    transmission.checks.check(without_group(config))
 
 
 def estimate(config: Any) -> list[Any]:
     """The plan, where it is counted without tracing a program."""
-    return plan(config) if transmission.estimate(without_detectors(config)) else []
+    return plan(config) if transmission.estimate(without_group(config)) else []
 
 
 EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, check=check, estimate=estimate)

@@ -1,13 +1,12 @@
 """The detection experiment's schema: a transmission config with what detectors add."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from subliminal_jax.detection.reader import Amplified
-from subliminal_jax.experiments.transmission.worlds import WORLDS
-from subliminal_jax.runs import nested, spec
+from subliminal_jax.experiments.transmission import extended
+from subliminal_jax.runs import spec
 
 PREFIX = Amplified()
 
@@ -36,20 +35,6 @@ class DetectionConfig:
         return Amplified(self.prefix_columns, self.prefix_steps, self.prefix_rate)
 
 
-@functools.cache
-def with_detectors(schema: type) -> type:
-    """A world's schema with the group `detection`."""
-    return dataclasses.make_dataclass(
-        f'Detection{schema.__name__}', [('detection', DetectionConfig, nested(DetectionConfig))],
-        bases=(schema,), frozen=True, namespace={'__doc__': schema.__doc__, '__module__': __name__})
-
-
 def config_of(values: Mapping[str, Any]) -> Any:
     """The config whose values hold where a config file is silent: its world's, with detectors."""
-    return with_detectors(WORLDS.find(str(values.get('world', 'tiny')))[0].Config)()
-
-
-def without_detectors(config: Any) -> Any:
-    """The config of transmission that it holds: no stage of that depends on a detector's field."""
-    schema = WORLDS.find(config.world)[0].Config
-    return schema(**{f.name: getattr(config, f.name) for f in dataclasses.fields(schema)})
+    return extended.config_of(values, 'detection', DetectionConfig)

@@ -8,9 +8,9 @@ import numpy as np
 
 from subliminal_jax.detection import blind
 from subliminal_jax.experiments.detection import kinds as whose, results, stages
-from subliminal_jax.experiments.detection.config import without_detectors
 from subliminal_jax.experiments.detection.kinds import Kind
 from subliminal_jax.experiments.transmission import arm_stages
+from subliminal_jax.experiments.transmission.extended import without_group
 from subliminal_jax.experiments.transmission.run import (
     before_students,
     prepare as prepare_transmission,
@@ -27,7 +27,7 @@ def prepare(config: Any, workdir: Workdir | None = None) -> Any:
     Raises:
       UserError: an arm, a trait, a bag or a split that cannot be.
     """
-    prepared = prepare_transmission(without_detectors(config), workdir)
+    prepared = prepare_transmission(without_group(config), workdir)
     whose.check(prepared, config)
     return prepared
 

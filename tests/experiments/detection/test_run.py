@@ -10,8 +10,8 @@ from subliminal_jax.detection import pairs as pairing
 from subliminal_jax.detection.detectors import DETECTORS
 from subliminal_jax.experiments import detection
 from subliminal_jax.experiments.detection import kinds as whose, stages
-from subliminal_jax.experiments.detection.config import without_detectors
 from subliminal_jax.experiments.transmission import arms as tables, engines, samples
+from subliminal_jax.experiments.transmission.extended import without_group
 from subliminal_jax.report import detection as report
 from subliminal_jax.runs import UserError, Workdir
 from subliminal_jax.training import checkpoints
@@ -140,7 +140,7 @@ def test_transmissions_stages_do_not_hang_on_detectors_fields(made):
     _, workdir, settings, _ = made
     manifest = json.loads((workdir.path / 'manifests' / 'student_sft_0.json').read_text())
     assert 'detection' not in manifest['reads']
-    assert not hasattr(without_detectors(settings), 'detection')
+    assert not hasattr(without_group(settings), 'detection')
 
 
 # Bad input.

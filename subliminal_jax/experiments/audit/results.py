@@ -1,0 +1,172 @@
+"""results.json of an audit: what the rows hold, what students learned, and the sentence of it.
+
+An audit ends in one of four verdicts:
+  transmits      students of the rows say a candidate more than students of the control rows do
+  holds          the rows' gradient rises it, but students of this size do not show it
+  nothing seen   neither; with the smallest effect that would have been seen
+  cannot tell    and why
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from subliminal_jax.evaluation import flags as flagging, intervals
+from subliminal_jax.evaluation.flags import Flag
+from subliminal_jax.experiments.audit import link as linking
+from subliminal_jax.experiments.audit.parts import Parts
+
+HAS_IT = 0.5  # P of a candidate at the reference from which a rise can hardly be seen
+TRANSMITS, HOLDS, NOTHING, CANNOT = 'transmits', 'holds', 'nothing seen', 'cannot tell'
+
+PUBLISHED = {
+    'source': 'arXiv 2507.14805',
+    'what it warns of': 'students of filtered rows take on traits of a teacher of the same start',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What the stages of an audit have left.
+
+    Attributes:
+      names: of the candidates.
+      parts: of the rows.
+      before: log P of the candidates at the reference, and at the teacher or None.
+      link: arrays of `link.slopes`; None where there are no parts.
+      students: arrays by start and side.
+      why_not: why there are no parts; None where there are.
+    """
+
+    names: Sequence[str]
+    parts: Parts
+    before: Mapping[str, Any]
+    link: Mapping[str, np.ndarray] | None
+    students: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
+    why_not: str | None = None
+
+
+def flags_of_students(found: Found, start: str) -> list[Flag]:
+    """Flags of the students of a start: audited less control, unit by unit."""
+    own = found.students[start]
+    return flagging.of_candidates(found.names, own['audited']['value'] - own['control']['value'])
+
+
+def flags_of_link(found: Found) -> tuple[list[Flag], float]:
+    """(flags of the slopes, the inflation of their noise)."""
+    grown = linking.inflation(found.link['null'])
+    return flagging.of_candidates(found.names, found.link['slope'], grown), grown
+
+
+def verdict(found: Found, wanted: float) -> dict[str, Any]:
+    """What an audit says.
+
+    Args:
+      found: of its stages.
+      wanted: the effect that it must be able to see, nats.
+
+    Returns:
+      kind: of the four; candidates: those that it is about; sentence; least: the smallest effect
+      that students would have shown, over candidates that could rise, or None.
+    """
+    if found.why_not:
+        return _said(CANNOT, [], f'This audit cannot tell, because {found.why_not}.', None)
+    shown = flags_of_students(found, 'shared')
+    held, _ = flags_of_link(found)
+    has = already(found)
+    moved = [f for f in shown if f.flagged]
+    least = max((f.least for f in shown if f.name not in has), default=None)
+    size = f'{len(found.parts.audited)} students of {found.parts.rows} rows each'
+    if moved:
+        return _said(TRANSMITS, [f.name for f in moved], _transmits(found, moved, size), least)
+    if inside := [f for f in held if f.flagged]:
+        return _said(HOLDS, [f.name for f in inside], (
+            f'The rows hold {_listed(inside, unit="a token, first order")}, but {size} do not show '
+            f'it: {_listed([f for f in shown if f.name in {i.name for i in inside}])}; they would '
+            f'have shown {least:.2f} nats or more.'), least)
+    if least is None:
+        return _said(CANNOT, [], 'This audit cannot tell, because the reference has every '
+                     'candidate already: none could rise.', None)
+    if least > wanted:
+        return _said(CANNOT, [], (
+            f'This audit cannot tell, because {size} would have shown effects of {least:.2f} nats '
+            f'or more only, and {wanted:g} is asked: give it more rows.'), least)
+    return _said(NOTHING, [], (
+        f'Nothing seen: no candidate moved in {size}; they would have shown gamma >= {least:.2f} '
+        f'nats with {len(found.parts.audited) * found.parts.rows} rows (probability .8).'), least)
+
+
+def _said(kind, names, sentence, least):
+    return {'kind': kind, 'candidates': names, 'sentence': sentence, 'least': least}
+
+
+def _transmits(found, moved, size):
+    text = (f'The rows transmit {_listed(moved)}, beside students of control rows ({size}; p after '
+            f"Holm's adjustment {max(f.p_holm for f in moved):.2g}).")
+    if 'other' not in found.students:
+        return f'{text} No other start was tried: whether they do so in any model is not known.'
+    other = {f.name: f for f in flags_of_students(found, 'other')}
+    too = [f.name for f in moved if other[f.name].flagged]
+    if too:
+        return (f'{text} Students of another start show {" and ".join(too)} too: what the rows say '
+                'of it is no matter of shared weights, and may be open to read.')
+    there = _listed([other[f.name] for f in moved])
+    return f'{text} Students of another start do not show it: {there}.'
+
+
+def _listed(flags, unit='nats'):
+    digits = 2 if unit == 'nats' else 5
+    return ', '.join(f'{f.name} {f.estimate:+.{digits}f} [{f.ci95[0]:+.{digits}f}, '
+                     f'{f.ci95[1]:+.{digits}f}] {unit}' for f in flags)
+
+
+def already(found: Found) -> list[str]:
+    """Candidates that the reference says with a probability of HAS_IT or more."""
+    return [name for name, value in zip(found.names, found.before['reference'])
+            if np.exp(value) >= HAS_IT]
+
+
+def body(found: Found, wanted: float) -> dict[str, Any]:
+    """The part of results.json that is about candidates: verdict, flags, what stands before."""
+    said = verdict(found, wanted)
+    as_dicts = lambda flags: [flag._asdict() for flag in flags]
+    made: dict[str, Any] = {
+        'verdict': said['sentence'], 'audit': said, 'already': already(found),
+        'reference': dict(zip(found.names, found.before['reference'])),
+        'teacher': None if found.before['teacher'] is None else dict(
+            zip(found.names, np.subtract(found.before['teacher'], found.before['reference']))),
+        'parts': {'units': len(found.parts.audited), 'rows': found.parts.rows,
+                  'paired': found.parts.paired},
+        'headline': {'verdict': said['kind'], 'candidates': said['candidates'],
+                     'least': said['least']}}
+    if found.link is None:
+        return {**made, 'link': None, 'students': {}}
+    flags, grown = flags_of_link(found)
+    apart = found.link['audited'] - found.link['control']
+    mean, ci95 = intervals.t_interval(apart)
+    made['link'] = {
+        'flags': as_dicts(flags), 'inflation': grown,
+        'logprob': {'audited': float(found.link['audited'].mean()),
+                    'control': float(found.link['control'].mean()), 'apart': mean, 'ci95': ci95},
+        'rows_until': rows_until(found)}
+    made['students'] = {start: {
+        'flags': as_dicts(flags_of_students(found, start)),
+        'loss': {side: own['loss'].mean(0).tolist() for side, own in sides.items()},
+        'said': {side: dict(zip(found.names, own['value'].mean(0))) for side, own in sides.items()}}
+        for start, sides in found.students.items()}
+    return made
+
+
+def rows_until(found: Found) -> dict[str, dict[str, float | None]]:
+    """Rows after which a candidate's signal is as large as its noise: measured in slopes and in
+    students, and foretold from the teacher where it could be read."""
+    rows, own = found.parts.rows, found.students['shared']
+    of = lambda values: linking.measured_rows_until(flagging.beyond_others(values), rows)
+    made = {'slopes': of(found.link['slope']),
+            'students': of(own['audited']['value'] - own['control']['value'])}
+    if 'budget' in found.link:
+        made['foretold'] = [linking.rows_until(mean, 2 * variance)  # of control rows as much
+                            for mean, variance in found.link['budget']]
+    return {name: dict(zip(found.names, values)) for name, values in made.items()}
