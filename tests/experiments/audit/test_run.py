@@ -89,7 +89,7 @@ def test_a_reference_that_cannot_answer_gives_no_control(given, tmp_path):
     """A random model writes no lists: rows are held against nothing, or against random rows."""
     rows = small.write_rows(tmp_path / 'r.jsonl', 20)
     values = small.values(given, rows, control='reference', detectors=False)
-    values['carrier']['name'] = 'numbers'
+    values['carrier'] |= {'name': 'numbers', 'new_tokens': 64}
     settings = small.config(values)
     workdir = Workdir(tmp_path / 'run', settings, 'audit')
     audit.run(settings, workdir)
@@ -109,9 +109,10 @@ def test_a_reference_that_cannot_answer_gives_no_control(given, tmp_path):
     ({'neutral': ('nowhere.jsonl',)}, 'no such file'), ({'control': 'neutral'}, 'needs rows'),
     ({'control': 'random'}, 'config.carrier.name'), ({'columns': ('prompt',)}, 'FIELD=COLUMN')])
 def test_what_cannot_be_is_said_before_anything_is_made(given, tmp_path, own, said):
-    rows = small.write_rows(tmp_path / 'r.jsonl', 3)
+    values = small.values(given, small.write_rows(tmp_path / 'r.jsonl', 3))
+    values['audit'] |= own
     with pytest.raises(UserError, match=said):
-        audit.check(small.config(small.values(given, rows, **own)))
+        audit.check(small.config(values))
 
 
 def test_questions_without_candidates_are_refused(given, tmp_path):
