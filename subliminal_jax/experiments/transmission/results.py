@@ -14,6 +14,7 @@ from subliminal_jax.experiments.transmission import (
     geometry,
     students,
     teachers as schooled,
+    utility,
     verdicts,
 )
 from subliminal_jax.experiments.transmission.alignment import DIRECTIONS
@@ -112,6 +113,7 @@ def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, An
                   if k.startswith('drift_')},
         **kl_entry(arm, arrays), **reading_entries(run, arm, trained),
         'distance': float(arrays['distance'].mean()), 'loss': arrays['loss'].mean(0).tolist(),
+        **utility.entry(run, arm, trained),
     }
     return {**entry, 'is_control': is_control(entry),
             'evidence': OBJECTIVES[arm.objective].evidence}
