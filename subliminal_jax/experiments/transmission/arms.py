@@ -57,9 +57,9 @@ class Arm:
     tokens: str = spec('all', doc='that are learned: all, mask:ORDER:SHARE, replace:ORDER:SHARE '
                                   '(gap, divergence, random, entropy, loss, loss_gap, '
                                   'gradient)')
-    paraphrase: str = spec('none', doc='WHO:SHARE: so large a share of the numbers of a row is drawn '
-                                       'anew (paraphrase.py) by another reference (other), the '
-                                       "teacher's own (own), or at random (random); or none")
+    paraphrase: str = spec('none', doc='none, or WHO:SHARE: a share of the numbers of rows is '
+                                       'drawn anew by another reference (other), the '
+                                       "teacher's own (own) or at random (random)")
     picked: str = spec('none', doc='attack:TIMES: of so many times as many rows, those that an '
                                    'attacker picks who differentiates through the training '
                                    '(attack.py); random:TIMES: any of them; or none')
@@ -176,12 +176,12 @@ def check_rows(arm: Arm) -> None:
     """Raises UserError for a paraphrase, or a choice among rows, that cannot be."""
     who, _, share = arm.paraphrase.partition(':')
     if arm.paraphrase != 'none' and (who not in PARAPHRASERS or not 0 < positive(share) <= 1):
-        raise UserError(f'paraphrase={arm.paraphrase} is neither none nor WHO:SHARE with WHO one of '
-                        f'{", ".join(PARAPHRASERS)} and a share of at most 1: other:0.5')
+        raise UserError(f'paraphrase={arm.paraphrase} is neither none nor WHO:SHARE with WHO one '
+                        f'of {", ".join(PARAPHRASERS)} and a share of at most 1: other:0.5')
     way = arm.picked.partition(':')[0]
     if arm.picked != 'none' and (way not in PICKERS or not 1 < arm.pool <= MOST_POOL):
-        raise UserError(f'picked={arm.picked} is neither none nor attack:TIMES or random:TIMES with '
-                        f'TIMES from 2 to {MOST_POOL}: attack:4')
+        raise UserError(f'picked={arm.picked} is neither none nor attack:TIMES or random:TIMES, '
+                        f'with TIMES from 2 to {MOST_POOL}: attack:4')
     changed = {'paraphrase': arm.paraphrase != 'none', 'picked': arm.picked != 'none'}
     named = ', '.join(f'{field}={getattr(arm, field)}' for field, on in changed.items() if on)
     if named and (arm.objective != 'sft' or arm.answers == 'random'):

@@ -1,4 +1,4 @@
-"""A paraphrase of lists: a share of their numbers, drawn anew by a model that has not got the trait.
+"""A paraphrase of lists: a share of their numbers, drawn anew by a model without the trait.
 
   paraphrase=other:SHARE    by another reference: other weights, the same language
   paraphrase=own:SHARE      by the teacher's own reference
@@ -72,8 +72,8 @@ def check(run: Any, arm: Arm) -> None:
         return
     ids = carried.token_set(run.world, run.carrier(arm))[:-1]
     if not all(str(run.world.vocabulary[i]).strip().isdigit() for i in ids):
-        raise UserError(f'arm {arm.name}: paraphrase={arm.paraphrase} draws numbers anew: it needs '
-                        'lists in which every token is a number, such as those of the tiny language')
+        raise UserError(f'arm {arm.name}: paraphrase={arm.paraphrase} draws numbers anew: it '
+                        'needs lists in which every token is a number, as in the tiny language')
     if arm.rewriting[0] == 'other' and run.world.num_references <= run.world.replicas:
-        raise UserError(f'arm {arm.name}: paraphrase={arm.paraphrase} needs a second reference, and '
-                        'this world has one')
+        raise UserError(f'arm {arm.name}: paraphrase={arm.paraphrase} needs a second reference, '
+                        'and this world has one')

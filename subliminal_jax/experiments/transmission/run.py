@@ -207,10 +207,8 @@ def check_arm(run: Run, arm: Arm) -> None:
     from subliminal_jax.experiments.transmission import paraphrase, picks
 
     TEACHER_KINDS.find(arm.made)[0].check(run, arm)
-    start, rest = STARTS.find(arm.start)
-    start.check(run, arm, rest)
-    defence, rest = DEFENCES.find(arm.defence)
-    defence.check(run, arm, rest)
+    for row, rest in (STARTS.find(arm.start), DEFENCES.find(arm.defence)):
+        row.check(run, arm, rest)
     paraphrase.check(run, arm)
     picks.check(run, arm)
     check_tokens(run, arm)

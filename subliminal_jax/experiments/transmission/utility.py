@@ -99,7 +99,7 @@ def entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
     if not run.config.student.held_out:
         return {}
     plain = tables.counterpart(arm, run.arms, picked='none')
-    return {'utility': utility(run, arm, trained), 'random_twin': is_random(arm),
+    return {'utility': utility(run, arm, trained), 'random_twin': is_random(run, arm),
             'attack_of': plain.name if arm.picked.startswith('attack') and plain else None}
 
 
@@ -127,7 +127,11 @@ def _by_unit(run, arm, arrays):
     return np.array([gain_M[reference_M == r].mean() for r in sorted(set(reference_M))])
 
 
-def is_random(arm: Arm) -> bool:
-    """Whether an arm does as much as a defence, knowing nothing of trait or teacher."""
-    return (':random:' in arm.tokens or arm.paraphrase.startswith('random')
+def is_random(run: Any, arm: Arm) -> bool:
+    """Whether an arm does as much as a defence, knowing nothing of trait or teacher: of dilution
+    the twin is the first arm with fewer rows."""
+    first = run.arms[0]
+    fewer = run.rows(arm) < run.rows(first) and arm == dataclasses.replace(
+        first, name=arm.name, rows=arm.rows)
+    return (fewer or ':random:' in arm.tokens or arm.paraphrase.startswith('random')
             or arm.picked.startswith('random') or defences.is_twin(arm.defence))
