@@ -25,6 +25,7 @@ from subliminal_jax.training import losses
 from subliminal_jax.training.optimizers import make_optimizer
 from subliminal_jax.training.step import init_state
 
+COST = 4.0  # steps in one that is differentiated: taken, taken again, and on the way back
 ROOT = 1e-10  # of squared gradients, which are 1e-6 and more where they matter
 
 

@@ -40,6 +40,7 @@ class Defence(NamedTuple):
       needs_neutral: what follows the colon -> whether neutral twins have to be made for it.
       check: (run, arm, what follows the colon) -> None; raises UserError where a run cannot have
         it.
+      cost: arithmetic of a step beside the student's own, as a share of that.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Defence(NamedTuple):
     twin: Callable[[str], str]
     needs_neutral: Callable[[str], bool] = lambda rest: False
     check: Callable[[Any, Any, str], None] = lambda run, arm, rest: None
+    cost: float = 0.0
 
 
 DEFENCES = Registry('defence')
@@ -140,7 +142,7 @@ DEFENCES.register(Defence(
     lambda rest: 'takes no number' if rest else None, lambda rest: ''))
 DEFENCES.register(Defence(
     'anchor', lambda run, rest: Hold(anchored, strength=float(rest)), _start, _strength,
-    lambda rest: f'pull:{rest}'))
+    lambda rest: f'pull:{rest}', cost=0.4))
 DEFENCES.register(Defence(
     'pull', lambda run, rest: Hold(pulled, strength=float(rest)), _start, _strength,
-    lambda rest: '', check=check_whole))
+    lambda rest: '', check=check_whole, cost=1.3))
