@@ -73,7 +73,7 @@ def trained(program: Program, trainable: Any, frozen: Any, batch: Any, order_TB:
     @jax.checkpoint
     def body(state, numbered):
         index_B, live_B = numbered
-        part = jax.tree.map(lambda x: x[index_B], batch)
+        part = jax.tree.map(lambda x: jnp.asarray(x)[index_B], batch)
         weight_B1 = (weight_N[index_B] * live_B)[:, None]
         tries = part['tries']
         part = {**part, 'tries': tries._replace(weight_BU=tries.weight_BU * weight_B1,

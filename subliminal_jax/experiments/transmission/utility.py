@@ -72,12 +72,13 @@ def read(run: Any, arm: Arm, reference: int, jobs: Sequence[Any], models: Models
     said = engines.read(models, run.together, answers.surprise, engines.stack(tries), ends_V,
                         over=[0, None])
     teachers = []
-    for job, some in zip(jobs, own):
+    for job, some, theirs in zip(jobs, own, tries):
         system = schooled.system_of(run, arm, job.teacher)
-        contexts = system and [run.world.rows_context(p, system) for p in some.prompts]
+        if system is not None:
+            theirs = carried.packed(some, 1, [run.world.rows_context(p, system)
+                                              for p in some.prompts])
         model = schooled.load(run, arm, [job.teacher], base).member(0)
-        teachers.append(engines.read_one(model, answers.surprise, carried.packed(some, 1, contexts),
-                                         ends_V))
+        teachers.append(engines.read_one(model, answers.surprise, theirs, ends_V))
     start = [engines.read_one(plain, answers.surprise, t, ends_V) for t in tries]
     return dict(zip(READ, (np.asarray(x, np.float64) for x in (said, start, teachers))))
 
