@@ -92,5 +92,5 @@ def frontier_table(arms: Sequence[Entry], results: Mapping[str, Any]) -> Table:
         f"seen, is below the reference's ({base['reference']:.3f} nats a token; the teachers' own "
         f"{base['teacher']:.3f}). Shares have Fieller's interval, and are left out where the first "
         "arm's gain is not told from 0. Taken off: selectivity of the first arm, or of the random "
-        "twin, less this arm's, paired by teacher. Defends: these are above 0 with p <= 0.05, both "
-        'where there is a twin.')
+        "twin, less this arm's, paired by teacher. Defends: both are above 0 with p <= 0.05 "
+        "(the first by Holm, over all defences), or the first where there is no twin.")

@@ -1,13 +1,15 @@
 """What the arms of a run with held-out rows say together: use against transmission.
 
 An arm *defends* where its students are less selective than the undefended ones by an interval above
-0 and p <= .05; where a random twin of it has run, less than the twin's too. What it costs is how
+0 and p <= .05, Holm's over all defences; where a random twin of it has run, less than the twin's by
+an interval above 0 and p <= .05 too. What it costs is how
 much less of the teacher's writing its students learned. Nothing here looks at an arm's name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from subliminal_jax.evaluation import intervals
 from subliminal_jax.experiments.transmission import contrasts as compared, utility
 from subliminal_jax.experiments.transmission.arms import Arm
 
@@ -21,15 +23,21 @@ def entries(run: Any, arms: Sequence[Entry], contrasts: Sequence[Entry]) -> list
 
     Each has `arm`; `taken`, the contrast that says what it takes off the undefended arm's
     selectivity, and `beyond_twin`, what it takes off its random twin's (estimate, ci95, p, mde);
-    None where there is no such arm. `defends`: whether all of these are shown. `kept`: the share of
-    the undefended students' gain on held-out rows that its students have, or None. `gained`: of an
-    attacked arm, what its selectivity is beyond that of rows as they come.
+    None where there is no such arm. `p_holm`: that of `taken`, over all defences. `defends`:
+    whether both are shown. `kept`: the share of the undefended students' gain on held-out rows that
+    its students have, or None. `gained`: of an attacked arm, what its selectivity is beyond that of
+    rows as they come.
     """
     if not run.config.student.held_out:
         return []
-    by_name = {e['name']: e for e in arms}
-    return [_entry(run, arm, by_name[arm.name], {c['name']: c for c in contrasts})
-            for arm in run.arms[1:] if by_name[arm.name]['effect']]
+    by_name, said = {e['name']: e for e in arms}, {c['name']: c for c in contrasts}
+    found = [_entry(run, arm, by_name[arm.name], said) for arm in run.arms[1:]
+             if by_name[arm.name]['effect']]
+    p_holm = intervals.holm({f['arm']: f['taken']['p'] for f in found
+                             if f['taken'] and not by_name[f['arm']]['random_twin']})
+    return [{**f, 'p_holm': p_holm.get(f['arm']), 'defends': f['arm'] in p_holm and is_shown(
+        {**f['taken'], 'p': p_holm[f['arm']]}) and (not f['twin'] or is_shown(f['beyond_twin']))}
+            for f in found]
 
 
 def _entry(run, arm, own, said):
@@ -39,10 +47,8 @@ def _entry(run, arm, own, said):
     read = lambda a, b: _short(said.get(f'{a.name} less {b.name}'))
     taken, beyond = read(first, arm), twin and read(twin, arm)
     plain = next((a for a in run.arms if a.name == own['attack_of']), None)
-    shown = [c for c in (taken, beyond) if c]
     share = own['utility'] and own['utility']['share']
     return {'arm': arm.name, 'taken': taken, 'twin': twin and twin.name, 'beyond_twin': beyond,
-            'defends': bool(taken) and not own['random_twin'] and all(map(is_shown, shown)),
             'kept': share, 'gained': plain and read(arm, plain)}
 
 
@@ -55,9 +61,9 @@ def _short(found):
     return found and {k: found[k] for k in ('estimate', 'ci95', 'p', 'mde')}
 
 
-def is_shown(found: Entry) -> bool:
+def is_shown(found: Entry | None) -> bool:
     """Whether an effect is above 0: its interval, and p."""
-    return bool(found['ci95']) and found['ci95'][0] > 0 and found['p'] <= ALPHA
+    return bool(found) and bool(found['ci95']) and found['ci95'][0] > 0 and found['p'] <= ALPHA
 
 
 def verdict(run: Any, arms: Sequence[Entry], found: Sequence[Entry]) -> str:
