@@ -62,8 +62,8 @@ def test_the_opening_says_what_defends_and_what_an_attacker_gains(planted):
     run, entries, _ = planted
     said = frontier.verdict(run, entries, frontier.entries(*planted))
     assert said.startswith('Without defence (sft): transmits')
-    assert 'has one: oracle (use kept 100%).' in said and 'Not shown to: anchor.' in said
-    assert 'attack +0.50 nats (shown)' in said
+    assert 'has one: oracle (use kept ' in said and 'Not shown to: anchor.' in said
+    assert 'as they come: attack +0.' in said and said.endswith('nats (shown).')
 
 
 def test_the_figure_joins_attacked_arms_and_those_of_fewer_rows(planted):
