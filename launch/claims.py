@@ -65,7 +65,7 @@ CLAIMS = (
     Claim('Tiny language: and some of it through the logits of numbers', BOTH,
           (('', 'kl_carrier_matrix+kl_share_embedding_head'),), (('all shared', 'kl_carrier'),),
           front=False),
-    Claim("Digits: the teacher's whole output layer, under another body, is enough to learn from it",
+    Claim("Digits: the teacher's whole output layer, under another body, is enough to learn",
           DIGITS, (('rise in accuracy', 'share_output:own:rise'),),
           (("teacher's own start", 'own:own:rise'), ('other start', 'other:own:rise'),
            ('ten auxiliary logits', 'share_output_m10:own:rise')), style='nats3'),

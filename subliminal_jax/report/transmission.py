@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.report import page, transmission_link as link, transmission_more as more
+from subliminal_jax.report import (
+    page,
+    transmission_frontier as frontier,
+    transmission_link as link,
+    transmission_more as more,
+)
 from subliminal_jax.report.page import COLOURS, Plot, Section, Table, Text, axes, text_table
 from subliminal_jax.report.transmission_more import digits_of
 from subliminal_jax.report.transmission_tables import (
@@ -66,8 +71,8 @@ def sections(folder: pathlib.Path, results: dict[str, Any]) -> list[Section]:
     """The page below its verdict, for a run with arms."""
     arms = results['arms']
     reading = READING if results['estimator'] == 'gamma' else READING_PAIRED
-    found: list[Section] = [forest(arms, results), rows_plot(arms), Text(reading),
-                            arm_table(arms, results)]
+    found: list[Section] = [*frontier.sections(results), forest(arms, results), rows_plot(arms),
+                            Text(reading), arm_table(arms, results)]
     if results['contrasts']:
         found.append(contrast_table(results['contrasts']))
     if any(a['effect'] and a['effect'].get('multiplicative') for a in arms):

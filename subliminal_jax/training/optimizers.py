@@ -27,6 +27,8 @@ class OptimizerConfig:
     b1: float = spec(0.9, ge=0, lt=1, doc='of adam: decay of the first moment')
     b2: float = spec(0.999, ge=0, lt=1, doc='of adam: decay of the second moment')
     eps: float = spec(1e-8, gt=0, doc='of adam')
+    eps_root: float = spec(0.0, ge=0, doc='of adam, under its root: above 0 a training can be '
+                                          'differentiated where a weight has no gradient')
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -76,7 +78,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     """
     rate = make_schedule(config, num_steps)
     makers = {
-        'adam': lambda: optax.adam(rate, config.b1, config.b2, config.eps),
+        'adam': lambda: optax.adam(rate, config.b1, config.b2, config.eps, config.eps_root),
         'sgd': lambda: optax.sgd(rate, config.momentum or None),
         'sign': lambda: sign_descent(rate),
     }

@@ -69,9 +69,13 @@ def sum_grads(
 
 
 def make_step(
-    loss_fn: LossFn, optimizer: optax.GradientTransformation, micro_batches: int = 1
+    loss_fn: LossFn, optimizer: optax.GradientTransformation, micro_batches: int = 1,
+    bend: Callable[[Any, Any], Any] | None = None,
 ) -> Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """Builds `step(state, frozen, batch, key) -> (state, metrics)`, a pure function to be jitted.
+
+    With `bend`, (update, frozen) -> update, what the optimiser proposes is changed before it is
+    taken; the optimiser's own state goes by what it proposed.
 
     `metrics` holds the means over weight of every sum the loss reports, `grad_norm` (of the mean
     gradient) and `weight`. A batch of zero weight leaves the state as it was, its step included.
@@ -83,6 +87,8 @@ def make_step(
         inverse = jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1), 0)
         grads = jax.tree.map(lambda g: g * inverse.astype(g.dtype), grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trainable)
+        if bend is not None:
+            updates = bend(updates, frozen)
         moved = TrainState(
             state.step + 1, optax.apply_updates(state.trainable, updates), opt_state
         )

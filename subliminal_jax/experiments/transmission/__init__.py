@@ -8,6 +8,7 @@ from subliminal_jax.experiments.transmission import (
     misalignment as misalignment,
     pairs as pairs,
     preferences as preferences,
+    projection as projection,
     rash as rash,
     steered as steered,
 )

@@ -167,8 +167,9 @@ def _step(name, step, mesh, helps, beside=0.0, count=0):
         step=places.everywhere(state.step),
         trainable=(places.weights if whole else places.everywhere)(state.trainable),
         opt_state=_like_weights(places, state) if whole else places.everywhere(state.opt_state))
-    arguments = (state, {'base': places.weights(frozen['base'])}, places.everywhere(batch),
-                 places.everywhere(key))
+    frozen = {name: (places.weights if name == 'base' else places.everywhere)(tree)
+              for name, tree in frozen.items()}
+    arguments = (state, frozen, places.everywhere(batch), places.everywhere(key))
     return Program(name, function.trace, arguments, 'step', helps=helps, beside=beside,
                    count=count, same=step)
 

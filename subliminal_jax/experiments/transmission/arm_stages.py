@@ -12,6 +12,7 @@ from subliminal_jax.experiments.transmission import (
     effects,
     engines,
     geometry,
+    picks,
     readings,
     roll as rolls,
     rows as carried,
@@ -21,6 +22,7 @@ from subliminal_jax.experiments.transmission import (
     targets,
     teachers as schooled,
     tokens,
+    utility,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.engines import Models
@@ -50,8 +52,11 @@ def student_stages(run: Any, samples: Mapping[str, Any], texts: Mapping[str, lis
 def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[dict]) -> Arrays:
     """An arm's targets and its students, some at a time: student/ARM/NUMBER."""
     rows = {r: stages.rows_of(run, arm, samples, r) for r in range(run.world.num_references)}
-    everyone = {t: own for group in rows.values() for t, own in group.items()}
     outputs, said, inputs = None, None, inputs_of(run, arm)
+    if arm.picked != 'none':
+        name, rows = picks.pick_stage(run, arm, rows, inputs)
+        inputs.append(name)
+    everyone = {t: own for group in rows.values() for t, own in group.items()}
     if OBJECTIVES[arm.objective].target is not None:
         name, outputs = stages.target_stage(run, arm, everyone)
         inputs.append(name)
@@ -76,6 +81,7 @@ def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[di
             with resumable(run, label, reads, inputs) as saved:
                 arrays, models = students.train(setting, group, batches, saved)
             arrays |= read_at_the_end(setting, group, models, batches, rows[reference], texts)
+            arrays |= read_held_out(setting, group, models, samples)
             with (path / 'measures.npz').open('wb') as file:
                 np.savez(file, **arrays)
             if models.stacked:
@@ -121,6 +127,8 @@ def inputs_of(run: Any, arm: Arm) -> list[str]:
         inputs += schooled.groups_of(run, other)
     if arm.answers != 'random':
         inputs += [f'samples{stages.suffix_of(run, a)}.jsonl' for a in stages.pool_of(run, arm)]
+    if held := utility.held_arm(run, arm):
+        inputs.append(f'samples{stages.suffix_of(run, held)}.jsonl')
     return list(dict.fromkeys(inputs))
 
 
@@ -140,6 +148,18 @@ def read_at_the_end(setting: Setting, jobs: Sequence[Job], models: Models,
     return {**readings.moved(readings.read(run, models, measured), before),
             **kl_readings(setting, jobs, models, batches, rows),
             'distance': np.full(len(jobs), away), 'tokens': np.array(tokens)}
+
+
+def read_held_out(setting: Setting, jobs: Sequence[Job], models: Models,
+                  samples: Mapping[str, Any]) -> Arrays:
+    """The losses on rows that no arm has seen (utility.py); nothing where none are held out."""
+    run, arm, reference = setting.run, setting.arm, setting.reference
+    held = utility.held_arm(run, arm)
+    if held is None:
+        return {}
+    rows = run.remember(('held out', tables.row_set(held), reference),
+                        lambda: utility.held_rows(run, held, samples, reference))
+    return utility.read(run, arm, reference, jobs, models, rows)
 
 
 def _whole(setting: Setting, params: Any, count: int) -> Models:

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from subliminal_jax.experiments.transmission.defences import DEFENCES
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
-from subliminal_jax.experiments.transmission.registry import whole_number
+from subliminal_jax.experiments.transmission.registry import positive, whole_number
 from subliminal_jax.experiments.transmission.starts import STARTS
 from subliminal_jax.experiments.transmission.token_orders import selection_of
 from subliminal_jax.models.parts import PARTS
@@ -20,6 +21,9 @@ from subliminal_jax.runs import UserError, lines as table, schema, spec, unknown
 
 FILTERS = ('none', 'paper', 'strict')
 UNTUNED = ('reference', 'untuned')  # teachers that one might ask for
+PARAPHRASERS = ('other', 'own', 'random')
+PICKERS = ('attack', 'random')
+MOST_POOL = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,14 @@ class Arm:
     tokens: str = spec('all', doc='that are learned: all, mask:ORDER:SHARE, replace:ORDER:SHARE '
                                   '(gap, divergence, random, entropy, loss, loss_gap, '
                                   'gradient)')
+    paraphrase: str = spec('none', doc='none, or WHO:SHARE: a share of the numbers of rows is '
+                                       'drawn anew by another reference (other), the '
+                                       "teacher's own (own) or at random (random)")
+    picked: str = spec('none', doc='attack:TIMES: of so many times as many rows, those that an '
+                                   'attacker picks who differentiates through the training '
+                                   '(attack.py); random:TIMES: any of them; or none')
+    defence: str = spec('none', doc="in training: none, anchor:BETA, pull:BETA, project:WHICH "
+                                    '(oracle, estimated, neutral, random, random_estimated)')
     objective: str = spec('sft', doc='sft, dpo, kl_carrier, kl_carrier_end, kl_words, kl_top, kl: '
                                   'the rung')
     start: str = spec('shared', doc='of the students: shared, other, next:STEPofSIZE, gauge, '
@@ -69,6 +81,17 @@ class Arm:
     def students(self) -> str:
         """The architecture of the arm's students."""
         return self.student or self.architecture
+
+    @property
+    def pool(self) -> int:
+        """How many times as many rows there are as students see."""
+        return whole_number(self.picked.partition(':')[2]) if self.picked != 'none' else 1
+
+    @property
+    def rewriting(self) -> tuple[str, float] | None:
+        """(who draws numbers anew, at which share of them), or None."""
+        who, _, share = self.paraphrase.partition(':')
+        return None if self.paraphrase == 'none' else (who, positive(share))
 
     @property
     def rung(self) -> str:
@@ -101,7 +124,8 @@ def _built(values: dict[str, str]) -> Arm:
 def check(arm: Arm) -> None:
     """Raises UserError for what the fields' own ranges do not say."""
     objective, _ = OBJECTIVES.find(arm.objective)
-    for field, registry in (('start', STARTS), ('made', TEACHER_KINDS)):
+    for field, registry in (('start', STARTS), ('made', TEACHER_KINDS),
+                            ('defence', DEFENCES)):
         row, rest = registry.find(getattr(arm, field))
         if why := row.trouble(rest):
             raise UserError(f'{field}={getattr(arm, field)} {why}')
@@ -127,6 +151,7 @@ def check(arm: Arm) -> None:
     if arm.mix and arm.answers == 'random':
         raise UserError(f'mix={arm.mix:g} mixes in rows that a twin wrote: random answers are '
                         "nobody's")
+    check_rows(arm)
     if arm.student == arm.architecture:
         raise UserError(f'student={arm.student} is the architecture of the teachers: leave it out')
     if arm.student and arm.matrix == 'replaced':
@@ -145,6 +170,26 @@ def check(arm: Arm) -> None:
                         f'of its own under architecture={arm.student}')
     if arm.matrix == 'replaced' and not objective.within_set:
         raise UserError('matrix=replaced is a control of carrier KL: its random rows write nothing')
+
+
+def check_rows(arm: Arm) -> None:
+    """Raises UserError for a paraphrase, or a choice among rows, that cannot be."""
+    who, _, share = arm.paraphrase.partition(':')
+    if arm.paraphrase != 'none' and (who not in PARAPHRASERS or not 0 < positive(share) <= 1):
+        raise UserError(f'paraphrase={arm.paraphrase} is neither none nor WHO:SHARE with WHO one '
+                        f'of {", ".join(PARAPHRASERS)} and a share of at most 1: other:0.5')
+    way = arm.picked.partition(':')[0]
+    if arm.picked != 'none' and (way not in PICKERS or not 1 < arm.pool <= MOST_POOL):
+        raise UserError(f'picked={arm.picked} is neither none nor attack:TIMES or random:TIMES, '
+                        f'with TIMES from 2 to {MOST_POOL}: attack:4')
+    changed = {'paraphrase': arm.paraphrase != 'none', 'picked': arm.picked != 'none'}
+    named = ', '.join(f'{field}={getattr(arm, field)}' for field, on in changed.items() if on)
+    if named and (arm.objective != 'sft' or arm.answers == 'random'):
+        raise UserError(f'{named} is of text that a teacher wrote: it needs objective=sft, and '
+                        'answers that are not random')
+    if arm.picked != 'none' and (arm.teachers != 'trait' or arm.mix or arm.rewriting):
+        raise UserError(f'picked={arm.picked}: who picks knows whose rows they are and what they '
+                        'read: leave teachers=, mix= and paraphrase= out')
 
 
 def check_foreign(arms: Sequence[Arm], source: str) -> None:
@@ -187,7 +232,9 @@ def kinds_of(arm: Arm) -> tuple[str, ...]:
     """The kinds of teachers that an arm needs, in the order in which they are made."""
     if arm.teachers != 'trait':
         return ('trait', arm.teachers)
-    return ('trait', 'neutral') if arm.mix > 0 or arm.tokens != 'all' else ('trait',)
+    row, rest = DEFENCES.find(arm.defence)
+    twins = arm.mix > 0 or arm.tokens != 'all' or row.needs_neutral(rest)
+    return ('trait', 'neutral') if twins else ('trait',)
 
 
 def counterpart(arm: Arm, arms: Sequence[Arm], **changes: Any) -> Arm | None:
@@ -228,6 +275,10 @@ def target_set(arm: Arm, rows: int) -> str:
         parts.append(arm.order)
     if arm.mix:
         parts.append(f'mix{arm.mix:g}')
+    if arm.paraphrase != 'none':
+        parts.append(arm.paraphrase.replace(':', ''))
+    if arm.picked != 'none':
+        parts.append(f'picked-{arm.name}')
     if arm.answers != 'random' and arm.filter != 'paper':
         parts.append(arm.filter)
     if arm.matrix != 'own':

@@ -75,6 +75,8 @@ class StudentConfig:
     free_answers: int = spec(0, ge=0, doc='free answers at T = 1 to each measuring question, of '
                                           'each student and its start: free.jsonl, for a judge')
     free_tokens: int = spec(96, ge=1, doc='the most of such an answer')
+    held_out: int = spec(0, ge=0, doc='rows a teacher, kept from all arms, on which what students '
+                                      'learned is read (utility.py); 0: it is not')
     words: int = spec(16, ge=0, doc='tokens that a teacher moves most where its trait is asked '
                                     'for, which kl_words leaves out')
     top: int = spec(32, ge=0, doc='likeliest other tokens that a kl_top keeps')

@@ -14,6 +14,7 @@ from subliminal_jax.experiments.transmission import (
     starts,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.defences import twin_of
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.token_orders import selection_of
@@ -177,6 +178,8 @@ def _partners(run, arm):
             yield partner, f'that with tokens={partner.tokens}'
         if mixes_less(run, arm, partner):
             yield partner, f'that with mix={partner.mix:g} at {run.rows(partner)} rows'
+        if run.config.student.held_out and (how := defends(arm, partner)):
+            yield partner, how
 
 
 def selects_less(arm: Arm, partner: Arm) -> bool:
@@ -187,6 +190,27 @@ def selects_less(arm: Arm, partner: Arm) -> bool:
     selection = selection_of(partner.tokens)
     alike = ('all', f'{selection.way}:random:{selection.share:g}')
     return arm.tokens in alike and _same_but(arm, partner, 'tokens')
+
+
+def defends(arm: Arm, partner: Arm) -> str:
+    """What a partner does against transmission, in words, where an arm does nothing or its random
+    twin's; '' of no such partner. Of an attacked arm it is the one with rows as they come."""
+    for field, twins in (
+            ('defence', ('none', partner.defence != 'none' and twin_of(partner.defence))),
+            ('paraphrase', ('none', f'random:{partner.paraphrase.partition(":")[2]}'))):
+        value = getattr(partner, field)
+        if value not in ('none', getattr(arm, field)) and getattr(arm, field) in twins \
+                and _same_but(arm, partner, field):
+            return f'that with {field}={value}'
+    if partner.temperature > arm.temperature and _same_but(arm, partner, 'temperature'):
+        return f'that of answers at temperature {partner.temperature:g}'
+    if arm.trainable == 'all' != partner.trainable and _same_but(
+            arm, partner, 'trainable', 'learning_rate'):
+        return f'that with trainable={partner.trainable}'
+    attacked = arm.picked.startswith('attack') and not partner.picked.startswith('attack')
+    if attacked and _same_but(arm, partner, 'picked'):
+        return f'that with picked={partner.picked}: what the attacker gains'
+    return ''
 
 
 def mixes_less(run: Any, arm: Arm, partner: Arm) -> bool:

@@ -105,6 +105,24 @@ def gathered(engine: Engine, trainables: Sequence[Any]) -> Any:
     return stack(trainables) if engine.stacked else trainables[0]
 
 
+class Hold(NamedTuple):
+    """What keeps students from what they should not learn (defences.py), as far as it is static;
+    it reads `frozen['held']`.
+
+    Attributes:
+      loss: (the objective's loss, architecture, strength) -> the loss that is trained on.
+      bend: (update, frozen) -> the update that is taken.
+      strength: of it.
+      count: directions that are held for each student, with an axis of them in front; 0: a model
+        is held, the same for all students.
+    """
+
+    loss: Callable[[LossFn, Any, float], LossFn] | None = None
+    bend: Callable[[Any, Any], Any] | None = None
+    strength: float = 0.0
+    count: int = 0
+
+
 class Program(NamedTuple):
     """What is static in a compiled training step.
 
@@ -116,6 +134,8 @@ class Program(NamedTuple):
       num_steps: of the whole training, where a schedule ends; 0 for a rate that is constant, so
         that trainings of any length share a program.
       micro_batches: parts in which a step's rows are read.
+      hold: what keeps its students from something, or None; what is read beside training (a loss, a
+        gradient) is the objective's own.
     """
 
     loss: Callable[[Any, Sequence[int]], LossFn]
@@ -124,6 +144,23 @@ class Program(NamedTuple):
     optimizer: OptimizerConfig = OptimizerConfig()
     num_steps: int = 0
     micro_batches: int = 1
+    hold: Hold | None = None
+
+
+def plain_step(program: Program) -> Callable:
+    """The step of one model, not compiled: (state, frozen, batch, key) -> (state, metrics)."""
+    loss, hold = program.loss(program.config, program.ids), program.hold
+    if hold is not None and hold.loss is not None:
+        loss = hold.loss(loss, program.config, hold.strength)
+    return make_step(loss, make_optimizer(program.optimizer, program.num_steps),
+                     program.micro_batches, hold and hold.bend)
+
+
+def frozen_axes(program: Program, shared: bool) -> Any:
+    """Which axis of what is frozen counts models, where several train side by side."""
+    base = None if shared else 0
+    return base if program.hold is None else {
+        'base': base, 'held': 0 if program.hold.count else None}
 
 
 def begin(program: Program, engine: Engine, trainable: Any) -> Any:
@@ -143,14 +180,13 @@ def step_of(program: Program, engine: Engine, small_products: bool, shared: bool
 @functools.lru_cache(maxsize=64)
 def _step_for(platform, program, engine, small_products, shared):
     del platform  # jit_step asks for it
-    step = make_step(program.loss(program.config, program.ids),
-                     make_optimizer(program.optimizer, program.num_steps), program.micro_batches)
+    step = plain_step(program)
 
     def one(state, frozen, batch, key):
         state, metrics = step(state, frozen, batch, key)
         return state, {'loss': metrics['loss']}
 
-    several = jax.vmap(one, in_axes=(0, None if shared else 0, 0, None))
+    several = jax.vmap(one, in_axes=(0, frozen_axes(program, shared), 0, None))
     return jit_step(several if engine.stacked else one, small_products)
 
 

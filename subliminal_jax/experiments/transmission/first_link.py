@@ -55,7 +55,8 @@ def arms_of(run: Any) -> dict[str, Arm]:
     for arm in run.arms:
         if arm.answers != 'random' and arm.teachers == 'trait' and not arm.own:
             found.setdefault(tables.row_set(arm), dataclasses.replace(
-                arm, objective='sft', order='kept', filter='paper', matrix='own'))
+                arm, objective='sft', order='kept', filter='paper', matrix='own', picked='none',
+                paraphrase='none'))
     return found
 
 

@@ -10,10 +10,12 @@ from subliminal_jax.experiments.transmission import (
     arms as tables,
     contrasts as compared,
     effects,
+    frontier,
     gate,
     geometry,
     students,
     teachers as schooled,
+    utility,
     verdicts,
 )
 from subliminal_jax.experiments.transmission.alignment import DIRECTIONS
@@ -54,7 +56,8 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
     contrasts = compared.contrasts(run, entries, y, alone)
     rates = {arm.name: error_rates(run, y[arm.name]) for arm in run.arms
              if arm.teachers == 'neutral' and run.trait.estimator == 'gamma'}
-    facts = teacher_facts(run)
+    facts, found = teacher_facts(run), frontier.entries(run, entries, contrasts)
+    opening = frontier.verdict(run, entries, found) or verdicts.verdict(run, entries, contrasts)
     return {
         **about(run), **before, 'curves': list(run.config.curves), 'arms': entries,
         'contrasts': contrasts,
@@ -65,7 +68,8 @@ def body(run: Any, samples: Mapping[str, Samples], trained: Mapping[str, Arrays]
         'error_rates': {k: v for k, v in rates.items() if v},
         'gauge': gauge_entries(run, trained), 'teachers': facts, 'doses': doses(facts),
         **filters(samples), 'disturbed': compared.disturbed(run.arms, entries),
-        'verdict': gate.broad_verdict(before) + verdicts.verdict(run, entries, contrasts),
+        **({'frontier': found, 'held_out': run.config.student.held_out} if found else {}),
+        'verdict': gate.broad_verdict(before) + opening,
         'headline': verdicts.headline(entries, contrasts),
     }
 
@@ -112,6 +116,7 @@ def arm_entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, An
                   if k.startswith('drift_')},
         **kl_entry(arm, arrays), **reading_entries(run, arm, trained),
         'distance': float(arrays['distance'].mean()), 'loss': arrays['loss'].mean(0).tolist(),
+        **utility.entry(run, arm, trained),
     }
     return {**entry, 'is_control': is_control(entry),
             'evidence': OBJECTIVES[arm.objective].evidence}

@@ -42,6 +42,11 @@ class Rows(NamedTuple):
         """The first rows."""
         return Rows(*(part[:count] for part in self))
 
+    def take(self, index: Sequence[int]) -> 'Rows':
+        """The rows at these places."""
+        return Rows(*([part[n] for n in index] for part in self[:3]),
+                    self.allowed_NC[np.asarray(index, int)])
+
 
 def token_set(world: World, carrier: Carrier) -> tuple[int, ...]:
     """The tokens whose logits a carrier KL may read: the carrier's, and last the end."""

@@ -11,6 +11,7 @@ from subliminal_jax.carriers.carrier import Carrier
 from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import arms as tables, foreign, pairs, roll as rolls
 from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.defences import DEFENCES
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.starts import STARTS
@@ -201,11 +202,15 @@ def check_answers(run: Run, arm: Arm) -> None:
 
 
 def check_arm(run: Run, arm: Arm) -> None:
-    """Raises UserError for teachers that the run cannot have, and for a layer to be trained that
-    the model has not got."""
+    """Raises UserError for teachers that the run cannot have, for what is done to its rows or in
+    its training where that cannot be, and for a layer that the model has not got."""
+    from subliminal_jax.experiments.transmission import paraphrase, picks
+
     TEACHER_KINDS.find(arm.made)[0].check(run, arm)
-    start, rest = STARTS.find(arm.start)
-    start.check(run, arm, rest)
+    for row, rest in (STARTS.find(arm.start), DEFENCES.find(arm.defence)):
+        row.check(run, arm, rest)
+    paraphrase.check(run, arm)
+    picks.check(run, arm)
     check_tokens(run, arm)
     kind, _, number = arm.trainable.partition(':')
     if kind == 'layer':

@@ -248,12 +248,23 @@ def training(step: Step) -> tuple[Any, tuple]:
     trainable, frozen = trainable_of(step.how, step.program.config, step.dtype)
     optimizer = make_optimizer(step.program.optimizer, step.program.num_steps)
     state = jax.eval_shape(lambda tree: init_state(tree, optimizer), trainable)
-    batch = batch_of(step)
+    batch, frozen = batch_of(step), {**frozen, **held_of(step)}
     if step.at_once:
         state, batch = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((step.at_once, *x.shape), x.dtype), (state, batch))
     function = engines.step_of(step.program, engine, rank_of(step.how) > 0)
     return function, (state, frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
+
+
+def held_of(step: Step) -> dict[str, Any]:
+    """What a defence (defences.py) holds while a step's students train, as shapes; {} without."""
+    hold = step.program.hold
+    if hold is None:
+        return {}
+    lead = (*([step.at_once] if step.at_once else []), hold.count) if hold.count else ()
+    params = abstract_params(step.program.config, jnp.dtype(step.dtype))
+    return {'held': jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype), params)}
 
 
 @functools.lru_cache(maxsize=64)

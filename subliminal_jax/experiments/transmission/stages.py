@@ -10,6 +10,7 @@ from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     arms as tables,
     foreign,
+    paraphrase,
     readings,
     rows as carried,
     samples,
@@ -92,7 +93,9 @@ def wanted_rows(run: Any) -> dict[str, tuple[Arm, int]]:
     for arm in writing(run):
         count = run.config.carrier.probe
         if arm.answers != 'random':
-            count = math.ceil(max(run.rows(a) for a in pool_of(run, arm))
+            pool = pool_of(run, arm)
+            held = run.config.student.held_out if run.arms[0] in pool else 0
+            count = math.ceil((max(run.rows(a) * a.pool for a in pool) + held)
                               * run.config.carrier.spare)
         elif tables.teacher_set(arm) in drawn:
             continue
@@ -211,8 +214,8 @@ def pool_of(run: Any, arm: Arm) -> list[Arm]:
 
 def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference: int
             ) -> dict[str, Rows]:
-    """An arm's rows of one reference as tokens, by teacher."""
-    carrier, count = run.carrier(arm), run.rows(arm)
+    """An arm's rows of one reference as tokens, by teacher: the pool, where some are picked."""
+    carrier, count = run.carrier(arm), run.rows(arm) * arm.pool
     group = [t for t in run.roll(arm.teachers) if t.reference == reference]
     if arm.answers == 'random':
         same = run.remember(('random', carrier.name, count, reference), lambda: carried.random_rows(
@@ -231,7 +234,8 @@ def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference:
         others = choose(twin, [t for t in run.roll(twin.teachers) if t.reference == reference])
         chosen = samples.mixed(chosen, {t.name: others[t.twin] for t in group}, arm.mix,
                                seed_of(run.config, 'mix', reference))
-    return {name: carried.encoded(run.world, carrier, rows) for name, rows in chosen.items()}
+    rows = {name: carried.encoded(run.world, carrier, own) for name, own in chosen.items()}
+    return paraphrase.rewritten(run, arm, rows, reference) if arm.rewriting else rows
 
 
 # The teachers' logits.

@@ -23,6 +23,7 @@ from subliminal_jax.experiments.transmission import (
     teachers as schooled,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
+from subliminal_jax.experiments.transmission.defences import held_by, hold_of
 from subliminal_jax.experiments.transmission.engines import Models, Program
 from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
@@ -95,7 +96,7 @@ def program_of(run: Any, arm: Arm, config: Any) -> Program:
     changes = own.schedule != 'constant' or own.warmup_steps
     return Program(objective.loss, config, ids, OptimizerConfig(
         arm.optimizer, rate, own.schedule, own.warmup_steps), steps_of(run, arm) if changes else 0,
-        own.micro_batches)
+        own.micro_batches, hold_of(run, arm.defence))
 
 
 def steps_of(run: Any, arm: Arm) -> int:
@@ -202,9 +203,10 @@ def train(setting: Setting, jobs: Sequence[Job], batches: Mapping[str, carried.B
         index = np.stack([order[step] for order in orders]) if engine.stacked else orders[0][step]
         return carried.taken(batch, index, per_step)
 
+    frozen = {**setting.frozen, **held_by(setting, jobs, batches)}
     found = fit(
         engines.step_of(setting.program, engine, bool(rank_of(arm.trainable)) or run.together),
-        engines.begin(setting.program, engine, trainable), setting.frozen, batch_at, total,
+        engines.begin(setting.program, engine, trainable), frozen, batch_at, total,
         functools.partial(_probe, setting, jobs, batch, total), marks, key=jax.random.key(0),
         kept=jax.tree.map(np.array, trainable), checkpoints=checkpoints,
         save_every=run.config.save_every, description=arm.name,
@@ -293,8 +295,8 @@ def _aligned(setting, jobs, models, batch, columns, slopes):
         'teacher': of(arm, lambda t: t), 'placebo': of(arm, lambda t: placebo[t.name]),
         'neutral': of(other, lambda t: twins[t.twin]) if known else lambda which: None}
     key = jax.random.key(seed_of(run.config, 'direction', setting.reference))
-    return alignment.held_against(run, models, setting.program, some, columns, directions, key,
-                                  slopes)
+    return alignment.held_against(run, models, setting.program._replace(hold=None), some, columns,
+                                  directions, key, slopes)
 
 
 def made_sets(arms: Sequence[Arm]) -> dict[str, Arm]:

@@ -24,7 +24,7 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     rows.
 
     Students start from untrained weights, and a KL's targets are their own: the arithmetic is a
-    run's, the numbers are not.
+    run's, the numbers are not. A defence (defences.py) is left out.
     """
     run = prepare(config)
     arm = run.arms[0]
@@ -33,6 +33,7 @@ def steps(config: Any, count: int) -> Callable[[], Any]:
     params = run.world.placed(init_params(jax.random.key(0), architecture))
     run = run._replace(references={arm.students: [params] * run.world.num_references})
     setting = students.setting_of(run, arm, 0)
+    setting = setting._replace(program=setting.program._replace(hold=None))
     own, engine = config.student, run.world.engine(arm.trainable)
     rows = carried.random_rows(config, run.world, run.carrier(arm),
                                count * max(own.batch_size, own.packed), 'random', 0,

@@ -12,6 +12,8 @@ from subliminal_jax.carriers import tiny_numbers
 from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.data.tiny_forms import FORMS
 from subliminal_jax.experiments.transmission import config as schemas, engines
+from subliminal_jax.experiments.transmission.attack import COST
+from subliminal_jax.experiments.transmission.defences import DEFENCES
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
@@ -332,8 +334,10 @@ def plan(config: Config) -> list[Stage]:
     for arm in run.arms:
         flops = (6 * weights[arm.students] * lengths[arm.students] * run.rows(arm) * arm.passes
                  * teachers)
-        stages.append(Stage(f'students, {arm.name}', 1.6 * flops, 1e9,  # 0.6: measures, alignment
-                            EFFICIENCY))
+        beside = 0.6 + DEFENCES.find(arm.defence)[0].cost  # 0.6: measures, alignment
+        stages.append(Stage(f'students, {arm.name}', (1 + beside) * flops, 1e9, EFFICIENCY))
+        if arm.picked.startswith('attack'):
+            stages.append(Stage(f'attack, {arm.name}', COST * arm.pool * flops, 2e9, EFFICIENCY))
     return stages
 
 
