@@ -6,8 +6,11 @@ computed again on the way back) by the weight of every row, and picks the rows w
 derivative. It knows everything but the order of rows and, of an adapter, the start that other
 students will have. It knows the questions that measure the trait: a defender's worst case.
 
-Adam is not differentiable where a weight has never had a gradient (a token that has not come up):
-the attacker's has `ROOT` under its root, and is else the students'.
+Adam is not differentiable where a weight has never had a gradient (a token that has not come up),
+and nearly a step function where gradients are small: its derivative there says nothing of changes
+that could be made. The attacker's has `ROOT` under its root, and is else the students'. With it
+the derivative of a small training holds for changes of a row's weight by 3 %, where with 1e-10 it
+has the wrong sign (tests/experiments/transmission/test_attack.py).
 """
 
 import dataclasses
@@ -26,7 +29,7 @@ from subliminal_jax.training.optimizers import make_optimizer
 from subliminal_jax.training.step import init_state
 
 COST = 4.0  # steps in one that is differentiated: taken, taken again, and on the way back
-ROOT = 1e-10  # of squared gradients, which are 1e-6 and more where they matter
+ROOT = 1e-6  # of squared gradients
 
 
 class Aim(NamedTuple):
