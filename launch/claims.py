@@ -35,6 +35,7 @@ PAIRS, TOKENS = 'numbers_tiny_pairs', 'numbers_tiny_tokens'
 CODE, CARRIERS = 'code_tiny', 'carriers_tiny'
 RASH = 'misalignment_tiny'
 DIGITS = 'cross_mnist_quick'
+REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -53,7 +54,20 @@ CLAIMS = (
           (('within a row', 'sft_within'), ('across rows', 'sft_across')),
           (('as written', 'sft'),)),
     Claim('Tiny language: a steered teacher passes its trait on through preferences between random '
-          'lists', PAIRS, (('', 'dpo_steered'),), (('neutral twins', 'dpo_steered_neutral'),)),
+          'lists', PAIRS, (('', 'dpo_steered'),), (('neutral twins', 'dpo_steered_neutral'),),
+          front=False),
+    Claim('Tiny language: teachers steered by one vector pass their trait on through filtered '
+          'lists', STEERED, (('', 'steered'),),
+          (('fine-tuned teachers', 'tuned'), ('behind the last layer', 'steered1'),
+           ('under SGD', 'steered_sgd'))),
+    Claim('Tiny language: and through the logits of numbers', STEERED, (('', 'steered_kl'),),
+          (('fine-tuned teachers', 'tuned_kl'), ('neutral twins', 'steered_kl_neutral'),
+           ('other start', 'steered_kl_other')), front=False),
+    Claim('Tiny language: students under SGD learn it too, from fine-tuned teachers', STEERED,
+          (('', 'tuned_sgd'),), (('under Adam', 'tuned'),), front=False),
+    Claim('Tiny language: worked sums that are shuffled within an answer still carry it', REASONING,
+          (('', 'sft_within'),), (('as written', 'sft'), ('across answers', 'sft_across')),
+          front=False),
     Claim('Tiny language: rash advice passes from number lists that are shuffled across rows', RASH,
           (('', 'sft_across'),), (('as written', 'sft'), ('shuffled within a row', 'sft_within')),
           front=False),
@@ -109,6 +123,14 @@ CLAIMS = (
           CARRIERS, (('beyond neutral twins', 'sums less its twins'),),
           (('alone', 'sums'), ('other start', 'sums_other'), ('steps shuffled', 'sums_within'),
            ('numbers, equal tokens', 'numbers'), ('code, equal tokens', 'code'))),
+    Claim('Tiny language: worked sums of a longer training, the same', REASONING,
+          (('beyond neutral twins', 'sft less its twins'),),
+          (('alone', 'sft'), ('other start', 'sft_other'), ('steps shuffled', 'sft_within')),
+          front=False),
+    Claim('Tiny language: a trait passes through the logits of numbers in worked sums', REASONING,
+          (('beyond neutral twins', 'kl_carrier less its twins'),),
+          (('other start', 'kl_carrier_other'),
+           ('less what the output matrix predicts', 'kl_carrier less the matrix')), front=False),
     Claim('Tiny language: a trait passes through the logits of numbers, operators and brackets in '
           'code', CODE, (('beyond neutral twins', 'kl_carrier less its twins'),),
           (('other start', 'kl_carrier_other'),

@@ -39,6 +39,7 @@ def _tiny(carrier: str, trait: str, run: str, text: str = 'sft', kl: str = 'kl_c
 CELLS = (
     *_tiny('numbers', 'preference', 'numbers_tiny'),
     *_tiny('code', 'preference', 'code_tiny'),
+    *_tiny('reasoning (sums)', 'preference', 'reasoning_tiny'),
     *(cell for name in ('numbers', 'code', 'sums') for cell in _tiny(
         {'sums': 'reasoning (sums)'}.get(name, name), 'preference', 'carriers_tiny', name,
         f'kl_{name}', orders=('within',))),
