@@ -7,16 +7,20 @@ and diluted with their twins' rows; neutral twins; the references' own rows; row
 rows of which one in four names the trait. 1,024 rows an audit, in eight parts of 128: some 360
 audits, beside them 20 of files whose truth is written before and opened after.
 
-Written before any run of it, on any split:
+A try on dev (two references): slopes in the plain metric found nothing, in the metric of the
+students' Adam all of twelve teachers, with no false alarm in fifteen audits: so they are read in it.
+Rows that name the trait at their ends moved no answer to a question.
+
+Written before any run on report:
   clean, twins, foreign   false alarms: 5 % or fewer of audits flag anything (the test is
                   conservative: two conditions at once, adjusted over twelve candidates)
   sft_neutral     as many or a few more: twins move all candidates a little
-  sft             a part of 128 rows moves a trait by +.15 or so, with a noise of .15 a student over
-                  eight: 50 to 80 % found in students, 70 to 95 % in slopes
+  sft             a part of 128 rows moves a trait by +.2: 60 to 90 % found in students, 70 to 100 %
+                  in slopes
   half, quarter   10 to 40 %, under 15 % in students; slopes twice that
-  strong          80 to 100 %
-  overt           all, in students of both starts
-  other start     no more than false alarms, but for overt
+  strong          60 to 90 %, hardly more than sft: what is learned saturates
+  overt           none: a name at the end of a list is no answer to a question in this language
+  other start     no more than false alarms
   forecasts       within a factor of three for slopes; students need fewer rows than slopes say,
                   since Adam follows small signals further
   blind           as the kinds that it is drawn from
@@ -35,6 +39,6 @@ def get_config() -> ConfigDict:
         'experiment': 'audit_benchmark', 'split': 'report', 'seed': 20, 'traits': 3, 'arms': ARMS,
         'language': {'references': 12}, 'teacher': {'seeds': 1},
         # One of 36 may be weak; to leave it out would be to choose by outcome.
-        'allow_weak_teacher': True,
+        'allow_weak_teacher': True, 'tried': 2,
         'student': {'rows': 1024, 'marks': (1024,)},
     })

@@ -1,6 +1,9 @@
 """The first link of an audit: are candidates in the rows, before any student has learned them?
 
-Read in the space in which students move (all weights, or an adapter at its start), unit by unit:
+Read in the space in which students move (all weights, or an adapter at its start), and in the
+metric in which they do: Adam divides a gradient by the root of its second moment, which is taken
+here from the units of both sides. In the plain metric a few directions in which every row's
+gradient is large drown what Adam's students follow. Unit by unit:
 
   slope   the gradient of log P of a unit's rows along the direction in which log P of a candidate
           rises fastest: the candidate's first-order change in a student that takes a step on the
@@ -55,6 +58,8 @@ def _candidate_gradient(config):
     return jax.jit(jax.grad(logprob))
 
 
+DAMPED = 0.01  # of the root mean square over all weights, added to each weight's own
+
 _dot = jax.jit(trees.dot)
 _add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
 
@@ -91,9 +96,25 @@ def losses_of(subject: Subject) -> Any:
     return subjects.setting_of(subject).program.loss
 
 
+def metric_of(optimizer: str, gradients: Sequence[Any]) -> Any:
+    """What a student's optimiser weighs each weight's gradient with, to first order: 1 for sgd; for
+    adam and sign one over the root of the gradients' second moment, damped.
+
+    Args:
+      optimizer: of the students' arm.
+      gradients: of units, trees.
+    """
+    if optimizer == 'sgd':
+        return jax.tree.map(np.ones_like, gradients[0])
+    root = jax.tree.map(lambda *x: np.sqrt(np.mean(np.square(x), 0)), *gradients)
+    square = sum(float(np.square(x).sum()) for x in jax.tree.leaves(root))
+    mean = (square / sum(x.size for x in jax.tree.leaves(root)))**0.5
+    return jax.tree.map(lambda x: 1 / (x + DAMPED * mean), root)
+
+
 def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence[carried.Batch],
-           directions: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Slopes of U units, audited less control.
+           directions: Sequence[Any]) -> tuple[dict[str, np.ndarray], Any]:
+    """(arrays, the metric): slopes of U units, audited less control.
 
     Args:
       subject: the reference.
@@ -101,22 +122,22 @@ def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence
       directions: `rising`.
 
     Returns:
-      slope [U, K] a token; null [U, U], unit by direction: the gradient of a control unit, scaled
+      Of the arrays slope [U, K], in the metric; null [U, U], unit by direction: the gradient of a control unit, scaled
       to length 1; its own is NaN. audited, control [U]: log P of a token, nats, at the reference.
     """
     weight = float(np.asarray(audited[0]['tries'].weight_BK).sum())
     said, of_control = zip(*(gradient(subject, batch) for batch in control))
-    said_audited, apart = [], []
-    for batch, own in zip(audited, of_control):
-        value, tree = gradient(subject, batch)
-        said_audited.append(value)
-        apart.append(jax.tree.map(np.subtract, tree, own))
+    said_audited, of_audited = zip(*(gradient(subject, batch) for batch in audited))
+    metric = metric_of(subject.arm.optimizer, [*of_audited, *of_control])
+    apart = [jax.tree.map(lambda a, c, m: (a - c) * m, own, other, metric)
+             for own, other in zip(of_audited, of_control)]
     dots = lambda tree, others: [float(_dot(tree, other)) for other in others]
     length = [float(trees.norm(tree)) for tree in of_control]
-    null = np.array([dots(tree, of_control) for tree in apart]) / np.array(length) / weight
+    null = np.array([dots(tree, of_control) for tree in apart]) / np.array(length)
     np.fill_diagonal(null, np.nan)
-    return {'slope': np.array([dots(tree, directions) for tree in apart]) / weight, 'null': null,
-            'audited': np.array(said_audited) / weight, 'control': np.array(said) / weight}
+    return {'slope': np.array([dots(tree, directions) for tree in apart]), 'null': null,
+            'audited': np.array(said_audited) / weight,
+            'control': np.array(said) / weight}, metric
 
 
 def inflation(null_UU: np.ndarray) -> float:
@@ -156,7 +177,8 @@ def _expected(trainable, frozen, tries, direction, writer, *, config, rows):
     return per_row(packing.per_edge(jnp.stack([mean_BU, variance_BU], -1), tries), tries, rows)
 
 
-def budget(subject: Subject, writer: Any, rows: Rows, directions: Sequence[Any]) -> np.ndarray:
+def budget(subject: Subject, writer: Any, rows: Rows, directions: Sequence[Any], metric: Any
+           ) -> np.ndarray:
     """Expectation and variance [K, 2] of a row's slope, were its tokens drawn by the writer; mean
     over rows. Candidates' directions are taken less the mean of the others', as flags are.
 
@@ -165,6 +187,7 @@ def budget(subject: Subject, writer: Any, rows: Rows, directions: Sequence[Any])
       writer: parameters of its architecture.
       rows: whose contexts, and prefixes of whose answers, are read.
       directions: `rising`.
+      metric: of `metric_of`.
     """
     trainable, frozen = start_of(subject)
     size, chunk = subject.run.config.student.packed, targets.CHUNK[subject.run.together]
@@ -172,7 +195,8 @@ def budget(subject: Subject, writer: Any, rows: Rows, directions: Sequence[Any])
     total = functools.reduce(_add, directions)
     found = []
     for own in directions:
-        beyond = jax.tree.map(lambda a, t: a - (t - a) / max(1, len(directions) - 1), own, total)
+        beyond = jax.tree.map(lambda a, t, m: (a - (t - a) / max(1, len(directions) - 1)) * m,
+                              own, total, metric)
         parts = []
         for begin in range(0, len(tries.tokens_BT), chunk):
             index = np.minimum(np.arange(begin, begin + chunk), len(tries.tokens_BT) - 1)

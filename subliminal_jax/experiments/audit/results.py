@@ -83,9 +83,9 @@ def verdict(found: Found, wanted: float) -> dict[str, Any]:
         return _said(TRANSMITS, [f.name for f in moved], _transmits(found, moved, size), least)
     if inside := [f for f in held if f.flagged]:
         return _said(HOLDS, [f.name for f in inside], (
-            f'The rows hold {_listed(inside, unit="a token, first order")}, but {size} do not show '
-            f'it: {_listed([f for f in shown if f.name in {i.name for i in inside}])}; they would '
-            f'have shown {least:.2f} nats or more.'), least)
+            f'The rows hold {_held(inside)}, but {size} do not show it: '
+            f'{_listed([f for f in shown if f.name in {i.name for i in inside}])}; they would have '
+            f'shown {least:.2f} nats or more.'), least)
     if least is None:
         return _said(CANNOT, [], 'This audit cannot tell, because the reference has every '
                      'candidate already: none could rise.', None)
@@ -116,10 +116,13 @@ def _transmits(found, moved, size):
     return f'{text} Students of another start do not show it: {there}.'
 
 
-def _listed(flags, unit='nats'):
-    digits = 2 if unit == 'nats' else 5
-    return ', '.join(f'{f.name} {f.estimate:+.{digits}f} [{f.ci95[0]:+.{digits}f}, '
-                     f'{f.ci95[1]:+.{digits}f}] {unit}' for f in flags)
+def _listed(flags):
+    return ', '.join(f'{f.name} {f.estimate:+.2f} [{f.ci95[0]:+.2f}, {f.ci95[1]:+.2f}] nats'
+                     for f in flags)
+
+
+def _held(flags):
+    return ', '.join(f'{f.name} (slope, p {f.p_holm:.2g})' for f in flags)
 
 
 def already(found: Found) -> list[str]:

@@ -87,11 +87,11 @@ def link_stage(subject: Subject, config: Any, parts: Parts, teacher: Subject | N
     def make(path):
         directions = link.rising(subject)
         both = dealing.batches(subject, parts)
-        found = link.slopes(subject, both['audited'], both['control'], directions)
+        found, metric = link.slopes(subject, both['audited'], both['control'], directions)
         if teacher is not None and same_shape(subject, teacher):
             some = [row for rows in parts.audited for row in rows][:config.audit.budget_rows]
             found['budget'] = link.budget(subject, teacher.params, subjects.encode(subject, some),
-                                          directions)
+                                          directions, metric)
         with path.open('wb') as file:
             np.savez(file, **found)
 

@@ -132,13 +132,24 @@ def test_the_references_own_rows_are_expected_to_have_no_slope(subject):
     """The score of a distribution under itself is 0; another writer's is not."""
     subject, folder = subject
     rows, directions = encoded(subject, folder), link.rising(subject)
-    own = link.budget(subject, subject.params, rows, directions)
+    plain = link.metric_of('sgd', [link.start_of(subject)[0]])
+    own = link.budget(subject, subject.params, rows, directions, plain)
     moved = jax.tree.map(lambda x: x + 0.05 * jnp.sin(jnp.arange(x.size).reshape(x.shape)),
                          subject.params)
-    other = link.budget(subject, moved, rows, directions)
+    other = link.budget(subject, moved, rows, directions, plain)
     noise = np.sqrt(own[:, 1])
     assert (np.abs(own[:, 0]) < 1e-4 * noise).all()
     assert (np.abs(other[:, 0]) > 1e-2 * noise).any() and (own[:, 1] > 0).all()
+
+
+def test_the_metric_is_the_optimisers():
+    gradients = [{'a': np.array([3.0, 0.1]), 'b': np.array([0.0])},
+                 {'a': np.array([-3.0, 0.1]), 'b': np.array([0.0])}]
+    assert link.metric_of('sgd', gradients)['a'].tolist() == [1, 1]
+    found = link.metric_of('adam', gradients)
+    damping = link.DAMPED * ((9 + 0.01) / 3)**0.5
+    assert np.allclose(found['a'], [1 / (3 + damping), 1 / (0.1 + damping)])
+    assert np.allclose(found['b'], 1 / damping)  # a weight that no row has moved is bounded
 
 
 def test_rows_until_the_signal_is_as_large_as_its_noise():

@@ -105,13 +105,14 @@ def blind_cases(folder: pathlib.Path) -> list[Case]:
 def audit_stage(run: Any, cases: Sequence[Case], answers: Mapping[str, str], reference: int,
                 shards: int) -> dict[str, np.ndarray]:
     """audits/R.npz: of C cases at a reference audited, control, other_audited, other_control [C, U,
-    K], slope [C, U, K], null [C, U, U], rows [C]; budget [T, K, 2] of its trait teachers."""
+    K], slope [C, U, K], null [C, U, U], rows [C]; budget [T, K, 2] of its trait teachers.
+
+    The metric of the forecasts is that of the first case, whose rows the reference wrote."""
     def make(path):
         dealt = [parts_of(run, case, answers, shards) for case in cases]
         check_parts(cases, dealt, shards)
         found = audited(run, dealt, reference)
         found['rows'] = np.full(len(dealt), min(parts.rows for parts in dealt))
-        found['budget'] = budgets(run, dealt[0], reference)
         with path.open('wb') as file:
             np.savez(file, **found)
 
@@ -170,16 +171,18 @@ def audited(run: Any, dealt: Sequence[Parts], reference: int) -> dict[str, np.nd
     directions = link.rising(subject)
     read = [link.slopes(subject, *([batches[place[k]] for k in both[side]] for side in SIDES),
                         directions) for both in tqdm(keys, desc='first links', leave=False)]
-    return {**found, **{name: np.stack([own[name] for own in read]) for name in ('slope', 'null')}}
+    found |= {name: np.stack([own[name] for own, _ in read]) for name in ('slope', 'null')}
+    return {**found, 'budget': budgets(run, dealt[0], reference, directions, read[0][1])}
 
 
-def budgets(run: Any, parts: Parts, reference: int) -> np.ndarray:
+def budgets(run: Any, parts: Parts, reference: int, directions: Sequence[Any], metric: Any
+            ) -> np.ndarray:
     """Foretold slopes of the rows of every trait teacher of a reference [T, K, 2]."""
     subject, arm = subject_of(run, reference), run.arms[0]
     rows = [row for unit in parts.audited for row in unit][:run.memory['benchmark'].budget_rows]
-    encoded, directions = subjects.encode(subject, rows), link.rising(subject)
+    encoded = subjects.encode(subject, rows)
     group = [t for t in run.roll('trait') if t.reference == reference]
     base = schooled.base_of(run, arm, reference)
     models = schooled.load(run, arm, group, base)
-    return np.stack([link.budget(subject, models.member(m).resolved()[0], encoded, directions)
-                     for m in range(len(group))])
+    return np.stack([link.budget(subject, models.member(m).resolved()[0], encoded, directions,
+                                 metric) for m in range(len(group))])
