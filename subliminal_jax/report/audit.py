@@ -19,8 +19,8 @@ READING = (
     'candidates do; p is adjusted over the candidates (Holm), so that with nothing there any flag '
     'comes up in at most one audit of twenty. The last column is the smallest effect that would '
     'have been flagged with probability .8. The first link asks the same of the gradient of the '
-    'rows, before any student: its noise is widened by what random directions of the same '
-    'covariance show. It is no transmission.')
+    'rows, before any student, in the metric of the students\' optimiser. It is no '
+    'transmission.')
 MEANING = (
     'What this does and does not mean. A clean audit speaks of these rows, this reference, these '
     'candidates and students of this size: a trait that nobody asked about, a student of other '

@@ -11,8 +11,8 @@ gradient is large drown what Adam's students follow. Unit by unit:
           under itself; so audited less control is what the writer has put in.
   null    the same along directions of the control units' gradients: random ones, with the
           covariance that rows' gradients have, which know of no candidate. A writer that differs
-          from the reference in anything moves them too: by how much their t is beyond what chance
-          makes of t (`inflation`) is what every candidate has to be beyond.
+          from the reference in anything moves them too, by so much more than chance (`inflation`).
+          They are the bound where there are too few candidates to be held against each other.
   budget  with a teacher of the reference's shape: the rows after which its signal is as large as
           its noise, foretold from a few prompts. At each place all tokens are weighed with the
           teacher's probabilities, in place of the one that was drawn.
@@ -122,8 +122,9 @@ def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence
       directions: `rising`.
 
     Returns:
-      Of the arrays slope [U, K], in the metric; null [U, U], unit by direction: the gradient of a control unit, scaled
-      to length 1; its own is NaN. audited, control [U]: log P of a token, nats, at the reference.
+      Of the arrays slope [U, K], in the metric; null [U, U], unit by direction: the gradient of a
+      control unit, scaled to length 1; its own is NaN. audited, control [U]: log P of a token,
+      nats, at the reference.
     """
     weight = float(np.asarray(audited[0]['tries'].weight_BK).sum())
     said, of_control = zip(*(gradient(subject, batch) for batch in control))

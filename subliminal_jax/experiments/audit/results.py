@@ -55,9 +55,14 @@ def flags_of_students(found: Found, start: str) -> list[Flag]:
 
 
 def flags_of_link(found: Found) -> tuple[list[Flag], float]:
-    """(flags of the slopes, the inflation of their noise)."""
+    """(flags of the slopes, by how much random directions widen chance).
+
+    What a writer does to any direction is seen in the spread of the other candidates; where they
+    are too few for one, the noise over units is widened by what random directions show.
+    """
     grown = linking.inflation(found.link['null'])
-    return flagging.of_candidates(found.names, found.link['slope'], grown), grown
+    few = len(found.names) - 1 < flagging.FEWEST_OTHERS
+    return flagging.of_candidates(found.names, found.link['slope'], grown if few else 1.0), grown
 
 
 def verdict(found: Found, wanted: float) -> dict[str, Any]:
