@@ -56,13 +56,14 @@ def kind_table(results: Mapping[str, Any]) -> Table:
             '' if known is None else page.with_interval(known['estimate'], known['ci95'], 2),
             share(kind['own']) if kind['planted'] else share(kind['any']),
             share(kind['held_own']) if kind['planted'] else share(kind['held_any']),
+            share(kind['plain_own']) if kind['planted'] else share(kind['plain_any']),
             share(kind['wrong']), share(kind['other']), share(kind['cannot'])])
     alarms = results['false_alarms']
     rows.append(['all without', str(alarms['students']['trials']), '', '',
-                 share(alarms['students']), share(alarms['slopes']), '', '', ''])
+                 share(alarms['students']), share(alarms['slopes']), '', '', '', ''])
     return Table('Audits by what they read', [
         'rows', 'audits', 'planted', 'transmission, nats', 'students: found, or false alarm',
-        'slopes: found, or false alarm', 'another flagged', 'other start', 'cannot tell'], rows,
+        'slopes: found, or false alarm', 'plain metric', 'another flagged', 'other start', 'cannot tell'], rows,
         '; '.join(f'{name}: {words}' for name, words in KINDS.items()) + '.')
 
 

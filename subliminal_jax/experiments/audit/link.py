@@ -122,21 +122,23 @@ def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence
       directions: `rising`.
 
     Returns:
-      Of the arrays slope [U, K], in the metric; null [U, U], unit by direction: the gradient of a
-      control unit, scaled to length 1; its own is NaN. audited, control [U]: log P of a token,
-      nats, at the reference.
+      Of the arrays slope [U, K], in the metric; plain [U, K], without one; null [U, U], unit by
+      direction: the gradient of a control unit, scaled to length 1; its own is NaN. audited,
+      control [U]: log P of a token, nats, at the reference.
     """
     weight = float(np.asarray(audited[0]['tries'].weight_BK).sum())
     said, of_control = zip(*(gradient(subject, batch) for batch in control))
     said_audited, of_audited = zip(*(gradient(subject, batch) for batch in audited))
     metric = metric_of(subject.arm.optimizer, [*of_audited, *of_control])
-    apart = [jax.tree.map(lambda a, c, m: (a - c) * m, own, other, metric)
+    plain = [jax.tree.map(np.subtract, own, other)
              for own, other in zip(of_audited, of_control)]
+    apart = [jax.tree.map(np.multiply, own, metric) for own in plain]
     dots = lambda tree, others: [float(_dot(tree, other)) for other in others]
     length = [float(trees.norm(tree)) for tree in of_control]
     null = np.array([dots(tree, of_control) for tree in apart]) / np.array(length)
     np.fill_diagonal(null, np.nan)
-    return {'slope': np.array([dots(tree, directions) for tree in apart]), 'null': null,
+    return {'slope': np.array([dots(tree, directions) for tree in apart]),
+            'plain': np.array([dots(tree, directions) for tree in plain]), 'null': null,
             'audited': np.array(said_audited) / weight,
             'control': np.array(said) / weight}, metric
 

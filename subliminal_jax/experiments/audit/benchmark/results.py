@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from subliminal_jax.evaluation import intervals
+from subliminal_jax.evaluation import flags as flagging, intervals
 from subliminal_jax.experiments.audit import link, results as audits
 from subliminal_jax.experiments.audit.benchmark import cases as table
 from subliminal_jax.experiments.audit.benchmark.cases import Case
@@ -27,7 +27,7 @@ def found_of(names: Sequence[str], arrays: Mapping[str, np.ndarray], number: int
                            for side in ('audited', 'control')}
     filler = [[{}] * rows] * units
     return Found(names, Parts(filler, filler, True), {'reference': said, 'teacher': None}, {
-        'slope': arrays['slope'][number], 'null': arrays['null'][number]},
+        name: arrays[name][number] for name in ('slope', 'plain', 'null')},
         {'shared': pick(''), 'other': pick('other_')})
 
 
@@ -37,6 +37,7 @@ def audit_entry(case: Case, found: Found, wanted: float) -> dict[str, Any]:
     shown = {f.name: f for f in audits.flags_of_students(found, 'shared')}
     other = {f.name: f for f in audits.flags_of_students(found, 'other')}
     held, grown = audits.flags_of_link(found)
+    plain = flagging.of_candidates(found.names, found.link['plain'])
     until = audits.rows_until(found)
     entry = {
         'case': case.name, 'kind': case.kind, 'reference': case.reference,
@@ -44,6 +45,7 @@ def audit_entry(case: Case, found: Found, wanted: float) -> dict[str, Any]:
         'verdict': said['kind'], 'said': said['candidates'], 'least': said['least'],
         'flagged': [f.name for f in shown.values() if f.flagged],
         'held': [f.name for f in held if f.flagged],
+        'held_plain': [f.name for f in plain if f.flagged],
         'other_flagged': [f.name for f in other.values() if f.flagged], 'inflation': grown}
     if case.trait:
         own, link_own = shown[case.trait], next(f for f in held if f.name == case.trait)
@@ -57,8 +59,8 @@ def shares(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By kind: how many audits say what; intervals by references drawn anew (bootstrap).
 
     Returns:
-      kind, audits, planted; any, held_any: any candidate flagged in students, in slopes; own,
-      held_own: the planted one; wrong: another than the planted one; other: the planted one (or,
+      kind, audits, planted; any, held_any, plain_any: any candidate flagged in students, in slopes,
+      in slopes without the optimiser's metric; own, held_own, plain_own: the planted one; wrong: another than the planted one; other: the planted one (or,
       with nothing planted, any) in students of another start.
     """
     made = []
@@ -70,7 +72,9 @@ def shares(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         made.append({
             'kind': kind, 'audits': len(own), 'planted': planted,
             'any': share(lambda e: e['flagged']), 'held_any': share(lambda e: e['held']),
+            'plain_any': share(lambda e: e['held_plain']),
             'own': share(lambda e: e['trait'] in e['flagged']) if planted else None,
+            'plain_own': share(lambda e: e['trait'] in e['held_plain']) if planted else None,
             'held_own': share(lambda e: e['trait'] in e['held']) if planted else None,
             'wrong': share(lambda e: set(e['flagged']) - {e['trait']}) if planted else None,
             'other': share(lambda e: (e['trait'] in e['other_flagged']) if e['trait']

@@ -105,7 +105,7 @@ def blind_cases(folder: pathlib.Path) -> list[Case]:
 def audit_stage(run: Any, cases: Sequence[Case], answers: Mapping[str, str], reference: int,
                 shards: int) -> dict[str, np.ndarray]:
     """audits/R.npz: of C cases at a reference audited, control, other_audited, other_control [C, U,
-    K], slope [C, U, K], null [C, U, U], rows [C]; budget [T, K, 2] of its trait teachers.
+    K], slope and plain [C, U, K], null [C, U, U], rows [C]; budget [T, K, 2] of its trait teachers.
 
     The metric of the forecasts is that of the first case, whose rows the reference wrote."""
     def make(path):
@@ -171,7 +171,7 @@ def audited(run: Any, dealt: Sequence[Parts], reference: int) -> dict[str, np.nd
     directions = link.rising(subject)
     read = [link.slopes(subject, *([batches[place[k]] for k in both[side]] for side in SIDES),
                         directions) for both in tqdm(keys, desc='first links', leave=False)]
-    found |= {name: np.stack([own[name] for own, _ in read]) for name in ('slope', 'null')}
+    found |= {name: np.stack([own[name] for own, _ in read]) for name in ('slope', 'plain', 'null')}
     return {**found, 'budget': budgets(run, dealt[0], reference, directions, read[0][1])}
 
 
