@@ -19,8 +19,8 @@ Written before any run on report:
   sft_neutral     as many or a few more: twins move all candidates a little
   sft             a part of 128 rows moves a trait by +.2: 60 to 90 % found in students, 70 to 100 %
                   in slopes
-  plain metric    slopes of sft in it: under 10 %, as on dev; "gradient attribution adds nothing over
-                  null baselines" (said of 7B) would be a matter of the metric
+  plain metric    slopes of sft in it: under 10 %, as on dev; "gradient attribution adds nothing
+                  over null baselines" (said of 7B) would be a matter of the metric
   half, quarter   10 to 40 %, under 15 % in students; slopes twice that
   strong          60 to 90 %, hardly more than sft: what is learned saturates
   overt           none: a name at the end of a list is no answer to a question in this language

@@ -63,7 +63,8 @@ def kind_table(results: Mapping[str, Any]) -> Table:
                  share(alarms['students']), share(alarms['slopes']), '', '', '', ''])
     return Table('Audits by what they read', [
         'rows', 'audits', 'planted', 'transmission, nats', 'students: found, or false alarm',
-        'slopes: found, or false alarm', 'plain metric', 'another flagged', 'other start', 'cannot tell'], rows,
+        'slopes: found, or false alarm', 'plain metric', 'another flagged', 'other start',
+        'cannot tell'], rows,
         '; '.join(f'{name}: {words}' for name, words in KINDS.items()) + '.')
 
 

@@ -82,8 +82,8 @@ def test_arms_that_no_audit_reads_are_refused(arms, said):
 
 def test_shares_are_by_kind_and_name_the_planted_trait():
     entry = lambda kind, trait, flagged, reference: {
-        'kind': kind, 'trait': trait, 'flagged': flagged, 'held': [], 'held_plain': [], 'other_flagged': [],
-        'reference': reference, 'verdict': 'nothing seen'}
+        'kind': kind, 'trait': trait, 'flagged': flagged, 'held': [], 'held_plain': [],
+        'other_flagged': [], 'reference': reference, 'verdict': 'nothing seen'}
     made = results.shares([entry('sft', 'owl', ['owl'], 0), entry('sft', 'owl', ['cat'], 1),
                            entry('clean', '', [], 0), entry('clean', '', ['cat'], 1)])
     sft, clean = made

@@ -183,8 +183,8 @@ def found(trait=0.0, slope=0.0, other=0.0, noise=0.1, reference=-3.0, seed=0):
 
     slopes = rng.standard_normal((8, len(NAMES)))
     slopes[:, 1] += slope
-    made = {'slope': slopes, 'plain': slopes, 'null': rng.standard_normal((8, 8)), 'audited': np.zeros(8),
-            'control': rng.standard_normal(8)}
+    made = {'slope': slopes, 'plain': slopes, 'null': rng.standard_normal((8, 8)),
+            'audited': np.zeros(8), 'control': rng.standard_normal(8)}
     return Found(NAMES, Parts([[{}] * 16] * 8, [[{}] * 16] * 8, True),
                  {'reference': np.full(len(NAMES), reference), 'teacher': None}, made,
                  {'shared': students(trait), 'other': students(other)})

@@ -59,9 +59,10 @@ def shares(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By kind: how many audits say what; intervals by references drawn anew (bootstrap).
 
     Returns:
-      kind, audits, planted; any, held_any, plain_any: any candidate flagged in students, in slopes,
-      in slopes without the optimiser's metric; own, held_own, plain_own: the planted one; wrong: another than the planted one; other: the planted one (or,
-      with nothing planted, any) in students of another start.
+      kind, audits, planted; any, held_any, plain_any: any candidate flagged in students, in
+      slopes, in slopes without the optimiser's metric; own, held_own, plain_own: the planted one;
+      wrong: another than the planted one; other: the planted one (or, with nothing planted, any)
+      in students of another start; cannot: the audit cannot tell.
     """
     made = []
     for kind in dict.fromkeys(e['kind'] for e in entries):
