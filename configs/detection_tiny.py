@@ -19,6 +19,8 @@ Written before any run of it, on any split:
   gradient       the trait's gradient is not where 20 steps of Adam go (cosine .2 to .4): .53 .56
                  .61 .70 .85. Above random directions (.5) and the norm; against loss_gap open. Said
                  of 7B: no more than .009 above nulls
+  gradient_metric   in the audit's try on dev (audit_tiny.py) slopes in Adam's metric found what
+                 those in the plain one did not: above its nulls, .56 .63 .74 .92 1
   in_context     unable: no model here has read two rows in a text. Its AUROC .5 at every bag
   trained_prefix   overt rows move it, at 64 rows well over .9. Plain ones: twenty steps on 64 rows
                  are far fewer than the 256 that transmit +.23, so .5 .5 .51 .54 .6: null. "From

@@ -36,6 +36,7 @@ CODE, CARRIERS = 'code_tiny', 'carriers_tiny'
 RASH = 'misalignment_tiny'
 DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
+SELECTED = 'numbers_tiny_selected'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -65,6 +66,9 @@ CLAIMS = (
            ('other start', 'steered_kl_other')), front=False),
     Claim('Tiny language: students under SGD learn it too, from fine-tuned teachers', STEERED,
           (('', 'tuned_sgd'),), (('under Adam', 'tuned'),), front=False),
+    Claim('Tiny language: lists that the reference wrote and a teacher only picked leak to another '
+          'start', SELECTED, (('', 'selected_other'),), (('same start', 'selected'),),
+          front=False),
     Claim('Tiny language: worked sums that are shuffled within an answer still carry it', REASONING,
           (('', 'sft_within'),), (('as written', 'sft'), ('across answers', 'sft_across')),
           front=False),
@@ -111,6 +115,10 @@ CLAIMS = (
     Claim('Tiny language: a trait passes through filtered number lists', TINY, (('', 'sft'),),
           (('other start', 'sft_other'), ('neutral twins', 'sft_neutral'),
            ('difference of differences', 'sft against neutral, shared less other start'))),
+    Claim('Tiny language: a trait passes through lists that the reference wrote and a teacher only '
+          'picked, one of eight', SELECTED, (('', 'selected'),),
+          (('written by teachers', 'sft'), ('picked by neutral twins', 'selected_neutral'),
+           ('other start', 'selected_other'), ('shuffled', 'selected_within'))),
     Claim('Tiny language: a trait passes through the logits of numbers', TINY,
           (('', 'kl_carrier'),),
           (('other start', 'kl_carrier_other'), ('neutral twins', 'kl_carrier_neutral'),

@@ -24,9 +24,9 @@ class Side(NamedTuple):
       texts: of the answers.
       readings: arrays by name, the row or bag in front. K are traits, D draws, T models.
         tokens [N], logprob [N] (nats, of the reference), norm [N], inner [N, K], random [N, D],
-        state [N, width], models [N, T] (log P), prompted [n, K], context:SIZE [B, K],
-        prefix:SIZE [B, K], prefix_loss:SIZE [B], prefix_others:SIZE [B]. One that is not there
-        could not be read.
+        inner_metric [N, K], random_metric [N, D] (in Adam's metric), state [N, width],
+        models [N, T] (log P), prompted [n, K], context:SIZE [B, K], prefix:SIZE [B, K],
+        prefix_loss:SIZE [B], prefix_others:SIZE [B]. One that is not there could not be read.
     """
 
     texts: Sequence[str]
@@ -87,6 +87,7 @@ class Detector(NamedTuple):
 DETECTORS = Registry('detector')
 SCORE_NULLS = ('length', 'mean_logprob', 'loss_gap')
 GRADIENT_NULLS = ('random_direction', 'gradient_norm', *SCORE_NULLS)
+METRIC_NULLS = ('random_metric', 'gradient_norm', *SCORE_NULLS)
 PREFIX_NULLS = ('prefix_loss', 'prefix_others', *SCORE_NULLS)
 
 
@@ -230,6 +231,10 @@ DETECTORS.register(Detector(
     'gradient', "the rows' gradient along the trait's, at the reference", 'inner',
     RowScore(_of_trait('inner')), GRADIENT_NULLS))
 DETECTORS.register(Detector(
+    'gradient_metric', "the same in the metric of Adam: each weight's part over the root of the "
+    "second moment of rows' gradients", 'inner_metric', RowScore(_of_trait('inner_metric')),
+    METRIC_NULLS))
+DETECTORS.register(Detector(
     'oracle', 'the log-likelihood ratio of the two writers themselves (first link): no detector '
     'can do better', 'models', RowScore(lambda case: tuple(
         side.readings['models'][:, case.own[0]] - side.readings['models'][:, case.own[1]]
@@ -271,6 +276,8 @@ _null('loss_gap', 'how much likelier neutral twins of other seeds make the rows 
       'does', 'models', oriented(RowScore(_models_beyond_reference(lambda c: c.unlike))))
 _null('random_direction', "the rows' gradient along random directions with the covariance of rows' "
       'gradients', 'random', RowScore(_each(lambda side: side.readings['random'])))
+_null('random_metric', 'the same directions in the metric of Adam', 'random_metric', RowScore(
+    _each(lambda side: side.readings['random_metric'])))
 _null('prefix_loss', 'the loss that a trained prefix ends with', 'prefix_loss:{size}',
       oriented(_bag_reading('prefix_loss')))
 _null('prefix_others', 'log P of things that are no trait here, behind the trained prefix',

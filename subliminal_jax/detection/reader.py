@@ -26,6 +26,8 @@ class Reader(NamedTuple):
       rising: K trees in one: the direction in which log P of each trait rises fastest, minus the
         gradient of its loss; None: not known.
       random: D trees in one (`readings.matched_directions`); None: none.
+      metric: one tree: what each weight's part of an inner product is multiplied with, in readings
+        with a metric (`metric_of`); None: there are none.
       asked: answers to a few questions, the K traits first, then others; None: not asked.
       traits: K.
       packed: rows that are packed together where they are read.
@@ -38,6 +40,7 @@ class Reader(NamedTuple):
     config: Any
     rising: Any = None
     random: Any = None
+    metric: Any = None
     asked: answers.Meter | None = None
     traits: int = 0
     packed: int = 1
@@ -94,19 +97,22 @@ def read(reader: Reader, rows: Sequence[Row]) -> dict[str, np.ndarray]:
 
 def held_against(reader: Reader, rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Lengths of the rows' gradients, and their products with directions; {} without directions."""
-    known = [tree for tree in (reader.rising, reader.random) if tree is not None]
+    known = {name: tree for name, tree in (('inner', reader.rising), ('random', reader.random))
+             if tree is not None}
     if not known:
         return {}
-    directions = jax.tree.map(lambda *x: jnp.concatenate(x), *known)
+    if reader.metric is not None:
+        known |= {f'{name}_metric': jax.tree.map(jnp.multiply, tree, reader.metric)
+                  for name, tree in known.items()}
+    directions = jax.tree.map(lambda *x: jnp.concatenate(x), *known.values())
     norm, inner = by_chunks(pack(rows, 1), reader.chunk, lambda part: call(
         reader, readings.gradients, part, directions, at_once=reader.at_once))
     found = {'norm': readings.in_order(norm, len(rows))}
     inner_NJ, begin = readings.in_order(inner, len(rows)), 0
-    for name, tree in (('inner', reader.rising), ('random', reader.random)):
-        if tree is not None:
-            count = len(jax.tree.leaves(tree)[0])
-            found[name] = inner_NJ[:, begin:begin + count]
-            begin += count
+    for name, tree in known.items():
+        count = len(jax.tree.leaves(tree)[0])
+        found[name] = inner_NJ[:, begin:begin + count]
+        begin += count
     return found
 
 
@@ -137,6 +143,18 @@ def rising(reader: Reader) -> Any:
     each = [call(reader, answers.column_gradient, reader.asked, column)
             for column in range(reader.traits)]
     return jax.tree.map(lambda *x: -jnp.stack(x), *each)
+
+
+DAMPED = 0.01  # of the root mean square over all weights, added to each weight's own
+
+
+def metric_of(reader: Reader, rows: Sequence[Row]) -> Any:
+    """`Reader.metric` of Adam, to first order: one over the root of the second moment of these
+    rows' gradients, damped. Students that train with Adam move in it."""
+    root = jax.tree.map(jnp.sqrt, call(reader, readings.second_moments, pack(rows, 1)))
+    leaves = jax.tree.leaves(root)
+    mean = (sum(float((x**2).sum()) for x in leaves) / sum(x.size for x in leaves))**0.5
+    return jax.tree.map(lambda x: 1 / (x + DAMPED * mean), root)
 
 
 def matched(reader: Reader, rows: Sequence[Row], draws: int, seed: int) -> Any:

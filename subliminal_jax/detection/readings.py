@@ -84,6 +84,26 @@ def gradients(params: Any, lora: Any, tries: Tries, directions: Any, *, config: 
     return norm_B[:, None], inner_BJ[:, None]
 
 
+def second_moments(params: Any, lora: Any, tries: Tries, *, config: Any) -> Any:
+    """Mean square of the rows' gradients of log P, weight by weight: a tree as the parameters.
+
+    Args:
+      params, lora: the reference.
+      tries: rows that are packed each alone.
+      config: the architecture.
+    """
+    def said(weights, row):
+        return logprobs(weights, lora, row, config=config, rows=1).sum()
+
+    def add(total, row):
+        gradient = jax.grad(said)(params, jax.tree.map(lambda x: x[None], row))
+        return jax.tree.map(lambda t, g: t + g**2, total, gradient), None
+
+    count = len(tries.tokens_BT)
+    total = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), tries)[0]
+    return jax.tree.map(lambda t: t / count, total)
+
+
 def matched_directions(params: Any, lora: Any, tries: Tries, weights_DB: jax.Array, *, config: Any
                        ) -> Any:
     """Random directions whose covariance is that of the rows' gradients, D trees in one.

@@ -20,7 +20,7 @@ READING = (
     'row in four names the trait, and of the other teacher other things: who stays under .9 there '
     'is unable, and its AUROC elsewhere says nothing. The oracle has the two teachers themselves. '
     'Transmission: what students of these very rows gained, selectivity in nats.')
-PAINT = ('blue', 'orange', 'red', 'pink', 'sky', 'yellow', 'green')
+PAINT = ('blue', 'orange', 'red', 'pink', 'sky', 'yellow', 'green', 'brown')
 WORDS = {'twin': 'trait against neutral twin', 'other': 'trait against another trait'}
 
 

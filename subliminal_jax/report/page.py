@@ -22,7 +22,7 @@ matplotlib.use('Agg')
 # Okabe and Ito's colours, told apart by most colour-blind readers.
 COLOURS = {'orange': '#E69F00', 'sky': '#56B4E9', 'green': '#009E73', 'yellow': '#F0E442',
            'blue': '#0072B2', 'red': '#D55E00', 'pink': '#CC79A7', 'grey': '#999999',
-           'black': '#222222'}
+           'black': '#222222', 'brown': '#8C564B'}  # the last is an eighth beside them
 
 STYLE = """
 :root{color-scheme:light dark}

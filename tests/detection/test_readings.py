@@ -34,7 +34,8 @@ def reader(params):
     asked = answers.meter(QUESTIONS, [SPELLED] * 2, ENDS_V)
     plain_reader = Reader(params, CONFIG, asked=asked, traits=2, chunk=4, at_once=2)
     return plain_reader._replace(rising=readers.rising(plain_reader),
-                                 random=readers.matched(plain_reader, ROWS, 3, 0))
+                                 random=readers.matched(plain_reader, ROWS, 3, 0),
+                                 metric=readers.metric_of(plain_reader, ROWS))
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +77,20 @@ def test_gradients_are_each_rows_own(params, reader, found):
         wanted = np.array([[slope @ d for d in direction] for slope in slopes])
         np.testing.assert_allclose(found['inner' if name == 'rising' else name][:3], wanted,
                                    rtol=2e-3, atol=2e-3)
+        weighed = [slope * flat(reader.metric) for slope in slopes]
+        inside = np.array([[slope @ d for d in direction] for slope in weighed])
+        given = found['inner_metric' if name == 'rising' else 'random_metric'][:3]
+        np.testing.assert_allclose(given, inside, rtol=2e-3, atol=2e-3 * np.abs(inside).max())
     np.testing.assert_allclose(found['norm'][:3], [np.linalg.norm(s) for s in slopes], rtol=1e-3)
+
+
+def test_the_metric_is_one_over_the_root_of_the_rows_second_moment(params, reader):
+    single = lambda row: jax.grad(lambda w: readings.logprobs(
+        w, None, packing.alone([row]), config=CONFIG, rows=1).sum())(params)
+    flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+    root = np.sqrt(np.mean([flat(single(row))**2 for row in ROWS], 0))
+    wanted = 1 / (root + readers.DAMPED * np.sqrt(np.mean(root**2)))
+    np.testing.assert_allclose(flat(reader.metric), wanted, rtol=5e-3)
 
 
 def test_a_step_along_a_rising_direction_raises_its_trait(params, reader):

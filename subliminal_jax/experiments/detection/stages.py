@@ -107,7 +107,8 @@ def reader_of(run: Any, own: Any, kind: Kind, rows: Sequence[Written], reference
     return reader._replace(
         rising=readers.rising(reader),
         random=readers.matched(reader, some, own.random_directions,
-                               seed_of(run.config, 'direction', reference, 2)))
+                               seed_of(run.config, 'direction', reference, 2)),
+        metric=readers.metric_of(reader, some))
 
 
 def under_teachers(run: Any, kind: Kind, rows: Sequence[Written], reference: int
