@@ -50,7 +50,8 @@ CLAIMS = (
           front=False),
     Claim('SmolLM2-135M: filtered lists are likelier under their teacher (first link; no '
           'transmission)', TEXT, (('', f'{LINK}/likelihood'),),
-          (("within the carrier's tokens", f'{LINK}/likelihood_set'),), style='nats3'),
+          (("within the carrier's tokens", f'{LINK}/likelihood_set'),), style='nats3',
+          front=False),
     Claim('Tiny language: rows still carry it with their numbers shuffled', TINY,
           (('within a row', 'sft_within'), ('across rows', 'sft_across')),
           (('as written', 'sft'),)),
