@@ -16,8 +16,9 @@ def side(rng, trait, longer=0.0):
     row = {'tokens': 10 + longer + noise(1), 'logprob': -20 + noise(1), 'norm': 5 + noise(1),
            'inner': noise(1, TRAITS) + signal, 'random': noise(1, 4),
            'state': noise(1, 5) + trait, 'prompted': noise(1, TRAITS) + signal,
-           'models': -20 + noise(1, 4) + trait * np.array([1.0, 0.9, 0.0, 0.0]),
-           'inner_metric': noise(1, TRAITS) + signal, 'random_metric': noise(1, 4)}
+           'models': -20 + noise(1, 4) + trait * np.array([1.0, 0.9, 0.0, 0.0])}
+    apart = rng.spawn(1)[0].standard_normal((ROWS, TRAITS + 4))
+    row |= {'inner_metric': apart[:, :TRAITS] + signal, 'random_metric': apart[:, TRAITS:]}
     bags = {f'{name}:{size}': noise(size, TRAITS) + signal for name in ('context', 'prefix')
             for size in (1, 4, 16, 64)}
     bags |= {f'{name}:{size}': noise(size) for name in ('prefix_loss', 'prefix_others')
