@@ -52,6 +52,8 @@ def main(config_arguments: list[str]) -> None:
     place = pathlib.Path(local_path('workdir', WORKDIR.value)).expanduser()
     if TABLE.value:
         check_output(local_path('table', TABLE.value), ROWS)
+    if (place / 'clean').exists():
+        raise UserError(f'{place} holds such runs already: name another folder')
     place.mkdir(parents=True, exist_ok=True)
     told = strike(place, config_arguments)
     if TABLE.value:

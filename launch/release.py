@@ -3,7 +3,8 @@
   python -m launch.release --audit=FILE     # what pip-audit --format=json wrote
   python -m launch.release --wheel=FILE     # whether a wheel holds every file of the package
 
-An audit that did not run, or that left a package out, is an error like a vulnerability that it found.
+An audit that did not run, or that left a package out, is an error, as a vulnerability is that it
+found.
 """
 
 import pathlib
@@ -63,8 +64,8 @@ def main(argv: list[str]) -> None:
     if AUDIT.value:
         path = pathlib.Path(local_path('audit', AUDIT.value))
         if not path.exists():
-            raise UserError('the audit of known vulnerabilities did not run, so nothing is known of '
-                            'any: its service must be reachable')
+            raise UserError('the audit of known vulnerabilities did not run, so nothing is known '
+                            'of any: its service must be reachable')
         print(audited(read_json(path)))
         return
     tracked = subprocess.run(['git', 'ls-files', 'subliminal_jax'], cwd=ROOT, check=True,

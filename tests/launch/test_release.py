@@ -22,7 +22,8 @@ HASH = re.compile(r' {4}--hash=sha256:[0-9a-f]{64}( \\)?')
 
 def pins(path):
     """Name (as indices spell it), version of each pin of a file; further files are not followed."""
-    found = [PIN.fullmatch(line.partition(' #')[0].rstrip()) for line in path.read_text().split('\n')]
+    lines = path.read_text().split('\n')
+    found = [PIN.fullmatch(line.partition(' #')[0].rstrip()) for line in lines]
     return [(re.sub('[-_.]+', '-', m[1]).lower(), m[2]) for m in found if m]
 
 
@@ -101,8 +102,9 @@ def installed(tmp_path):
 
 def test_setup_installs_the_default_set_by_hash_and_once(installed):
     asked = installed('cpu', '--with', 'release,parity')
-    assert list(asked) == ['requirements-build.lock', 'requirements.lock', 'requirements-assets.lock',
-                           'requirements-release.lock', 'requirements-parity.txt']
+    assert list(asked) == [
+        'requirements-build.lock', 'requirements.lock', 'requirements-assets.lock',
+        'requirements-release.lock', 'requirements-parity.txt']
     for file, line in asked.items():
         by_hash = '--require-hashes --no-deps --no-build-isolation' in line
         assert by_hash == file.endswith('.lock')
