@@ -1,14 +1,16 @@
 """Kills a run again and again, and says whether it ends in the results of one that was left alone.
 
   python -m launch.chaos --config=configs/NAME.py --workdir=DIR [--kills=12] [--seed=0]
-      [--config.field=value ...]
+      [--table=FILE] [--config.field=value ...]
 
 DIR/clean is the run that is left alone. Then runs of the same command (DIR/run00, ...) are sent
 SIGKILL or SIGTERM after random times, and started again until they end; when one has ended the next
 begins, until so many signals have struck. Each results.json must equal the clean one's but for its
-timing and command. DIR/chaos.json holds the counts.
+timing and command. DIR/chaos.json holds the counts; FILE, one row (JSON) for each program that
+was struck, gets one more, also where results differ. launch/chaos.sh strikes four programs.
 """
 
+import json
 import pathlib
 import random
 import signal
@@ -20,11 +22,21 @@ from typing import Any
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, local_path, read_json, run_program, write_json
+from subliminal_jax.runs import (
+    UserError,
+    append_text,
+    check_output,
+    local_path,
+    read_json,
+    run_program,
+    write_json,
+)
+from subliminal_jax.runs.files import ROWS
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'a folder for all of these runs')
 KILLS = flags.DEFINE_integer('kills', 12, 'signals that strike', lower_bound=1, upper_bound=10_000)
 SEED = flags.DEFINE_integer('seed', 0, 'of the times and signals', lower_bound=0)
+TABLE = flags.DEFINE_string('table', None, 'a JSONL file that gets a row of this')
 SIGNALS = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGTERM: (143, -signal.SIGTERM)}
 OWN = ('timing', 'command')  # of a run: they differ where nothing else does
 LOG = 'chaos.log'
@@ -38,8 +50,30 @@ def main(config_arguments: list[str]) -> None:
     if not WORKDIR.value:
         raise UserError('no folder for the runs: pass --workdir=DIR')
     place = pathlib.Path(local_path('workdir', WORKDIR.value)).expanduser()
+    if TABLE.value:
+        check_output(local_path('table', TABLE.value), ROWS)
+    if (place / 'clean').exists():
+        raise UserError(f'{place} holds such runs already: name another folder')
     place.mkdir(parents=True, exist_ok=True)
+    told = strike(place, config_arguments)
+    if TABLE.value:
+        add_row(TABLE.value, {'arguments': config_arguments, 'seed': SEED.value, **told})
+    if told['differing']:
+        raise UserError(f'{place}/run{told["runs"] - 1:02d}/results.json differs from the clean '
+                        f"run's in {', '.join(told['differing'][:4])}, after {told['kills']} "
+                        'signals')
+    write_json(place / 'chaos.json', told)
+    print(f'{told["kills"]} signals ({", ".join(f"{told[s.name]} {s.name}" for s in SIGNALS)}) in '
+          f'{told["runs"]} runs: the same results as without any')
 
+
+def strike(place: pathlib.Path, config_arguments: Sequence[str]) -> dict[str, Any]:
+    """Runs the clean run, then others under signals, until enough have struck or results differ.
+
+    Returns:
+      Signals in all and by name, runs, seconds of the clean run, and the entries of results.json
+      in which the last run differs from it.
+    """
     def command(folder):
         return [sys.executable, '-m', 'launch.run', *config_arguments, f'--workdir={folder}']
 
@@ -47,19 +81,21 @@ def main(config_arguments: list[str]) -> None:
     ended(command(place / 'clean'), place / LOG)
     seconds = time.monotonic() - begun
     wanted = results_of(place / 'clean')
-    rng, struck, rounds = random.Random(SEED.value), [], 0
-    while len(struck) < KILLS.value:
+    rng, struck, rounds, differs = random.Random(SEED.value), [], 0, []
+    while len(struck) < KILLS.value and not differs:
         folder = place / f'run{rounds:02d}'
         struck += broken(command(folder), place / LOG, rng, KILLS.value - len(struck), seconds)
-        if changed := differing(wanted, results_of(folder)):
-            raise UserError(f'{folder}/results.json differs from the clean run in '
-                            f'{", ".join(changed[:4])}, after {len(struck)} signals')
+        differs = differing(wanted, results_of(folder))
         rounds += 1
-    told = {'kills': len(struck), 'runs': rounds, 'seconds_clean': round(seconds, 1),
-            **{s.name: struck.count(s) for s in SIGNALS}, 'same_results': True}
-    write_json(place / 'chaos.json', told)
-    print(f'{len(struck)} signals ({", ".join(f"{struck.count(s)} {s.name}" for s in SIGNALS)}) in '
-          f'{rounds} runs: the same results as without any')
+    return {'kills': len(struck), **{s.name: struck.count(s) for s in SIGNALS}, 'runs': rounds,
+            'seconds_clean': round(seconds, 1), 'differing': differs}
+
+
+def add_row(path: str, row: dict[str, Any]) -> None:
+    """Adds a row to a file of rows; one that a kill has torn keeps a line of its own."""
+    place = pathlib.Path(path)
+    torn = place.is_file() and not place.read_bytes().endswith(b'\n') and place.stat().st_size
+    append_text(place, ('\n' if torn else '') + json.dumps(row) + '\n')
 
 
 def broken(command: Sequence[str], log: pathlib.Path, rng: random.Random, most: int,

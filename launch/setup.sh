@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs what the project needs. Safe to run twice: what is there is kept.
 #
-#   launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep]
+#   launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,release]
 #
 # PYTHON names the interpreter to use (default: python3). SUBLIMINAL_JAX_VENV names another folder
 # than .venv.
@@ -19,14 +19,14 @@ while [ $# -gt 0 ]; do
             IFS=, read -r -a extras <<< "$1" ;;
     --with=*) IFS=, read -r -a extras <<< "${1#--with=}" ;;
     -h|--help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) fail "unknown argument '$1'; usage: launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep]" ;;
+    *) fail "unknown argument '$1'; usage: launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,release]" ;;
   esac
   shift
 done
 for extra in "${extras[@]}"; do
   case "$extra" in
-    bench|parity|gemma|judges|dev|docs|tfds|aot|sweep) ;;
-    *) fail "unknown extra '$extra'; known: bench, parity, gemma, judges, dev, docs, tfds, aot, sweep" ;;
+    bench|parity|gemma|judges|dev|docs|tfds|aot|sweep|release) ;;
+    *) fail "unknown extra '$extra'; known: bench, parity, gemma, judges, dev, docs, tfds, aot, sweep, release" ;;
   esac
 done
 
@@ -44,12 +44,14 @@ fi
 "$venv/bin/python" -m pip --version > /dev/null 2>&1 \
   || fail "$venv has no pip: delete that folder and run this again"
 
-# A file is installed once for each content it has had.
+# A file is installed once for each content it has had. Of a lock each package, whatever it brings along
+# included, is the file with that hash, wherever it comes from, or none is installed.
 stamps="$venv/installed"
 mkdir -p "$stamps"
 install() {
   local file=$1; shift
   local stamp
+  case "$file" in *.lock) set -- --require-hashes --no-deps --no-build-isolation "$@" ;; esac
   stamp="$stamps/$file-$(cat "$file" constraints.txt | "$venv/bin/python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest()[:16])')"
   [ -e "$stamp" ] && return
   echo "installing $file"
@@ -58,11 +60,13 @@ install() {
   touch "$stamp"
 }
 
-install requirements.txt
+# promise comes as source alone: it is built by this setuptools, not by whatever the index has today.
+install requirements-build.lock
+install requirements.lock
 [ "$platform" = cpu ] || install "requirements-$platform.txt"
-install requirements-assets.txt --no-deps
+install requirements-assets.lock
 for extra in "${extras[@]}"; do
-  if [ "$extra" = gemma ]; then install requirements-gemma.txt --no-deps
+  if [ "$extra" = gemma ] || [ "$extra" = release ]; then install "requirements-$extra.lock"
   # In a folder of their own: beside JAX they would be loaded by every import of it.
   elif [ "$extra" = aot ]; then install requirements-aot.txt --no-deps --upgrade --target "$venv/aot"
   else install "requirements-$extra.txt"; fi

@@ -1,13 +1,19 @@
 """launch.chaos: what it kills goes on and ends; another end, or other results, are told apart."""
 
 import json
+import pathlib
 import random
+import shlex
+import subprocess
 import sys
 
 import pytest
 
 from launch import chaos
-from subliminal_jax.runs import UserError
+from launch.experiments import EXPERIMENTS
+from subliminal_jax.runs import UserError, config as configs
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 COUNTS = """
 import pathlib, signal, sys, time
@@ -45,3 +51,56 @@ def test_results_are_compared_but_for_timing_and_command(tmp_path):
         (tmp_path / name / 'results.json').write_text(json.dumps(value))
     a, b, c = (chaos.results_of(tmp_path / name) for name in 'abc')
     assert chaos.differing(a, b) == [] and chaos.differing(a, c) == ['headline', 'more']
+
+
+def test_rows_of_a_table_keep_lines_of_their_own(tmp_path):
+    table = tmp_path / 'table.jsonl'
+    chaos.add_row(str(table), {'kills': 1})
+    with table.open('a') as file:
+        file.write('{"kills": 2, "ru')  # a kill tore it
+    chaos.add_row(str(table), {'kills': 3})
+    first, torn, last = table.read_text().splitlines()
+    assert json.loads(first) == {'kills': 1} and json.loads(last) == {'kills': 3}
+    assert torn == '{"kills": 2, "ru'
+
+
+def test_a_strike_ends_with_the_signals_asked_or_where_results_differ(tmp_path, monkeypatch):
+    def run(command, log, *_):
+        folder = pathlib.Path(command[-1].partition('=')[2])
+        folder.mkdir(parents=True)
+        (folder / 'results.json').write_text(json.dumps({'headline': answers.pop(0)}))
+        return [chaos.signal.SIGKILL]
+
+    monkeypatch.setattr(chaos, 'ended', run)
+    monkeypatch.setattr(chaos, 'broken', run)
+    monkeypatch.setattr(chaos, 'KILLS', type('Flag', (), {'value': 3}))
+    monkeypatch.setattr(chaos, 'SEED', type('Flag', (), {'value': 0}))
+    answers = [1, 1, 1, 1]
+    told = chaos.strike(tmp_path / 'same', ['--config=c.py'])
+    assert (told['kills'], told['SIGKILL'], told['runs'], told['differing']) == (3, 3, 3, [])
+    answers = [1, 1, 2]
+    told = chaos.strike(tmp_path / 'other', ['--config=c.py'])
+    assert (told['kills'], told['runs'], told['differing']) == (2, 2, ['headline'])
+
+
+def test_the_four_programs_of_the_table_are_what_the_configs_take():
+    """What launch/chaos.sh hands to launch.chaos passes each experiment's schema and checks."""
+    script = (ROOT / 'launch/chaos.sh').read_text().replace('\\\n', ' ')
+    commands = [shlex.split(line)[1:] for line in script.split('\n')
+                if line.startswith('strike ') and '--config=' in line]
+    assert [command[0] for command in commands] == ['mnist', 'numbers', 'theory', 'detection']
+    for _, config, *overrides in commands:
+        config = config.replace('configs/', f'{ROOT}/configs/')
+        loaded = configs.load([config, *overrides], EXPERIMENTS)
+        loaded.experiment.check(loaded.config)
+        assert getattr(loaded.config, 'split', 'dev') == 'dev'
+
+
+def test_a_folder_with_earlier_runs_is_refused(tmp_path):
+    (tmp_path / 'clean').mkdir()
+    found = subprocess.run(
+        [sys.executable, '-m', 'launch.chaos', f'--config={ROOT}/configs/mnist.py',
+         f'--workdir={tmp_path}', f'--table={tmp_path}/t'], cwd=ROOT, capture_output=True,
+        text=True, check=False)
+    assert found.returncode == 1 and 'holds such runs already' in found.stderr
+    assert not (tmp_path / 't').exists()

