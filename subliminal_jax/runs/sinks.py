@@ -12,6 +12,7 @@ asked for.
 
 import contextlib
 import importlib.util
+import logging
 import os
 import pathlib
 import secrets
@@ -169,16 +170,18 @@ class _WeightsAndBiases:
 
 
 class _MLflow:
-    """A run in the store DIR/mlflow, or where MLFLOW_TRACKING_URI says; it goes on as the same run,
+    """A run in the database DIR/mlflow/mlflow.db, or where MLFLOW_TRACKING_URI says; it goes on as the same run,
     which is asked for the steps that it has."""
 
     def __init__(self, folder: pathlib.Path, run: Identity):
         os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')
+        logging.getLogger('mlflow').setLevel(logging.WARNING)
+        logging.getLogger('alembic').setLevel(logging.WARNING)
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient
 
         self._metric = Metric
-        self._client = MlflowClient(os.environ.get('MLFLOW_TRACKING_URI') or folder.as_uri())
+        self._client = MlflowClient(os.environ.get('MLFLOW_TRACKING_URI') or f'sqlite:///{folder}/mlflow.db')
         name = os.environ.get('MLFLOW_EXPERIMENT_NAME') or PROJECT
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
