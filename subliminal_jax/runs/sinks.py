@@ -170,8 +170,8 @@ class _WeightsAndBiases:
 
 
 class _MLflow:
-    """A run in the database DIR/mlflow/mlflow.db, or where MLFLOW_TRACKING_URI says; it goes on as the same run,
-    which is asked for the steps that it has."""
+    """A run in the database DIR/mlflow/mlflow.db, or where MLFLOW_TRACKING_URI says. It goes on as
+    the same run, which is asked for the steps that it has."""
 
     def __init__(self, folder: pathlib.Path, run: Identity):
         os.environ.setdefault('MLFLOW_DISABLE_TELEMETRY', 'true')
