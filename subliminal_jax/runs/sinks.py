@@ -37,7 +37,7 @@ class Point(NamedTuple):
     """The numbers of one row.
 
     Attributes:
-      group: the row's texts, such as its stage and its training, joined by '/'.
+      group: the row's texts, such as its stage and its training, joined by '/', each once.
       step: the row's step, or its epoch.
       values: by name; a list's entries are named after the models, or counted.
       time: seconds since 1970.
@@ -70,7 +70,7 @@ class Identity(NamedTuple):
 
 def point_of(row: Mapping[str, Any]) -> Point:
     """A row of metrics.jsonl as numbers with names; what is null (not finite) is left out."""
-    group = '/'.join(value for value in row.values() if isinstance(value, str))
+    group = '/'.join(dict.fromkeys(v for v in row.values() if isinstance(v, str)))
     step = next((row[axis] for axis in AXES if axis in row), 0)
     values: dict[str, float] = {}
     models = row.get('models') or ()
