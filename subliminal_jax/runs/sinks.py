@@ -245,6 +245,7 @@ def check(names: Sequence[str]) -> None:
             raise unknown_name('sink of --metrics', name, list(SINKS))
         if names.count(name) > 1:
             raise UserError(f'--metrics names {name} twice')
+    for name in names:
         if importlib.util.find_spec(SINKS[name].module.partition('.')[0]) is None:
             raise UserError(f'--metrics={name} needs a package that is not installed: '
                             'launch/setup.sh --with metrics')

@@ -139,7 +139,7 @@ def test_without_slurm_sigterm_is_handed_on_and_the_same_command_goes_on(batch, 
 @pytest.mark.parametrize('state, asked', [('RUNNING', 'requeue 7\n'), ('CANCELLED', None),
                                           ('PREEMPTED', None)])
 def test_under_slurm_a_job_whose_time_is_up_is_requeued(batch, tmp_path, state, asked):
-    """Slurm sends SIGTERM to the step, and at times to the batch script too: the run has it once."""
+    """Slurm sends SIGTERM to the step, at times to the batch script too: the run has it once."""
     process = batch(SLURM_JOB_ID='7', SLURM_SUBMIT_DIR=str(ROOT), STATE=state)
     step = int(waited(tmp_path / 'pid', process))
     process.send_signal(signal.SIGTERM)
