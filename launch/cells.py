@@ -79,7 +79,7 @@ def grid_of(lines: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def cells_of(arguments: Sequence[str], grid: Mapping[str, Sequence[str]], folder: pathlib.Path,
-             table: Any) -> list[Cell]:
+             table: Any, metrics: Sequence[str] = ()) -> list[Cell]:
     """Every combination of a grid as a cell, each checked against the experiment's schema.
 
     Args:
@@ -87,6 +87,7 @@ def cells_of(arguments: Sequence[str], grid: Mapping[str, Sequence[str]], folder
       grid: values by field.
       folder: of the sweep.
       table: of experiments.
+      metrics: sinks that each cell writes, as of launch.run.
 
     Raises:
       UserError: whatever launch.run would say of a cell before it starts.
@@ -103,7 +104,8 @@ def cells_of(arguments: Sequence[str], grid: Mapping[str, Sequence[str]], folder
         loaded = configs.load(own, table)
         name = name_of(values)
         place = folder / 'cells' / name
-        command = (sys.executable, '-m', PROGRAM, *own, f'--workdir={place}')
+        command = (sys.executable, '-m', PROGRAM, *own, f'--workdir={place}',
+                   *([f'--metrics={",".join(metrics)}'] if metrics else []))
         free = tuple(schema.changing_nothing(type(loaded.config)))
         config = _without({'experiment': loaded.name, **to_dict(loaded.config)}, free)
         found.append(Cell(name, values, str(place), str(folder / 'logs' / f'{name}.log'), command,

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# What launch/gpu.sh and launch/tpu_vm.sh share: on_accelerator.sh REQUIREMENTS BACKEND ARGUMENTS
+# What launch/gpu.sh, launch/tpu_vm.sh and launch/slurm.sbatch share:
+#
+#   launch/on_accelerator.sh REQUIREMENTS BACKEND ARGUMENTS
+#
+# SUBLIMINAL_JAX_READY=1 leaves the set-up out, where it is done and there is no network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 requirements=$1 backend=$2
 shift 2
-bash launch/setup.sh "$requirements"
+[ -n "${SUBLIMINAL_JAX_READY:-}" ] || bash launch/setup.sh "$requirements"
 python="${SUBLIMINAL_JAX_VENV:-.venv}/bin/python"
 export JAX_PLATFORMS="${JAX_PLATFORMS:-}"
 found=$("$python" -c 'import jax; print(jax.default_backend(), jax.device_count())' 2> /dev/null || true)

@@ -4,6 +4,8 @@
 
 The folder DIR then holds config.json, metrics.jsonl, the stages' artefacts, results.json,
 report.html and figures/. The same command goes on where an interrupted run stopped.
+--metrics=tensorboard,wandb,mlflow (launch/setup.sh --with metrics) copies metrics.jsonl for these
+programs into DIR/tensorboard, DIR/wandb and DIR/mlflow.
 """
 
 from absl import flags
@@ -20,12 +22,15 @@ TOPOLOGY = flags.DEFINE_string(
 PROFILE = flags.DEFINE_integer(
     'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0,
     upper_bound=10_000)
+METRICS = flags.DEFINE_list(
+    'metrics', [], 'also write the metrics for these, joined by commas: tensorboard, wandb, mlflow')
 
 
 def main(config_arguments: list[str]) -> None:
     from launch.experiments import EXPERIMENTS
-    from subliminal_jax.runs import config as configs, schema
+    from subliminal_jax.runs import config as configs, schema, sinks
 
+    sinks.check(METRICS.value)
     loaded = configs.load(config_arguments, EXPERIMENTS)
     experiment = loaded.experiment
     experiment.check(loaded.config)
@@ -53,7 +58,8 @@ def main(config_arguments: list[str]) -> None:
         _profile(loaded, PROFILE.value)
         return
     workdir = Workdir(WORKDIR.value, loaded.config, loaded.name)
-    print(experiment.run(loaded.config, workdir))
+    with sinks.opened(METRICS.value, workdir):
+        print(experiment.run(loaded.config, workdir))
     print(f'page: {workdir.path / "report.html"}')
 
 

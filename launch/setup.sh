@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs what the project needs. Safe to run twice: what is there is kept.
 #
-#   launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,release]
+#   launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,metrics,release]
 #
 # PYTHON names the interpreter to use (default: python3). SUBLIMINAL_JAX_VENV names another folder
 # than .venv.
@@ -19,14 +19,14 @@ while [ $# -gt 0 ]; do
             IFS=, read -r -a extras <<< "$1" ;;
     --with=*) IFS=, read -r -a extras <<< "${1#--with=}" ;;
     -h|--help) sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) fail "unknown argument '$1'; usage: launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,release]" ;;
+    *) fail "unknown argument '$1'; usage: launch/setup.sh [cpu|cuda|tpu] [--with bench,parity,gemma,judges,dev,docs,tfds,aot,sweep,metrics,release]" ;;
   esac
   shift
 done
 for extra in "${extras[@]}"; do
   case "$extra" in
-    bench|parity|gemma|judges|dev|docs|tfds|aot|sweep|release) ;;
-    *) fail "unknown extra '$extra'; known: bench, parity, gemma, judges, dev, docs, tfds, aot, sweep, release" ;;
+    bench|parity|gemma|judges|dev|docs|tfds|aot|sweep|metrics|release) ;;
+    *) fail "unknown extra '$extra'; known: bench, parity, gemma, judges, dev, docs, tfds, aot, sweep, metrics, release" ;;
   esac
 done
 

@@ -31,18 +31,22 @@ CLUSTER = flags.DEFINE_string(
     f'ray://HOST:PORT, auto), or {pools.NONE}: without Ray')
 CPUS = flags.DEFINE_float('cpus', 1.0, 'cores that a cell takes of a cluster', lower_bound=0)
 GPUS = flags.DEFINE_float('gpus', 0.0, 'GPUs that a cell takes of a cluster', lower_bound=0)
+METRICS = flags.DEFINE_list(
+    'metrics', [], 'that each cell also writes, as of launch.run: tensorboard, wandb, mlflow')
 
 
 def main(config_arguments: list[str]) -> None:
     from launch.experiments import EXPERIMENTS
+    from subliminal_jax.runs import sinks
 
+    sinks.check(METRICS.value)
     if not WORKDIR.value:
         raise UserError('no folder for the sweep: pass --workdir=DIR')
     grid = parts.grid_of(GRID.value)
     if not grid:
         raise UserError('no grid: pass --grid=FIELD=VALUE,VALUE')
     folder = pathlib.Path(local_path('workdir', WORKDIR.value)).expanduser().resolve()
-    found = parts.cells_of(config_arguments, grid, folder, EXPERIMENTS)
+    found = parts.cells_of(config_arguments, grid, folder, EXPERIMENTS, METRICS.value)
     held = locked(folder)  # until the end
     done = {cell.name: parts.Outcome(cell.name, 'done', 'from before', 0) for cell in found
             if parts.is_done(cell)}

@@ -33,6 +33,8 @@ class Workdir:
       path: the folder.
       config: the run's typed config.
       timing: seconds by stage, of this process or, for a stage skipped, of the one that did it.
+      told: called with every row of the metrics: as it is written, and those of a finished stage
+        when the run comes to it.
     """
 
     def __init__(self, path: str | pathlib.Path, config: Any, experiment: str):
@@ -45,7 +47,9 @@ class Workdir:
         self.config = config
         self.experiment = experiment
         self.timing: dict[str, float] = {}
+        self.told: Callable[[dict[str, Any]], None] | None = None
         self._stage = None
+        self._rows: list[dict[str, Any]] = []
         self._lock = locked(self.path)
         self._claim({'experiment': experiment, **schema.to_dict(config)})
         files.sweep(self.path)
@@ -113,11 +117,14 @@ class Workdir:
             manifest = self._manifest(name, manifest_path)
             self._check_unchanged(name, manifest, reads, hashes, place)
             self._restore_metrics(name, manifest.get('metrics'))
+            if self.told is not None:
+                for row in self.metrics(name):
+                    self.told(row)
             self.timing[name] = manifest['seconds']
             return place
         self._forget_metrics(name)
         begun = time.monotonic()
-        self._stage = name
+        self._stage, self._rows = name, []
         with files.written_aside(place, ours=True) as aside:
             make(aside)
         self._stage = None
@@ -125,7 +132,7 @@ class Workdir:
         files.write_json(manifest_path, {
             'stage': name, 'artefact': artefact, 'sha256': files.sha256(place), 'reads': reads,
             'inputs': hashes, 'versions': versions(), 'seconds': seconds,
-            'metrics': [row for row in self.metrics() if row['stage'] == name],
+            'metrics': self._rows,
         })
         self.timing[name] = seconds
         check_preempted()
@@ -162,24 +169,31 @@ class Workdir:
         """Appends a row to metrics.jsonl, with the stage's name and the time."""
         row = {'stage': self._stage, **files.finite(row), 'time': round(time.time(), 3)}
         files.append_text(self.path / METRICS, json.dumps(row, allow_nan=False) + '\n')
+        self._rows.append(row)
+        if self.told is not None:
+            self.told(row)
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl; lines that are none, such as a torn one, are passed over."""
+    def metrics(self, stage: str | None = None) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, or a stage's; lines that are none, such as a torn one, are
+        passed over."""
         if not os.path.lexists(self.path / METRICS):
             return []
-        rows = []
+        rows, named = [], b'' if stage is None else json.dumps(stage).encode()
         for line in reading.read_bytes(self.path / METRICS).splitlines():
+            if named not in line:  # of thousands of lines the others need not be parsed
+                continue
             try:
                 row = reading.parsed(line.decode())
             except ValueError:
                 continue
             if isinstance(row, dict) and isinstance(row.get('stage'), str | None):
                 rows.append({'stage': None, **row})
-        return rows
+        return rows if stage is None else [row for row in rows if row['stage'] == stage]
 
     def _forget_metrics(self, stage: str) -> None:
-        """Removes the rows that an interrupted attempt at a stage left, and lines that are none."""
-        if os.path.lexists(self.path / METRICS):
+        """Removes the rows that an interrupted attempt at a stage left, and a torn line."""
+        if os.path.lexists(self.path / METRICS) and (self.metrics(stage) or not reading.read_bytes(
+                self.path / METRICS).endswith(b'\n')):
             self._write_metrics([row for row in self.metrics() if row['stage'] != stage])
 
     def _restore_metrics(self, stage: str, kept: Sequence[dict[str, Any]] | None) -> None:
@@ -187,9 +201,9 @@ class Workdir:
 
         A manifest of an older version keeps none: then they stay as they are.
         """
-        found = self.metrics()
-        if kept is not None and [row for row in found if row['stage'] == stage] != kept:
-            self._write_metrics([*(row for row in found if row['stage'] != stage), *kept])
+        if kept is not None and self.metrics(stage) != kept:
+            self._write_metrics(
+                [*(row for row in self.metrics() if row['stage'] != stage), *kept])
 
     def _write_metrics(self, rows: Sequence[dict[str, Any]]) -> None:
         files.write_text(self.path / METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
@@ -219,7 +233,7 @@ class Finished(Workdir):
     def __init__(self, path: str | pathlib.Path, config: Any, experiment: str):
         """Of a folder whose config has been read (runs.config.of_folder)."""
         self.path, self.config, self.experiment = pathlib.Path(path).resolve(), config, experiment
-        self.timing, self._stage = {}, None
+        self.timing, self.told, self._stage, self._rows = {}, None, None, []
 
     def stage(self, name: str, artefact: str, make: Callable[[pathlib.Path], None], *,
               reads: Mapping[str, Any] | None = None,

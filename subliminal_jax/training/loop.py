@@ -63,7 +63,8 @@ def fit(
       stop: (rows so far) -> whether to take no further step; asked after every probe.
       checkpoints: where to resume from and save to; None: neither.
       save_every: seconds between checkpoints; 0: one after every step.
-      log: called with every row as keyword arguments.
+      log: called with every row as keyword arguments, with `training` (the description) and
+        `models`; with those of a checkpoint too, when it is resumed from.
       description: of the progress bar and in errors.
       models: names of the models whose metrics are stacked, for errors.
 
@@ -120,6 +121,8 @@ class _Book:
                             f'{num_steps} asked for: delete it to train anew')
         tree, self.rows = checkpoints.restore(taken, {'state': state, 'kept': self.kept})
         self.kept = tree['kept']
+        for row in self.rows:
+            self._tell(row)
         self.done = self._stop is not None and self._stop(self.rows)
         return taken, tree['state']
 
@@ -153,8 +156,12 @@ class _Book:
 
     def _record(self, number, values):
         self.rows.append({'step': number, **_values(values)})
+        self._tell(self.rows[-1])
+
+    def _tell(self, row):
         if self._log is not None:
-            self._log(**self.rows[-1])
+            names = {'models': list(self._models)} if self._models else {}
+            self._log(training=self._description, **names, **row)
 
 
 def _values(row: Row) -> Row:

@@ -55,6 +55,7 @@ def call(monkeypatch, capsys):
     (['--wrokdir=x'], "unknown flag 'wrokdir'; did you mean workdir?"),
     (['--profile=x'], "flag --profile=x: invalid literal for int() with base 10: 'x'"),
     (['--config.num_models'], '--config.num_models: write --config.num_models=VALUE'),
+    (['--metrics=wnadb'], "unknown sink of --metrics 'wnadb'; did you mean wandb?"),
     (['--configs=x'], "unknown flag 'configs'; did you mean config?"),
 ])
 def test_a_mistake_gets_one_line_and_leaves_nothing(call, tmp_path, arguments, message):

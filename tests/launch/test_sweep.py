@@ -100,6 +100,14 @@ def test_a_killed_cell_goes_on_and_a_mistake_is_not_tried_again(sweep, tmp_path)
     assert row == ['4', 'crash', 'failed']  # it has no figures
 
 
+def test_cells_are_handed_the_sinks(tmp_path):
+    config = tmp_path / 'toy.py'
+    config.write_text(toy_cell.FILE)
+    cell, = parts.cells_of([f'--config={config}'], {'seed': ('1',)}, tmp_path, toy_cell.TABLE,
+                           ['tensorboard', 'wandb'])
+    assert cell.command[-1] == '--metrics=tensorboard,wandb'
+
+
 def test_a_child_dies_with_who_waits_for_it(tmp_path):
     """As a worker that is killed outright: nothing goes on writing behind its back."""
     config = tmp_path / 'toy.py'
@@ -137,6 +145,7 @@ def waited(holds, seconds=60):
     (['--grid=seed=1,x'], "config.seed must be int, not 'x'"),
     (['--grid=seed=1', '--config.seed=2'], '--config.seed is set, and --grid names it too'),
     (['--grid=seed=1', '--workers=0'], '--workers=0'),
+    (['--grid=seed=1', '--metrics=tensorbord'], "unknown sink of --metrics 'tensorbord'"),
 ])
 def test_mistakes_come_before_any_cell(sweep, tmp_path, arguments, words):
     status, _, error = sweep(*arguments)

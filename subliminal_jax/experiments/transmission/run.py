@@ -52,6 +52,11 @@ class Run(NamedTuple):
         """Whether models are small enough to be read side by side."""
         return self.world.engine('all').together
 
+    @property
+    def log(self) -> Callable[..., None] | None:
+        """What takes the rows of a training; None outside of a run's folder."""
+        return None if self.workdir is None else self.workdir.log
+
     def remember(self, name: Any, make: Callable[[], Any]) -> Any:
         """What was made under a name, or is now."""
         if name not in self.memory:

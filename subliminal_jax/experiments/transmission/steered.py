@@ -86,7 +86,7 @@ def trained(making: teaching.Making, config: Any, at_L: np.ndarray
         {'base': making.base, 'at_L': at_L},
         lambda step: carried.taken(packs, teaching.indices(step, per_step, engine, count),
                                    per_step),
-        steps, key=jax.random.key(0), checkpoints=making.checkpoints,
+        steps, key=jax.random.key(0), checkpoints=making.checkpoints, log=making.run.log,
         models=[t.name for t in making.group], description=f'teachers of {making.arm.made}')
     return np.asarray(found.state.trainable['shift_D']), np.full(count, steps)
 

@@ -79,7 +79,8 @@ def taught(making: Making) -> tuple[Any, np.ndarray]:
         steps, watch and watch.probe, range(1, steps + 1) if neutral else (),
         key=jax.random.key(0), kept=watch and watch.nothing(trainable),
         stop=watch and watch.done, checkpoints=making.checkpoints,
-        save_every=run.config.save_every, models=[t.name for t in making.group],
+        save_every=run.config.save_every, log=run.log,
+        models=[t.name for t in making.group],
         description=f'{"neutral teachers" if neutral else "teachers"} of {making.arm.made}')
     if not neutral:
         return found.state.trainable, np.full(len(making.group), steps)

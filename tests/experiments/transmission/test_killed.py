@@ -75,6 +75,10 @@ def test_killed_at_five_moments_a_student_ends_with_the_same_bits(tmp_path):
                 np.testing.assert_array_equal(one[key], other[key], err_msg=key)
         else:
             assert paths[0].read_bytes() == paths[1].read_bytes()
+    told = [[{**json.loads(line), 'time': 0}
+             for line in (tmp_path / which / 'metrics.jsonl').read_text().splitlines()]
+            for which in ('whole', 'killed')]
+    assert told[0] == told[1]
     results = [json.loads((tmp_path / w / 'results.json').read_text()) for w in ('whole', 'killed')]
     assert results[0]['arms'] == results[1]['arms']
 

@@ -9,7 +9,7 @@ from subliminal_jax.data import tiny_language
 from subliminal_jax.experiments import transmission
 from subliminal_jax.experiments.transmission import engines, preferences, samples
 from subliminal_jax.experiments.transmission.run import prepare
-from subliminal_jax.runs import Workdir
+from subliminal_jax.runs import Workdir, sinks
 from subliminal_jax.training import checkpoints
 from tests.experiments.transmission.small import config
 
@@ -54,6 +54,22 @@ def test_y_is_what_the_final_students_say(made):
         seen[r] += 1
         for k, trait in enumerate(run.world.traits):
             assert found['arms'][0]['y'][teacher.name][trait] == pytest.approx(rise[k], abs=1e-4)
+
+
+def test_metrics_have_every_step_of_every_training_once(made):
+    _, path, settings = made
+    points = [sinks.point_of(row) for row in lines(path / 'metrics.jsonl')]
+    tags = [(point.group, name, point.step) for point in points for name in point.values]
+    assert len(set(tags)) == len(tags) > 0
+    steps = settings.student.rows // settings.student.batch_size
+    for r in range(settings.language.references):
+        seen = {}
+        for group, name, step in tags:
+            if group == f'student/sft/{r}/sft' and name.startswith(f'loss/r{r}-'):
+                seen.setdefault(name, []).append(step)
+        assert len(seen) >= settings.traits
+        assert all(found == list(range(1, steps + 1)) for found in seen.values())
+    assert {group.split('/')[0] for group, _, _ in tags} == {'reference', 'teacher', 'student'}
 
 
 def test_results_say_what_every_run_says(made):

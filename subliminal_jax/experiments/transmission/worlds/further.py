@@ -43,7 +43,8 @@ def moved(run: Any, name: str, steps: int) -> list[Any]:
             found = fit(engines.step_of(program, engines.SINGLE, False),
                         engines.begin(program, engines.SINGLE, reference), {'base': {}}, batch_at,
                         steps, key=jax.random.key(0), checkpoints=checkpoints,
-                        save_every=run.config.save_every, description=label, models=[label])
+                        save_every=run.config.save_every, log=run.log, description=label,
+                        models=[label])
         saving.save_tree(path, found.state.trainable)
 
     path = run.workdir.stage(label, f'{label}.safetensors', make, reads=reads, inputs=inputs)

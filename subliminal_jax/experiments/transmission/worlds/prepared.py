@@ -97,7 +97,7 @@ def references(run: Any, name: str, model: Any) -> list[Any]:
                 lambda step: carried.taken(
                     batches, np.arange(step * per_step, (step + 1) * per_step), per_step),
                 config.prepared.steps, key=jax.random.key(0), checkpoints=checkpoints,
-                save_every=config.save_every, description=stage, models=['R*'])
+                save_every=config.save_every, log=run.log, description=stage, models=['R*'])
         saving.save_tree(path, found.state.trainable)
 
     path = run.workdir.stage(stage, f'{stage}.safetensors', make, reads=reads)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -216,7 +216,7 @@ def _stage(run, name, start, seeds, begin, *, steps=None, trainable='all'):
         with resumable(run, label, reads, inputs) as checkpoints:
             tree = pretrained(run.config.language, run.world.architectures[name], seeds, begin(),
                               steps=steps, trainable=trainable, checkpoints=checkpoints,
-                              save_every=run.config.save_every, description=label,
+                              save_every=run.config.save_every, log=run.log, description=label,
                               spoken=spoken_by(run.config.language, name))
         saving.save_tree(path, tree)
 
@@ -249,7 +249,8 @@ def fresh(config: LanguageConfig, model: Any, seed: int) -> Any:
 def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts: Sequence[Any], *,
                steps: int | None = None, trainable: str = 'all',
                checkpoints: saving.Checkpoints | None = None, save_every: float = 60.0,
-               description: str = 'pre-training', spoken: tiny.Language | None = None) -> Any:
+               log: Callable[..., None] | None = None, description: str = 'pre-training',
+               spoken: tiny.Language | None = None) -> Any:
     """Pre-trains models side by side, each on its own corpus in its own order.
 
     Args:
@@ -259,7 +260,7 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
       starts: parameters that each begins with.
       steps: how many; None: the config's.
       trainable: 'all', or what `of_parts` takes: the parts that are trained, joined by +.
-      checkpoints, save_every, description: of `fit`.
+      checkpoints, save_every, log, description: of `fit`.
       spoken: the language in the models' tokens; None: as `main` has it.
 
     Returns:
@@ -280,7 +281,8 @@ def pretrained(config: LanguageConfig, model: Any, seeds: Sequence[int], starts:
     found = fit(engines.step_of(program, engine, True, False),
                 engines.begin(program, engine, trained), held, batch_at, total,
                 key=jax.random.key(0), checkpoints=checkpoints, save_every=save_every,
-                description=description, models=[f'reference {n}' for n in range(len(seeds))])
+                log=log, description=description,
+                models=[f'reference {n}' for n in range(len(seeds))])
     if named:
         return {**held['base'], **found.state.trainable}
     return jax.vmap(lambda own, base: own.within(base))(found.state.trainable, held['base'])
