@@ -146,7 +146,7 @@ def student_stages(subject: Subject, config: Any, parts: Parts, start: str
             some = ready[side][first:first + most]
             with resumable(run, label, stage_reads, ['parts.json']) as saved:
                 models, loss = subjects.trained(
-                    subject, some, range(first, first + len(some)), saved, label)
+                    subject, some, range(first, first + len(some)), saved, label, run.log)
             with path.open('wb') as file:
                 np.savez(file, value=subjects.said(subject, models), loss=loss)
 

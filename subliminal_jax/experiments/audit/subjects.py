@@ -224,8 +224,8 @@ def batches_of(subject: Subject, lists: Sequence[Rows]) -> list[carried.Batch]:
 
 
 def trained(subject: Subject, batches: Sequence[carried.Batch], numbers: Sequence[int],
-            saved: checkpoints.Checkpoints | None = None, label: str = 'students'
-            ) -> tuple[Models, np.ndarray]:
+            saved: checkpoints.Checkpoints | None = None, label: str = 'students',
+            log: Callable[..., None] | None = None) -> tuple[Models, np.ndarray]:
     """One student a list of rows, all from the subject's start.
 
     Args:
@@ -234,6 +234,7 @@ def trained(subject: Subject, batches: Sequence[carried.Batch], numbers: Sequenc
       numbers: of the students: equal ones have the same adapter and order of rows.
       saved: where the training goes on from.
       label: of the progress bar.
+      log: takes the rows of the training.
 
     Returns:
       (the students, their mean losses [M, 2]: in the first and the last quarter of the steps).
@@ -258,7 +259,7 @@ def trained(subject: Subject, batches: Sequence[carried.Batch], numbers: Sequenc
     found = fit(
         engines.step_of(setting.program, engine, small),
         engines.begin(setting.program, engine, start), setting.frozen, batch_at, len(orders[0]),
-        key=jax.random.key(0), checkpoints=saved, save_every=run.config.save_every,
+        key=jax.random.key(0), checkpoints=saved, save_every=run.config.save_every, log=log,
         description=label, models=[f'student {n}' for n in numbers])
     loss = np.array([np.atleast_1d(row['loss']) for row in found.rows if 'loss' in row]).T
     quarter = -(-loss.shape[1] // 4)
