@@ -21,6 +21,7 @@ def made(tmp_path_factory):
     return json.loads((workdir.path / 'results.json').read_text()), workdir, said
 
 
+@pytest.mark.slow
 def test_every_kind_is_audited_at_every_reference(made):
     found, *_ = made
     kinds = {kind['kind']: kind['audits'] for kind in found['kinds']}
@@ -31,6 +32,7 @@ def test_every_kind_is_audited_at_every_reference(made):
     assert set(found['transmission']) == {'sft', 'sft_neutral', 'half'}
 
 
+@pytest.mark.slow
 def test_false_alarms_are_of_audits_with_nothing_planted(made):
     found, *_ = made
     alarms = found['false_alarms']
@@ -40,6 +42,7 @@ def test_false_alarms_are_of_audits_with_nothing_planted(made):
         np.mean([bool(e['flagged']) for e in null]))
 
 
+@pytest.mark.slow
 def test_the_blind_set_was_written_before_and_its_rows_are_the_cases(made):
     found, workdir, _ = made
     truth = json.loads((workdir.path / 'blind' / 'truth.json').read_text())
@@ -57,6 +60,7 @@ def test_the_blind_set_was_written_before_and_its_rows_are_the_cases(made):
             same['least'], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_forecasts_stand_beside_what_rows_show(made):
     found, *_ = made
     forecasts = found['forecasts']
@@ -64,6 +68,7 @@ def test_forecasts_stand_beside_what_rows_show(made):
     assert any(e['foretold'] for e in forecasts['teachers'])
 
 
+@pytest.mark.slow
 def test_the_page_is_there_with_its_sentence(made):
     found, workdir, said = made
     assert found['verdict'].startswith('False alarms:') and found['verdict'] in said
