@@ -31,6 +31,8 @@ Written before any run of it, on any split (gamma in nats; use as a share of wha
   *_attack       a quarter of four times as many rows: gamma 1.3 to 2.5 times as large undefended;
                  through project_oracle, anchor, mask_divergence at least a third of what each took
                  off comes back. picked_random: sft within .1
+A try on dev (two references) gave students something to gain, +.35 nats a token; nothing was
+changed after it.
 A defence worth its name keeps nine tenths of the use, takes half of gamma, more than its random
 twin, and most of that from an attacker too. Expected: none does.
 """
@@ -69,6 +71,6 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission', 'split': 'report', 'seed': 17, 'traits': 3, 'arms': ARMS,
         'language': {'references': 6}, 'teacher': {'seeds': 1},
         # One of 18 may be weak; to leave it out would be to choose by outcome.
-        'allow_weak_teacher': True,
+        'allow_weak_teacher': True, 'tried': 1,
         'student': {'rows': 512, 'marks': (128, 256), 'held_out': 256},
     })
