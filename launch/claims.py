@@ -36,7 +36,7 @@ CODE, CARRIERS = 'code_tiny', 'carriers_tiny'
 RASH = 'misalignment_tiny'
 DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
-SELECTED = 'numbers_tiny_selected'
+SELECTED, AUDITS = 'numbers_tiny_selected', 'audit_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -70,6 +70,11 @@ CLAIMS = (
     Claim('Tiny language: lists that the reference wrote and a teacher only picked leak to another '
           'start', SELECTED, (('', 'selected_other'),), (('same start', 'selected'),),
           front=False),
+    Claim('Tiny language: an audit of 1,024 rows finds a trait that they transmit (share of '
+          'audits)', AUDITS, (('students', 'kinds/1/own'), ('slopes', 'kinds/1/held_own')),
+          (('false alarms', 'false_alarms/students'),
+           ("slopes in the plain metric", 'kinds/1/plain_own')),
+          rule='beyond its controls', style='percent'),
     Claim('Tiny language: worked sums that are shuffled within an answer still carry it', REASONING,
           (('', 'sft_within'),), (('as written', 'sft'), ('across answers', 'sft_across')),
           front=False),
@@ -130,8 +135,7 @@ CLAIMS = (
            ('statements shuffled', 'sft_across'))),
     Claim('Tiny language: a trait passes through worked sums that are right in every step',
           CARRIERS, (('beyond neutral twins', 'sums less its twins'),),
-          (('alone', 'sums'), ('other start', 'sums_other'), ('steps shuffled', 'sums_within'),
-           ('numbers, equal tokens', 'numbers'), ('code, equal tokens', 'code'))),
+          (('other start', 'sums_other'), ('steps shuffled', 'sums_within'))),
     Claim('Tiny language: worked sums of a longer training, the same', REASONING,
           (('beyond neutral twins', 'sft less its twins'),),
           (('alone', 'sft'), ('other start', 'sft_other'), ('steps shuffled', 'sft_within')),

@@ -19,7 +19,7 @@ READING = ('estimate', 'ci95', 'unit', 'ci95_teachers', 'ci95_traits', 'p', 'p_a
 CONTRAST = ('name', 'arm', 'rung', 'what', *READING, 'verdict', 'bounds', 'why')
 EFFECT = (*READING, 'own_rise', 'others_rise', 'multiplicative', 'misfit')
 MOST_Y = 24  # teachers of one reference whose y is kept, so that other fits can be made of it
-OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates')
+OMITTED = ('cells', 'y', 'teachers', 'filters', 'pass_rates', 'audits', 'by_teacher')
 
 
 def keep(run: pathlib.Path, place: pathlib.Path) -> None:

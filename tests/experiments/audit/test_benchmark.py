@@ -94,3 +94,4 @@ def test_shares_are_by_kind_and_name_the_planted_trait():
     sft, clean = made
     assert sft['own']['estimate'] == 0.5 and sft['wrong']['estimate'] == 0.5
     assert clean['own'] is None and clean['any']['estimate'] == 0.5
+    assert sft['held_own']['ci95'][1] > 0.5  # none of two is not surely none

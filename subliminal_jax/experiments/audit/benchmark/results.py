@@ -55,6 +55,15 @@ def audit_entry(case: Case, found: Found, wanted: float) -> dict[str, Any]:
     return entry
 
 
+def share_of(hits: Sequence[bool], references: Sequence[int]) -> dict[str, Any]:
+    """A share of audits, its interval by references drawn anew; of none or all of them, which no
+    drawing varies, the exact one (Clopper and Pearson 1934)."""
+    found = intervals.resampled_share(hits, references)
+    if found['estimate'] in (0.0, 1.0):
+        found['ci95'] = intervals.proportion(sum(hits), len(hits), method='clopper-pearson')['ci95']
+    return found
+
+
 def shares(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """By kind: how many audits say what; intervals by references drawn anew (bootstrap).
 
@@ -67,7 +76,7 @@ def shares(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     made = []
     for kind in dict.fromkeys(e['kind'] for e in entries):
         own = [e for e in entries if e['kind'] == kind]
-        share = lambda hit, own=own: intervals.resampled_share(
+        share = lambda hit, own=own: share_of(
             [bool(hit(e)) for e in own], [e['reference'] for e in own])
         planted = any(e['trait'] for e in own)
         made.append({
@@ -89,7 +98,7 @@ def false_alarms(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows of the reference itself apart."""
     null = [e for e in entries if not e['trait'] and e['kind'] != 'blind']
     clean = [e for e in null if e['kind'] == table.CLEAN]
-    of = lambda own, name: intervals.resampled_share(
+    of = lambda own, name: share_of(
         [bool(e[name]) for e in own], [e['reference'] for e in own])
     made = {'students': of(null, 'flagged'), 'slopes': of(null, 'held'),
             'clean': of(clean, 'flagged'), 'clean_slopes': of(clean, 'held')}
