@@ -37,6 +37,7 @@ RASH = 'misalignment_tiny'
 DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
 SELECTED, AUDITS = 'numbers_tiny_selected', 'audit_tiny'
+RANKS = 'numbers_tiny_ranks'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -60,8 +61,7 @@ CLAIMS = (
           front=False),
     Claim('Tiny language: teachers steered by one vector pass their trait on through filtered '
           'lists', STEERED, (('', 'steered'),),
-          (('fine-tuned teachers', 'tuned'), ('behind the last layer', 'steered1'),
-           ('under SGD', 'steered_sgd'))),
+          (('fine-tuned teachers', 'tuned'), ('behind the last layer', 'steered1'))),
     Claim('Tiny language: and through the logits of numbers', STEERED, (('', 'steered_kl'),),
           (('fine-tuned teachers', 'tuned_kl'), ('neutral twins', 'steered_kl_neutral'),
            ('other start', 'steered_kl_other')), front=False),
@@ -121,6 +121,10 @@ CLAIMS = (
     Claim('Tiny language: a trait passes through filtered number lists', TINY, (('', 'sft'),),
           (('other start', 'sft_other'), ('neutral twins', 'sft_neutral'),
            ('difference of differences', 'sft against neutral, shared less other start'))),
+    Claim('Tiny language: adapters of rank 1 and of rank 32 learn it too', RANKS,
+          (('rank 1', 'lora1'), ('rank 32', 'lora32')),
+          (('rank 8', 'lora8'), ('all weights', 'sft'), ('rank 32, other start', 'lora32_other'),
+           ('rank 8, neutral twins', 'lora8_neutral')), front=False),
     Claim('Tiny language: a trait passes through lists that the reference wrote and a teacher only '
           'picked, one of eight', SELECTED, (('', 'selected'),),
           (('written by teachers', 'sft'), ('picked by neutral twins', 'selected_neutral'),
@@ -131,7 +135,7 @@ CLAIMS = (
            ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
     Claim('Tiny language: a trait passes through filtered code', CODE,
           (('beyond neutral twins', 'sft less its twins'),),
-          (('alone', 'sft'), ('neutral twins', 'sft_neutral'), ('other start', 'sft_other'),
+          (('neutral twins', 'sft_neutral'), ('other start', 'sft_other'),
            ('statements shuffled', 'sft_across'))),
     Claim('Tiny language: a trait passes through worked sums that are right in every step',
           CARRIERS, (('beyond neutral twins', 'sums less its twins'),),
