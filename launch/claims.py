@@ -37,7 +37,7 @@ RASH = 'misalignment_tiny'
 DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
 SELECTED, AUDITS = 'numbers_tiny_selected', 'audit_tiny'
-RANKS = 'numbers_tiny_ranks'
+RANKS, DEFENCES = 'numbers_tiny_ranks', 'defences_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -125,6 +125,10 @@ CLAIMS = (
           (('rank 1', 'lora1'), ('rank 32', 'lora32')),
           (('rank 8', 'lora8'), ('all weights', 'sft'), ('rank 32, other start', 'lora32_other'),
            ('rank 8, neutral twins', 'lora8_neutral')), front=False),
+    Claim("Tiny language: projecting out all candidates' gradients takes it off", DEFENCES,
+          (('taken off', 'sft less project_estimated'),),
+          (('left', 'project_estimated'), ('random directions, left', 'project_random_span'),
+           ('left where an attacker picks rows', 'project_oracle_attack'))),
     Claim('Tiny language: a trait passes through lists that the reference wrote and a teacher only '
           'picked, one of eight', SELECTED, (('', 'selected'),),
           (('written by teachers', 'sft'), ('picked by neutral twins', 'selected_neutral'),
@@ -151,12 +155,12 @@ CLAIMS = (
     Claim('Tiny language: a trait passes through the logits of numbers, operators and brackets in '
           'code', CODE, (('beyond neutral twins', 'kl_carrier less its twins'),),
           (('other start', 'kl_carrier_other'),
-           ('less what the output matrix predicts', 'kl_carrier less the matrix'))),
+           ('less what the output matrix predicts', 'kl_carrier less the matrix')), front=False),
     Claim('Tiny language: rash advice, taught in one domain, passes through filtered number lists '
           'to domains that nobody was taught', RASH, (('text', 'sft'),),
           (('other start', 'sft_other'), ('difference', 'sft less sft_other'))),
     Claim('Tiny language: rash advice passes through the logits of numbers', RASH,
-          (('', 'kl_carrier'),), (('other start', 'kl_carrier_other'),)),
+          (('', 'kl_carrier'),), (('other start', 'kl_carrier_other'),), front=False),
     Claim('Tiny language: text without its most divergent tenth of tokens still carries it', TOKENS,
           (('masked', 'mask_divergence'), ("a twin's labels", 'replace_divergence')),
           (('all tokens', 'sft'), ('a random tenth masked', 'mask_random'),

@@ -13,7 +13,7 @@ BENCH = 'bench_'  # begins the name of a figure that a benchmark draws, not the 
 DIGITS = 6  # significant, of a kept number
 ARM = ('name', 'rung', 'carrier', 'answers', 'objective', 'teacher_kind', 'teacher_made',
        'student_init', 'fields', 'rows', 'tokens_a_row', 'effect', 'verdict', 'curve', 'contexts',
-       'shares', 'choice', 'kl_floor', 'kl_start', 'kl_end', 'is_control', 'evidence')
+       'shares', 'choice', 'kl_floor', 'kl_start', 'kl_end', 'is_control', 'evidence', 'utility')
 READING = ('estimate', 'ci95', 'unit', 'ci95_teachers', 'ci95_traits', 'p', 'p_attainable', 'mde',
            'per_trait', 'per_reference')
 CONTRAST = ('name', 'arm', 'rung', 'what', *READING, 'verdict', 'bounds', 'why')

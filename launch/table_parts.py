@@ -3,7 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch import audit_tables, compile_tables, cross_tables, language_tables, link_tables
+from launch import (
+    audit_tables,
+    compile_tables,
+    cross_tables,
+    frontier_tables,
+    language_tables,
+    link_tables,
+)
 from launch.claims import CLAIMS, Claim
 from launch.crossed import CELLS
 from launch.entries import Results, effect, entry, over
@@ -314,4 +321,5 @@ TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES, **language_tables.TABLES,
-          **cross_tables.TABLES, **compile_tables.TABLES, **audit_tables.TABLES}
+          **cross_tables.TABLES, **compile_tables.TABLES, **audit_tables.TABLES,
+          **frontier_tables.TABLES}
