@@ -52,4 +52,5 @@ echo "bill of materials"
 
 mkdir -p "$folder"
 cp "$made"/dist/* "$folder/"
-echo "release: $(ls "$folder" | tr '\n' ' ')in $folder"
+echo "release, in $folder:"
+find "$folder" -mindepth 1 -maxdepth 1 -printf '  %f\n' | sort
