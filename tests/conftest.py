@@ -1,5 +1,7 @@
 """Shared fixtures: eight virtual CPU devices, a key, strict promotion, and the slow marker."""
 
+import contextlib
+import ctypes
 import gc
 import os
 import pathlib
@@ -16,6 +18,9 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 
 from subliminal_jax.runs import use_compilation_cache  # noqa: E402
+
+
+MOST_RESIDENT = 5 << 30  # bytes of a worker
 
 
 def pytest_addoption(parser):
@@ -39,13 +44,19 @@ def room_for_programs():
     """Lets go of compiled programs before a process has more memory maps than Linux allows.
 
     Each one holds several of the 65,530 (vm.max_map_count). Beyond that XLA ends in a segmentation
-    fault, in whatever test comes next.
+    fault, in whatever test comes next. And before it has so much memory that two workers of a whole
+    suite do not fit beside each other.
     """
     yield
-    maps = pathlib.Path('/proc/self/maps')
-    if maps.exists() and maps.read_bytes().count(b'\n') > 20_000:
+    maps, pages = pathlib.Path('/proc/self/maps'), pathlib.Path('/proc/self/statm')
+    if not maps.exists():
+        return
+    resident = int(pages.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
+    if maps.read_bytes().count(b'\n') > 20_000 or resident > MOST_RESIDENT:
         jax.clear_caches()
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # only glibc has it
+            ctypes.CDLL('libc.so.6').malloc_trim(0)
 
 
 @pytest.fixture
