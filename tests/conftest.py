@@ -19,7 +19,6 @@ import pytest  # noqa: E402
 
 from subliminal_jax.runs import use_compilation_cache  # noqa: E402
 
-
 MOST_RESIDENT = 5 << 30  # bytes of a worker
 
 
