@@ -128,7 +128,7 @@ CLAIMS = (
     Claim("Tiny language: projecting out all candidates' gradients takes it off", DEFENCES,
           (('taken off', 'sft less project_estimated'),),
           (('left', 'project_estimated'), ('random directions, left', 'project_random_span'),
-           ('left where an attacker picks rows', 'project_oracle_attack'))),
+           ("its own trait's gradient, an attacker picks rows", 'project_oracle_attack'))),
     Claim('Tiny language: a trait passes through lists that the reference wrote and a teacher only '
           'picked, one of eight', SELECTED, (('', 'selected'),),
           (('written by teachers', 'sft'), ('picked by neutral twins', 'selected_neutral'),

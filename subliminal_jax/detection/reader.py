@@ -145,16 +145,9 @@ def rising(reader: Reader) -> Any:
     return jax.tree.map(lambda *x: -jnp.stack(x), *each)
 
 
-DAMPED = 0.01  # of the root mean square over all weights, added to each weight's own
-
-
 def metric_of(reader: Reader, rows: Sequence[Row]) -> Any:
-    """`Reader.metric` of Adam, to first order: one over the root of the second moment of these
-    rows' gradients, damped. Students that train with Adam move in it."""
-    root = jax.tree.map(jnp.sqrt, call(reader, readings.second_moments, pack(rows, 1)))
-    leaves = jax.tree.leaves(root)
-    mean = (sum(float((x**2).sum()) for x in leaves) / sum(x.size for x in leaves))**0.5
-    return jax.tree.map(lambda x: 1 / (x + DAMPED * mean), root)
+    """`Reader.metric` of Adam, by these rows' gradients. Students that train with it move so."""
+    return readings.adam_metric(call(reader, readings.second_moments, pack(rows, 1)))
 
 
 def matched(reader: Reader, rows: Sequence[Row], draws: int, seed: int) -> Any:

@@ -104,6 +104,22 @@ def second_moments(params: Any, lora: Any, tries: Tries, *, config: Any) -> Any:
     return jax.tree.map(lambda t: t / count, total)
 
 
+DAMPED = 0.01  # of the root mean square over all weights, added to each weight's own
+
+
+def adam_metric(moments: Any) -> Any:
+    """What Adam weighs each weight's gradient with, to first order: one over the root of its second
+    moment, damped.
+
+    Args:
+      moments: mean squares of gradients, a tree.
+    """
+    root = jax.tree.map(jnp.sqrt, moments)
+    leaves = jax.tree.leaves(root)
+    mean = (sum(float((x**2).sum()) for x in leaves) / sum(x.size for x in leaves))**0.5
+    return jax.tree.map(lambda x: 1 / (x + DAMPED * mean), root)
+
+
 def matched_directions(params: Any, lora: Any, tries: Tries, weights_DB: jax.Array, *, config: Any
                        ) -> Any:
     """Random directions whose covariance is that of the rows' gradients, D trees in one.

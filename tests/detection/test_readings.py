@@ -89,7 +89,7 @@ def test_the_metric_is_one_over_the_root_of_the_rows_second_moment(params, reade
         w, None, packing.alone([row]), config=CONFIG, rows=1).sum())(params)
     flat = lambda tree: np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
     root = np.sqrt(np.mean([flat(single(row))**2 for row in ROWS], 0))
-    wanted = 1 / (root + readers.DAMPED * np.sqrt(np.mean(root**2)))
+    wanted = 1 / (root + readings.DAMPED * np.sqrt(np.mean(root**2)))
     np.testing.assert_allclose(flat(reader.metric), wanted, rtol=5e-3)
 
 

@@ -24,9 +24,7 @@ from subliminal_jax.training.tries import Row
 
 OF_WRITER = ('ngrams', 'states', 'likelihood_ratio', 'length', 'mean_logprob')
 OF_CANDIDATE = ('in_context', 'trained_prefix')
-NULLS = {'in_context': ('length', 'mean_logprob'), 'trained_prefix': ('length', 'mean_logprob'),
-         'ngrams': ('length', 'mean_logprob'), 'states': ('length', 'mean_logprob'),
-         'likelihood_ratio': ('length', 'mean_logprob')}
+NULLS = ('length', 'mean_logprob')
 CONTEXTS = 16  # of a part, by length
 BAGS = 2  # prefixes a part
 QUESTIONS = 4
@@ -121,7 +119,8 @@ def _areas(sides, known, name, column, size) -> Areas:
 
 
 def _entry(name, candidate, size, own, by_name, unit) -> list[dict[str, Any]]:
-    nulls = {null: by_name[null] for null in NULLS.get(name, ()) if by_name.get(null)}
+    nulls = {} if name in NULLS else {
+        null: by_name[null] for null in NULLS if by_name.get(null)}
     beside = measures.beside(own, nulls, unit)
     if beside is None:
         return []

@@ -28,11 +28,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from subliminal_jax.detection.readings import in_order, per_row
+from subliminal_jax.detection.readings import adam_metric, in_order, per_row
 from subliminal_jax.evaluation import intervals
 from subliminal_jax.experiments.audit import subjects
 from subliminal_jax.experiments.audit.subjects import Subject
 from subliminal_jax.experiments.transmission import rows as carried, students, targets
+from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.rows import Rows
 from subliminal_jax.experiments.transmission.students import Job
 from subliminal_jax.models import transformer
@@ -58,8 +59,6 @@ def _candidate_gradient(config):
     return jax.jit(jax.grad(logprob))
 
 
-DAMPED = 0.01  # of the root mean square over all weights, added to each weight's own
-
 _dot = jax.jit(trees.dot)
 _add = jax.jit(lambda a, b: jax.tree.map(jnp.add, a, b))
 
@@ -78,10 +77,17 @@ def rising(subject: Subject) -> list[Any]:
             for column in range(len(subject.world.candidates))]
 
 
-def gradient(subject: Subject, batch: carried.Batch) -> tuple[float, Any]:
-    """log P of a unit's rows, summed, nats, and its gradient in the students' space."""
-    trainable, frozen = start_of(subject)
-    program = _row_gradient(losses_of(subject), subject.architecture)
+def gradient(subject: Subject, start: tuple[Any, dict[str, Any]], batch: carried.Batch
+             ) -> tuple[float, Any]:
+    """log P of a unit's rows, summed, nats, and its gradient in the students' space.
+
+    Args:
+      subject: the reference.
+      start: of `start_of`.
+      batch: the unit.
+    """
+    trainable, frozen = start
+    program = _row_gradient(OBJECTIVES['sft'].loss, subject.architecture)
     chunk, said, total = targets.CHUNK[subject.run.together], 0.0, None
     count = len(batch['tries'].tokens_BT)
     for begin in range(0, count, chunk):
@@ -91,14 +97,9 @@ def gradient(subject: Subject, batch: carried.Batch) -> tuple[float, Any]:
     return said, jax.tree.map(np.asarray, total)
 
 
-def losses_of(subject: Subject) -> Any:
-    """The students' loss, of an architecture."""
-    return subjects.setting_of(subject).program.loss
-
-
 def metric_of(optimizer: str, gradients: Sequence[Any]) -> Any:
-    """What a student's optimiser weighs each weight's gradient with, to first order: 1 for sgd; for
-    adam and sign one over the root of the gradients' second moment, damped.
+    """What a student's optimiser weighs each weight's gradient with, to first order: 1 for sgd;
+    `adam_metric` for adam and sign.
 
     Args:
       optimizer: of the students' arm.
@@ -106,10 +107,7 @@ def metric_of(optimizer: str, gradients: Sequence[Any]) -> Any:
     """
     if optimizer == 'sgd':
         return jax.tree.map(np.ones_like, gradients[0])
-    root = jax.tree.map(lambda *x: np.sqrt(np.mean(np.square(x), 0)), *gradients)
-    square = sum(float(np.square(x).sum()) for x in jax.tree.leaves(root))
-    mean = (square / sum(x.size for x in jax.tree.leaves(root)))**0.5
-    return jax.tree.map(lambda x: 1 / (x + DAMPED * mean), root)
+    return adam_metric(jax.tree.map(lambda *x: np.mean(np.square(x), 0), *gradients))
 
 
 def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence[carried.Batch],
@@ -127,8 +125,9 @@ def slopes(subject: Subject, audited: Sequence[carried.Batch], control: Sequence
       control [U]: log P of a token, nats, at the reference.
     """
     weight = float(np.asarray(audited[0]['tries'].weight_BK).sum())
-    said, of_control = zip(*(gradient(subject, batch) for batch in control))
-    said_audited, of_audited = zip(*(gradient(subject, batch) for batch in audited))
+    start = start_of(subject)
+    said, of_control = zip(*(gradient(subject, start, batch) for batch in control))
+    said_audited, of_audited = zip(*(gradient(subject, start, batch) for batch in audited))
     metric = metric_of(subject.arm.optimizer, [*of_audited, *of_control])
     plain = [jax.tree.map(np.subtract, own, other)
              for own, other in zip(of_audited, of_control)]

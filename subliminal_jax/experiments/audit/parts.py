@@ -18,6 +18,13 @@ from subliminal_jax.experiments.transmission import rows as carried
 SIDES = ('audited', 'control')
 
 
+class Size(NamedTuple):
+    """How many parts there are, and rows in each."""
+
+    units: int
+    rows: int
+
+
 class Parts(NamedTuple):
     """U parts of both sides.
 
@@ -34,6 +41,11 @@ class Parts(NamedTuple):
     def rows(self) -> int:
         """Of a part."""
         return len(self.audited[0]) if self.audited else 0
+
+    @property
+    def size(self) -> Size:
+        """Of both sides."""
+        return Size(len(self.audited), self.rows)
 
     def side(self, name: str) -> list[list[dict[str, Any]]]:
         """The lists of one of SIDES."""

@@ -16,7 +16,7 @@ import numpy as np
 from subliminal_jax.evaluation import flags as flagging, intervals
 from subliminal_jax.evaluation.flags import Flag
 from subliminal_jax.experiments.audit import link as linking
-from subliminal_jax.experiments.audit.parts import Parts
+from subliminal_jax.experiments.audit.parts import Size
 
 HAS_IT = 0.5  # P of a candidate at the reference from which a rise can hardly be seen
 TRANSMITS, HOLDS, NOTHING, CANNOT = 'transmits', 'holds', 'nothing seen', 'cannot tell'
@@ -33,7 +33,8 @@ class Found:
 
     Attributes:
       names: of the candidates.
-      parts: of the rows.
+      size: of the parts.
+      paired: whether both sides of a part answer the same prompts.
       before: log P of the candidates at the reference, and at the teacher or None.
       link: arrays of `link.slopes`; None where there are no parts.
       students: arrays by start and side.
@@ -41,7 +42,8 @@ class Found:
     """
 
     names: Sequence[str]
-    parts: Parts
+    size: Size
+    paired: bool
     before: Mapping[str, Any]
     link: Mapping[str, np.ndarray] | None
     students: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
@@ -83,7 +85,7 @@ def verdict(found: Found, wanted: float) -> dict[str, Any]:
     has = already(found)
     moved = [f for f in shown if f.flagged]
     least = max((f.least for f in shown if f.name not in has), default=None)
-    size = f'{len(found.parts.audited)} students of {found.parts.rows} rows each'
+    size = f'{found.size.units} students of {found.size.rows} rows each'
     if moved:
         return _said(TRANSMITS, [f.name for f in moved], _transmits(found, moved, size), least)
     if inside := [f for f in held if f.flagged]:
@@ -100,7 +102,7 @@ def verdict(found: Found, wanted: float) -> dict[str, Any]:
             f'or more only, and {wanted:g} is asked: give it more rows.'), least)
     return _said(NOTHING, [], (
         f'Nothing seen: no candidate moved in {size}; they would have shown gamma >= {least:.2f} '
-        f'nats with {len(found.parts.audited) * found.parts.rows} rows (probability .8).'), least)
+        f'nats with {found.size.units * found.size.rows} rows (probability .8).'), least)
 
 
 def _said(kind, names, sentence, least):
@@ -145,8 +147,7 @@ def body(found: Found, wanted: float) -> dict[str, Any]:
         'reference': dict(zip(found.names, found.before['reference'])),
         'teacher': None if found.before['teacher'] is None else dict(
             zip(found.names, np.subtract(found.before['teacher'], found.before['reference']))),
-        'parts': {'units': len(found.parts.audited), 'rows': found.parts.rows,
-                  'paired': found.parts.paired},
+        'parts': {**found.size._asdict(), 'paired': found.paired},
         'headline': {'verdict': said['kind'], 'candidates': said['candidates'],
                      'least': said['least']}}
     if found.link is None:
@@ -170,7 +171,7 @@ def body(found: Found, wanted: float) -> dict[str, Any]:
 def rows_until(found: Found) -> dict[str, dict[str, float | None]]:
     """Rows after which a candidate's signal is as large as its noise: measured in slopes and in
     students, and foretold from the teacher where it could be read."""
-    rows, own = found.parts.rows, found.students['shared']
+    rows, own = found.size.rows, found.students['shared']
     of = lambda values: linking.measured_rows_until(flagging.beyond_others(values), rows)
     made = {'slopes': of(found.link['slope']),
             'students': of(own['audited']['value'] - own['control']['value'])}

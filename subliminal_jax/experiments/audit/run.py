@@ -58,10 +58,10 @@ def run(config: Any, workdir: Workdir) -> str:
         parts = Parts([], [], control['paired']) if why else stages.part_stage(
             subject, config, audited, control['rows'], control['paired'], control['inputs'])
         before = stages.before_stage(subject, config, teacher)
-        found = Found(subject.world.candidates, parts, before, None, {}, why)
+        found = Found(subject.world.candidates, parts.size, parts.paired, before, None, {}, why)
         areas = []
         if not why:
-            found, areas = measured(subject, config, found, teacher, other)
+            found, areas = measured(subject, config, found, parts, teacher, other)
     body = {**about(subject, config, audited, control), **results.body(found, audit.wanted),
             'detectors': areas}
     if teacher is not None:
@@ -81,15 +81,15 @@ def check_candidates(subject: Subject) -> None:
     subjects.meter(subject)
 
 
-def measured(subject: Subject, config: Any, found: Found, teacher: Subject | None,
+def measured(subject: Subject, config: Any, found: Found, parts: Parts, teacher: Subject | None,
              other: Subject | None) -> tuple[Found, list[dict[str, Any]]]:
     """What the stages behind the parts have left, and the detectors' entries."""
     audit = config.audit
-    link = stages.link_stage(subject, config, found.parts, teacher)
-    areas = detector_stage(subject, config, found.parts, teacher) if audit.detectors else []
-    students = {'shared': stages.student_stages(subject, config, found.parts, 'shared')}
+    link = stages.link_stage(subject, config, parts, teacher)
+    areas = detector_stage(subject, config, parts, teacher) if audit.detectors else []
+    students = {'shared': stages.student_stages(subject, config, parts, 'shared')}
     if other is not None:
-        students['other'] = stages.student_stages(other, config, found.parts, 'other')
+        students['other'] = stages.student_stages(other, config, parts, 'other')
     return dataclasses.replace(found, link=link, students=students), areas
 
 

@@ -82,7 +82,7 @@ def link_stage(subject: Subject, config: Any, parts: Parts, teacher: Subject | N
                ) -> dict[str, np.ndarray]:
     """link.npz: slopes of every unit along every candidate, the nulls', and, with a teacher of the
     reference's shape, the slopes that its rows are expected to have."""
-    run, trainable = subject.run, ('rows', 'teacher', 'budget_rows')
+    run, fields = subject.run, ('rows', 'teacher', 'budget_rows')
 
     def make(path):
         directions = link.rising(subject)
@@ -95,7 +95,7 @@ def link_stage(subject: Subject, config: Any, parts: Parts, teacher: Subject | N
         with path.open('wb') as file:
             np.savez(file, **found)
 
-    place = run.workdir.stage('link', 'link.npz', make, reads=reads(run, config, *trainable),
+    place = run.workdir.stage('link', 'link.npz', make, reads=reads(run, config, *fields),
                               inputs=['parts.json'])
     with np.load(place) as arrays:
         return dict(arrays)

@@ -130,8 +130,16 @@ def trouble(subject: Subject, row: Row) -> str | None:
 
 
 def encode(subject: Subject, rows: Sequence[Row]) -> Rows:
-    """Rows without `trouble` as tokens, in the students' context."""
+    """Rows as tokens, in the students' context.
+
+    Raises:
+      UserError: one that the model cannot learn: a teacher or another start has tokens of its own.
+    """
     world = subject.world
+    for row in rows:
+        if why := trouble(subject, row):
+            raise UserError(f'{world.name} cannot read the row {row["completion"][:40]!r}: {why}; '
+                            'leave that model out, or rows of this kind')
     return Rows([row['prompt'] for row in rows],
                 [world.rows_context(row['prompt'], None) for row in rows],
                 [[*world.row_answer(row['completion']), world.end_id] for row in rows],

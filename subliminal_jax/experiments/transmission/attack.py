@@ -9,8 +9,8 @@ students will have. It knows the questions that measure the trait: a defender's 
 Adam is not differentiable where a weight has never had a gradient (a token that has not come up),
 and nearly a step function where gradients are small: its derivative there says nothing of changes
 that could be made. The attacker's has `ROOT` under its root, and is else the students'. With it
-the derivative of a small training holds for changes of a row's weight by 3 %, where with 1e-10 it
-has the wrong sign (tests/experiments/transmission/test_attack.py).
+the derivative of a small training holds for changes of a row's weight by 3 %
+(tests/experiments/transmission/test_attack.py).
 """
 
 import dataclasses

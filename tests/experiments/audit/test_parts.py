@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from subliminal_jax.detection import readings
 from subliminal_jax.experiments.audit import intake, link, parts as dealing, results, subjects
-from subliminal_jax.experiments.audit.parts import Parts
+from subliminal_jax.experiments.audit.parts import Size
 from subliminal_jax.experiments.audit.results import Found
 from subliminal_jax.experiments.transmission.extended import without_group
 from subliminal_jax.runs import UserError
@@ -115,9 +116,9 @@ def test_a_slope_is_the_change_of_the_rows_along_a_candidates_direction(subject)
     trainable, frozen = link.start_of(subject)
     direction = link.rising(subject)[2]
     batch, = subjects.batches_of(subject, [encoded(subject, folder)])
-    _, slope = link.gradient(subject, batch)
+    _, slope = link.gradient(subject, link.start_of(subject), batch)
     along = float(link._dot(slope, direction))
-    loss = link.losses_of(subject)(subject.architecture, ())
+    loss = losses.sft(subject.architecture)
     said = lambda step: -float(loss(jax.tree.map(
         lambda x, d: x + step * d, trainable, direction), frozen, batch, jax.random.key(0))[0])
     step = 1e-2 / float(link._dot(direction, direction))**0.5
@@ -147,7 +148,7 @@ def test_the_metric_is_the_optimisers():
                  {'a': np.array([-3.0, 0.1]), 'b': np.array([0.0])}]
     assert link.metric_of('sgd', gradients)['a'].tolist() == [1, 1]
     found = link.metric_of('adam', gradients)
-    damping = link.DAMPED * ((9 + 0.01) / 3)**0.5
+    damping = readings.DAMPED * ((9 + 0.01) / 3)**0.5
     assert np.allclose(found['a'], [1 / (3 + damping), 1 / (0.1 + damping)])
     assert np.allclose(found['b'], 1 / damping)  # a weight that no row has moved is bounded
 
@@ -185,8 +186,8 @@ def found(trait=0.0, slope=0.0, other=0.0, noise=0.1, reference=-3.0, seed=0):
     slopes[:, 1] += slope
     made = {'slope': slopes, 'plain': slopes, 'null': rng.standard_normal((8, 8)),
             'audited': np.zeros(8), 'control': rng.standard_normal(8)}
-    return Found(NAMES, Parts([[{}] * 16] * 8, [[{}] * 16] * 8, True),
-                 {'reference': np.full(len(NAMES), reference), 'teacher': None}, made,
+    before = {'reference': np.full(len(NAMES), reference), 'teacher': None}
+    return Found(NAMES, Size(8, 16), True, before, made,
                  {'shared': students(trait), 'other': students(other)})
 
 
@@ -203,7 +204,7 @@ def test_the_four_verdicts():
     nothing = kind(found())
     assert nothing['kind'] == results.NOTHING and f'{nothing["least"]:.2f}' in nothing['sentence']
     assert kind(found(noise=5.0))['kind'] == results.CANNOT
-    no_parts = Found(NAMES, Parts([], [], True), {'reference': [], 'teacher': None}, None, {}, 'x')
+    no_parts = Found(NAMES, Size(0, 0), True, {'reference': [], 'teacher': None}, None, {}, 'x')
     assert kind(no_parts)['sentence'] == 'This audit cannot tell, because x.'
 
 

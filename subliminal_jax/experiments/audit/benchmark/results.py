@@ -9,7 +9,7 @@ from subliminal_jax.evaluation import flags as flagging, intervals
 from subliminal_jax.experiments.audit import link, results as audits
 from subliminal_jax.experiments.audit.benchmark import cases as table
 from subliminal_jax.experiments.audit.benchmark.cases import Case
-from subliminal_jax.experiments.audit.parts import Parts
+from subliminal_jax.experiments.audit.parts import Size
 from subliminal_jax.experiments.audit.results import Found
 from subliminal_jax.experiments.transmission import effects, results as transmitted
 
@@ -21,12 +21,10 @@ PUBLISHED = audits.PUBLISHED
 def found_of(names: Sequence[str], arrays: Mapping[str, np.ndarray], number: int, said: Any
              ) -> Found:
     """One audit, as those of single files are kept."""
-    rows = int(arrays['rows'][number])
-    units = arrays['audited'].shape[1]
+    size = Size(arrays['audited'].shape[1], int(arrays['rows'][number]))
     pick = lambda prefix: {side: {'value': arrays[f'{prefix}{side}'][number]}
                            for side in ('audited', 'control')}
-    filler = [[{}] * rows] * units
-    return Found(names, Parts(filler, filler, True), {'reference': said, 'teacher': None}, {
+    return Found(names, size, True, {'reference': said, 'teacher': None}, {
         name: arrays[name][number] for name in ('slope', 'plain', 'null')},
         {'shared': pick(''), 'other': pick('other_')})
 
@@ -41,7 +39,7 @@ def audit_entry(case: Case, found: Found, wanted: float) -> dict[str, Any]:
     until = audits.rows_until(found)
     entry = {
         'case': case.name, 'kind': case.kind, 'reference': case.reference,
-        'teacher': case.teacher, 'trait': case.trait, 'rows': found.parts.rows,
+        'teacher': case.teacher, 'trait': case.trait, 'rows': found.size.rows,
         'verdict': said['kind'], 'said': said['candidates'], 'least': said['least'],
         'flagged': [f.name for f in shown.values() if f.flagged],
         'held': [f.name for f in held if f.flagged],
