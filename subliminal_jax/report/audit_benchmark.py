@@ -101,7 +101,7 @@ def teacher_plot(results: Mapping[str, Any]) -> Plot:
             some = [e for e in own if e['flagged'] == flagged]
             ax.plot([e['transmission'] for e in some], [e['audit'] for e in some], 'o', ms=4,
                     color=colour, mfc=colour if flagged else 'white',
-                    label=kind if flagged or not any(e['flagged'] for e in own) else None)
+                    label=kind if flagged else None)
     ax.axhline(0, color='black', lw=0.6)
     ax.axvline(0, color='black', lw=0.6)
     ax.set_xlabel('transmission in ordinary students (nats)')
