@@ -166,7 +166,10 @@ class _WeightsAndBiases:
         self._count += 1
 
     def close(self, finished: bool) -> None:
+        import wandb
+
         self._run.finish(exit_code=0 if finished else 1)
+        wandb.teardown()  # finish may return before the offline file holds what was written
 
 
 class _MLflow:
