@@ -3,7 +3,7 @@ r"""Audits rows: do they pass a trait on to students of a reference?
   python -m launch.audit --reference=SPEC --rows=rows.jsonl --workdir=DIR \
     [--teacher=SPEC] [--questions=mine.jsonl] [--neutral=rows2.jsonl] [--other=SPEC] \
     [--carrier=numbers] [--columns=prompt=question] [--most_rows=1024] [--dry_run] \
-    [--config.FIELD=value ...]
+    [--metrics=tensorboard] [--config.FIELD=value ...]
 
 SPEC: package:NAME, hf:OWNER/NAME, a folder, or a .gguf file. Rows in any shape that launch.filter
 reads. DIR then holds report.html, which opens with one of four verdicts: the rows transmit X; they
@@ -15,12 +15,14 @@ would cost. docs/auditing.md says how it works, and what a clean result does not
 the package's animals. --teacher is the model that wrote the rows, where there is one; --neutral are
 rows of a writer without the trait, in place of the reference's own answers; --other is a model of
 other weights, whose students are a control. --carrier names the filter that rows go through.
---config.FIELD sets any field of the experiment `audit` (launch.run --print_config).
+--metrics=tensorboard,wandb,mlflow copies metrics.jsonl for these programs into DIR, as launch.run
+does. --config.FIELD sets any field of the experiment `audit` (launch.run --print_config).
 """
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+from launch.start import start
+from subliminal_jax.runs import UserError, run_program
 
 REFERENCE = flags.DEFINE_string('reference', 'package:smollm2-135m-instruct',
                                 'the model that students begin with')
@@ -34,6 +36,8 @@ CARRIER = flags.DEFINE_string('carrier', '', 'whose filter rows go through; empt
 COLUMNS = flags.DEFINE_list('columns', [], 'what the rows call our fields: prompt=question ...')
 MOST_ROWS = flags.DEFINE_integer('most_rows', 1024, 'of the rows, drawn at random', lower_bound=1)
 DRY_RUN = flags.DEFINE_bool('dry_run', False, 'print what it would cost, and stop')
+METRICS = flags.DEFINE_list(
+    'metrics', [], 'also write the metrics for these, joined by commas: tensorboard, wandb, mlflow')
 
 
 def values() -> dict:
@@ -51,22 +55,12 @@ def values() -> dict:
 
 def main(config_arguments: list[str]) -> None:
     from launch.experiments import EXPERIMENTS
-    from subliminal_jax.runs import config as configs
+    from subliminal_jax.runs import config as configs, sinks
 
-    loaded = configs.of_values(values(), config_arguments,
-                               EXPERIMENTS)
+    sinks.check(METRICS.value)
+    loaded = configs.of_values(values(), config_arguments, EXPERIMENTS)
     loaded.experiment.check(loaded.config)
-    if not DRY_RUN.value and not WORKDIR.value:
-        raise UserError('no folder for the audit: pass --workdir=DIR')
-    use_compilation_cache()
-    from subliminal_jax.runs import Workdir, plan
-
-    if DRY_RUN.value:
-        print(plan.render(loaded.experiment.plan(loaded.config), plan.measured_rate()))
-        return
-    workdir = Workdir(WORKDIR.value, loaded.config, loaded.name)
-    print(loaded.experiment.run(loaded.config, workdir))
-    print(f'page: {workdir.path / "report.html"}')
+    start(loaded, WORKDIR.value, DRY_RUN.value, METRICS.value)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,8 @@ programs into DIR/tensorboard, DIR/wandb and DIR/mlflow.
 
 from absl import flags
 
-from subliminal_jax.runs import UserError, local_path, run_program, use_compilation_cache
+from launch.start import start
+from subliminal_jax.runs import UserError, local_path, run_program
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'the folder of this run')
 PRINT_CONFIG = flags.DEFINE_bool(
@@ -32,8 +33,7 @@ def main(config_arguments: list[str]) -> None:
 
     sinks.check(METRICS.value)
     loaded = configs.load(config_arguments, EXPERIMENTS)
-    experiment = loaded.experiment
-    experiment.check(loaded.config)
+    loaded.experiment.check(loaded.config)
     if PRINT_CONFIG.value:
         for name, kind, meaning in schema.describe(type(loaded.config)):
             value = loaded.config
@@ -44,23 +44,8 @@ def main(config_arguments: list[str]) -> None:
     if TOPOLOGY.value:
         _dry_run_elsewhere(loaded, TOPOLOGY.value)
         return
-    if not DRY_RUN.value and not WORKDIR.value:
-        raise UserError('no folder for the run: pass --workdir=DIR')
-    use_compilation_cache()
-    from subliminal_jax.runs import Workdir, plan
-
-    if DRY_RUN.value:
-        print(plan.render(experiment.plan(loaded.config), plan.measured_rate()))
-        return
-    if experiment.estimate:
-        plan.check(experiment.estimate(loaded.config))
-    if PROFILE.value:
-        _profile(loaded, PROFILE.value)
-        return
-    workdir = Workdir(WORKDIR.value, loaded.config, loaded.name)
-    with sinks.opened(METRICS.value, workdir):
-        print(experiment.run(loaded.config, workdir))
-    print(f'page: {workdir.path / "report.html"}')
+    start(loaded, WORKDIR.value, DRY_RUN.value, METRICS.value,
+          (lambda: _profile(loaded, PROFILE.value)) if PROFILE.value else None)
 
 
 def _dry_run_elsewhere(loaded, name: str) -> None:

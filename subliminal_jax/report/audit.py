@@ -26,6 +26,10 @@ MEANING = (
     'candidates and students of this size: a trait that nobody asked about, a student of other '
     'weights, or ten times as many rows are not covered. Control rows that differ from the audited '
     'ones in form make candidates move for reasons of form. See docs/auditing.md.')
+OTHER_SHAPE = (
+    'The teacher is of another architecture than the reference, or has other tokens: it is read by '
+    'what it says alone. Nothing here is about its weights, and the rows that its signal takes are '
+    'not foretold from it.')
 CONTROLS = {
     'reference': "the reference's own answers to the same prompts, through the same filter",
     'neutral': 'the given rows of writers without the trait',
@@ -42,6 +46,8 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
         told.insert(0, candidates_table(results))
         sections += [effects_plot(results), told[0], Text(_reading(results))]
     sections += [told[-1], Text(MEANING)]
+    if results.get('same_shape') is False:
+        sections.append(Text(OTHER_SHAPE))
     if results['link'] is not None:
         sections += [link_table(results), *budget_table(results)]
         sections += [table for table in [detectors_table(results)] if table.rows]

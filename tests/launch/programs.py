@@ -27,16 +27,16 @@ def fresh(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def calls_of_run(monkeypatch, capsys) -> Iterator:
-    """Yields a function that calls launch.run in this process: (exit status, what it said, its
-    errors); for a fixture."""
+def calls_of_run(monkeypatch, capsys, program: str = 'launch.run') -> Iterator:
+    """Yields a function that calls a program that reads a config in this process: (exit status,
+    what it said, its errors); for a fixture."""
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['launch.run', *arguments])
+        monkeypatch.setattr(sys, 'argv', [program, *arguments])
         try:
             with flagsaver.flagsaver():
-                run_program(fresh('launch.run').main, allow_prefix='--config')
+                run_program(fresh(program).main, allow_prefix='--config')
         except SystemExit as stop:
             return stop.code, *capsys.readouterr()
         return 0, *capsys.readouterr()

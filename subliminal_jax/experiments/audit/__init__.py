@@ -18,6 +18,7 @@ from subliminal_jax.runs.plan import Stage
 TEMPLATE = 30  # tokens of a chat template around a prompt
 LOOKED_AT = 64  # rows whose lengths are read
 MEASURE = 20  # tokens of a question with its answers, once what they share is read once
+BESIDE = 400  # bytes a weight of a small model that a step holds beside weights and moments
 SMALL = 0.15  # of a large product's rate, as measured: the matrices of a tiny world are small
 
 
@@ -27,7 +28,7 @@ def plan(config: Any) -> list[Stage]:
     audit = config.audit
     rows, parts = audit.most_rows, audit.shards
     candidates, questions = 12, getattr(getattr(config, 'context', None), 'questions', 40)
-    forward, peak = 2 * weights * tokens, 4 * weights * 3 + 2e9
+    forward, peak = 2 * weights * tokens, 12 * weights + min(BESIDE * weights, 2e9)
     starts = 2 if audit.other or config.world == 'tiny' else 1
     asked = 2 * weights * MEASURE * questions * 2 * parts
     stages = [
@@ -59,20 +60,26 @@ def _sizes(config: Any) -> tuple[float, float, float]:
 
 
 def _row_tokens(config, tokenizer):
+    """Tokens of a row with its template, mean of the first that can be audited."""
     from subliminal_jax.data import rows as files, sources
     from subliminal_jax.experiments.audit import intake
 
-    lengths = []
-    for _, row, why in files.judged(sources.records(config.audit.rows), repeats=True,
-                                    columns=intake.columns_of(config)):
+    path, lengths, bad, odd = config.audit.rows, [], [], None
+    for record, row, why in files.judged(sources.records(path), intake.trouble, repeats=True,
+                                         columns=intake.columns_of(config)):
+        odd = odd or row
+        if why:
+            bad = bad or [files.BadLine(record.number, why)]
+            continue
+        own = intake.single(row)
+        lengths.append(sum(len(tokenizer.encode(own[k])) for k in ('prompt', 'completion')))
         if len(lengths) == LOOKED_AT:
             break
-        texts = [] if why else [row.get('prompt'), row.get('completion')]
-        if len(texts) == 2 and all(isinstance(text, str) for text in texts):
-            lengths.append(sum(len(tokenizer.encode(text)) for text in texts))
+    files.check_any(path, len(lengths), bad, odd)
     if not lengths:
-        raise UserError(f'{config.audit.rows} holds no row of a prompt and its completion')
+        raise UserError(f'{path} holds no row of one prompt and its answer; line {bad[0].line}: '
+                        f'{bad[0].why}')
     return TEMPLATE + math.fsum(lengths) / len(lengths)
 
 
-EXPERIMENT = Experiment(config_of, plan, run, report.write, check=check)
+EXPERIMENT = Experiment(config_of, plan, run, report.write, check=check, estimate=plan)

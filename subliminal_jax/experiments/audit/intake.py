@@ -6,11 +6,11 @@ same however often it is drawn, and does not hang on how many rows come after.
 """
 
 import collections
+import hashlib
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from tqdm import tqdm
 
 from subliminal_jax.carriers.carrier import trait_word_in
@@ -92,7 +92,7 @@ def read(paths: Sequence[str], reason: Callable[[Row], str | None], words: Mappi
     for path in paths:
         good, bad, odd = 0, [], None
         found = sources.records(path)
-        for record, row, why in tqdm(files.judged(found, _trouble, repeats=True, columns=columns),
+        for record, row, why in tqdm(files.judged(found, trouble, repeats=True, columns=columns),
                                      desc='rows', unit='row', leave=False):
             if tally['read'] % OFTEN == 0:
                 check_preempted()
@@ -108,7 +108,7 @@ def read(paths: Sequence[str], reason: Callable[[Row], str | None], words: Mappi
             if why:
                 reasons[why] += 1
                 continue
-            row = _single(row)
+            row = single(row)
             tally['system'] += 'system' in row
             if named := trait_word_in(row['completion'], tuple(words)):
                 overt[words[named]] += 1
@@ -132,11 +132,12 @@ def read(paths: Sequence[str], reason: Callable[[Row], str | None], words: Mappi
 
 
 def _key(seed, place):
-    return int(np.random.SeedSequence([seed, place]).generate_state(1, np.uint64)[0])
+    digest = hashlib.blake2b(f'{seed}/{place}'.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, 'little')
 
 
-def _trouble(row):
-    """Why a row cannot be audited, or None."""
+def trouble(row: Row) -> str | None:
+    """Why a row in our shape cannot be audited, or None."""
     why = files.prompt_trouble(row) or files.text_trouble(row, 'completion')
     if why or 'messages' not in row:
         return why
@@ -144,7 +145,7 @@ def _trouble(row):
     return None if len(turns) == 1 and turns[0]['role'] == 'user' else SEVERAL
 
 
-def _single(row):
+def single(row: Row) -> Row:
     """A row of one user's message with `prompt` in place of `messages`."""
     if 'messages' not in row:
         return row

@@ -80,6 +80,11 @@ def verdict(found: Found, wanted: float) -> dict[str, Any]:
     """
     if found.why_not:
         return _said(CANNOT, [], f'This audit cannot tell, because {found.why_not}.', None)
+    said = _of_students(found, wanted)
+    return {**said, 'sentence': said['sentence'] + _could_not_rise(found)}
+
+
+def _of_students(found, wanted):
     shown = flags_of_students(found, 'shared')
     held, _ = flags_of_link(found)
     has = already(found)
@@ -88,14 +93,14 @@ def verdict(found: Found, wanted: float) -> dict[str, Any]:
     size = f'{found.size.units} students of {found.size.rows} rows each'
     if moved:
         return _said(TRANSMITS, [f.name for f in moved], _transmits(found, moved, size), least)
+    if least is None:
+        return _said(CANNOT, [], 'This audit cannot tell, because the reference has every '
+                     'candidate already: none could rise.', None)
     if inside := [f for f in held if f.flagged]:
         return _said(HOLDS, [f.name for f in inside], (
             f'The rows hold {_held(inside)}, but {size} do not show it: '
             f'{_listed([f for f in shown if f.name in {i.name for i in inside}])}; they would have '
             f'shown {least:.2f} nats or more.'), least)
-    if least is None:
-        return _said(CANNOT, [], 'This audit cannot tell, because the reference has every '
-                     'candidate already: none could rise.', None)
     if least > wanted:
         return _said(CANNOT, [], (
             f'This audit cannot tell, because {size} would have shown effects of {least:.2f} nats '
@@ -121,6 +126,16 @@ def _transmits(found, moved, size):
                 'of it is no matter of shared weights, and may be open to read.')
     there = _listed([other[f.name] for f in moved])
     return f'{text} Students of another start do not show it: {there}.'
+
+
+def _could_not_rise(found):
+    """A sentence about candidates that the reference has already; '' without any."""
+    has = already(found)
+    if not has or len(has) == len(found.names):
+        return ''
+    share = dict(zip(found.names, np.exp(found.before['reference'])))
+    named = ', '.join(f'{name} (P {share[name]:.2f})' for name in has)
+    return f' The reference has {named} already, which can hardly rise.'
 
 
 def _listed(flags):

@@ -12,6 +12,7 @@ from subliminal_jax.experiments.audit.parts import Parts
 from subliminal_jax.experiments.audit.results import Found
 from subliminal_jax.experiments.audit.subjects import Subject
 from subliminal_jax.experiments.transmission.extended import without_group
+from subliminal_jax.experiments.transmission.run import carrier_of
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.report import audit as report
 from subliminal_jax.runs import UserError, Workdir, local_path, read_json, write_json
@@ -33,6 +34,8 @@ def check(config: Any) -> None:
     if audit.control == 'random' and not config.carrier.name:
         raise UserError("config.audit.control=random draws the carrier's random rows: name one, "
                         'config.carrier.name')
+    if config.carrier.name:
+        carrier_of(config, config.carrier.name)
     if len(config.arms) != 1:
         raise UserError("config.arms of an audit is one arm: how its students train")
     intake.columns_of(config)
@@ -174,8 +177,10 @@ def why_not(config: Any, audited: intake.Intake, control: dict[str, Any]) -> str
     audit = config.audit
     asked = audit.shards * audit.least_rows
     if len(audited.rows) < asked:
+        why = next(iter(audited.counts['reasons'].items()), None)  # the most frequent comes first
         return (f'{len(audited.rows)} of {audited.counts["read"]} rows can be used and {asked} are '
-                f'needed ({audit.shards} parts of {audit.least_rows})')
+                f'needed ({audit.shards} parts of {audit.least_rows})'
+                + (f'; {why[1]} were left out: {why[0]}' if why else ''))
     have = sum(row is not None for row in control['rows'])
     if have < asked:
         what = {'reference': 'answers of the reference itself to the same prompts are kept',

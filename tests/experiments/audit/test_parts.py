@@ -216,3 +216,13 @@ def test_a_reference_that_has_every_candidate_cannot_be_audited():
     made = kind(found(reference=-0.1))
     assert made['kind'] == results.CANNOT and 'already' in made['sentence']
     assert results.already(found(reference=-0.1)) == NAMES
+    assert kind(found(reference=-0.1, slope=12.0))['kind'] == results.CANNOT
+
+
+def test_a_candidate_that_the_reference_has_is_named_in_the_sentence():
+    made = found()
+    made.before['reference'][3] = -0.5
+    said = kind(made)
+    assert said['kind'] == results.NOTHING
+    assert said['sentence'].endswith('The reference has c3 (P 0.61) already, which can hardly rise.')
+    assert 'hardly rise' not in kind(found())['sentence']
