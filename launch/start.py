@@ -1,4 +1,5 @@
-"""How a program starts an experiment once its config is known: launch.run and launch.audit alike."""
+"""How a program starts an experiment once its config is known, launch.run and launch.audit alike.
+"""
 
 from collections.abc import Callable, Sequence
 

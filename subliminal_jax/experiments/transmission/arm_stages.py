@@ -51,10 +51,12 @@ def student_stages(run: Any, samples: Mapping[str, Any], texts: Mapping[str, lis
 
 def arm_stage(run: Any, arm: Arm, samples: Mapping[str, Any], texts: Sequence[dict]) -> Arrays:
     """An arm's targets and its students, some at a time: student/ARM/NUMBER."""
-    rows = {r: stages.rows_of(run, arm, samples, r) for r in range(run.world.num_references)}
     outputs, said, inputs = None, None, inputs_of(run, arm)
-    if arm.picked != 'none':
-        name, rows = picks.pick_stage(run, arm, rows, inputs)
+    if arm.picked == 'none':
+        rows = {r: stages.rows_of(run, arm, samples, r) for r in range(run.world.num_references)}
+    else:
+        name, rows = picks.pick_stage(run, arm, {r: stages.written_rows(
+            run, arm, samples, r) for r in range(run.world.num_references)}, inputs)
         inputs.append(name)
     everyone = {t: own for group in rows.values() for t, own in group.items()}
     if OBJECTIVES[arm.objective].target is not None:

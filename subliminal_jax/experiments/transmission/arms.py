@@ -187,9 +187,13 @@ def check_rows(arm: Arm) -> None:
     if named and (arm.objective != 'sft' or arm.answers == 'random'):
         raise UserError(f'{named} is of text that a teacher wrote: it needs objective=sft, and '
                         'answers that are not random')
-    if arm.picked != 'none' and (arm.teachers != 'trait' or arm.mix or arm.rewriting):
-        raise UserError(f'picked={arm.picked}: who picks knows whose rows they are and what they '
-                        'read: leave teachers=, mix= and paraphrase= out')
+    if arm.picked != 'none' and arm.teachers != 'trait':
+        raise UserError(f'picked={arm.picked}: who picks knows whose rows they are: leave '
+                        'teachers= out')
+    if arm.picked.startswith('attack') and arm.tokens != 'all' and (arm.mix or arm.rewriting):
+        raise UserError(f'picked={arm.picked} with tokens={arm.tokens}: an attacker has read every '
+                        'token of the rows before others take their place: leave mix= and '
+                        'paraphrase= out, or tokens=')
 
 
 def check_foreign(arms: Sequence[Arm], source: str) -> None:

@@ -23,13 +23,15 @@ from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.runs import UserError
 
 
-def rewritten(run: Any, arm: Arm, rows: Mapping[str, Rows], reference: int) -> dict[str, Rows]:
-    """Rows by teacher, with the arm's share of their numbers drawn anew."""
+def rewritten(run: Any, arm: Arm, rows: Mapping[str, Rows], reference: int, *numbers: int
+              ) -> dict[str, Rows]:
+    """Rows by teacher, with the arm's share of their numbers drawn anew; `numbers`: of other draws
+    than the arm's own."""
     who, share = arm.rewriting
     ids_C = np.array(carried.token_set(run.world, run.carrier(arm))[:-1])
     found = {}
     for number, (name, own) in enumerate(rows.items()):
-        rng = np.random.default_rng(seed_of(run.config, 'paraphrase', reference, number))
+        rng = np.random.default_rng(seed_of(run.config, 'paraphrase', reference, number, *numbers))
         new_NA = ids_C[tokens.drawn(_logits(run, arm, who, own, reference, ids_C), rng)]
         found[name] = replaced(own, ids_C, new_NA, share, rng)
     return found

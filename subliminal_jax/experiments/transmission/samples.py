@@ -255,16 +255,19 @@ def choose(config: Any, carrier: Carrier, arm: Arm, samples: Samples, group: Seq
 
 
 def mixed(own: Mapping[str, list[dict]], others: Mapping[str, list[dict]], share: float,
-          seed: int) -> dict[str, list[dict]]:
+          seed: int, turn: float = 0.0) -> dict[str, list[dict]]:
     """Rows of which a share, the same places for every teacher, are those of others.
 
     Args:
       own, others: rows by teacher, on the same prompts in the same order.
       share: of the places, rounded.
       seed: of the places.
+      turn: by which share of all places the choice is moved on in their random order: those of
+        several turns together reach every place.
     """
     count = len(next(iter(own.values())))
-    places = set(np.random.default_rng(seed).permutation(count)[:round(share * count)].tolist())
+    order_N = np.roll(np.random.default_rng(seed).permutation(count), -round(turn * count))
+    places = set(order_N[:round(share * count)].tolist())
     return {name: [others[name][n] if n in places else row for n, row in enumerate(rows)]
             for name, rows in own.items()}
 

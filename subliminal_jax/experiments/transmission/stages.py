@@ -10,7 +10,6 @@ from subliminal_jax.data import rows as files
 from subliminal_jax.experiments.transmission import (
     arms as tables,
     foreign,
-    paraphrase,
     readings,
     rows as carried,
     samples,
@@ -18,12 +17,14 @@ from subliminal_jax.experiments.transmission import (
     starts,
     targets,
     teachers as schooled,
+    treated,
 )
 from subliminal_jax.experiments.transmission.arms import Arm
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.roll import Teacher
 from subliminal_jax.experiments.transmission.rows import Rows
 from subliminal_jax.experiments.transmission.seeds import seed_of
+from subliminal_jax.experiments.transmission.treated import Written
 from subliminal_jax.runs import UserError, local_path, sha256, sha256_of, write_json
 
 
@@ -214,28 +215,33 @@ def pool_of(run: Any, arm: Arm) -> list[Arm]:
 
 def rows_of(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference: int
             ) -> dict[str, Rows]:
-    """An arm's rows of one reference as tokens, by teacher: the pool, where some are picked."""
-    carrier, count = run.carrier(arm), run.rows(arm) * arm.pool
-    group = [t for t in run.roll(arm.teachers) if t.reference == reference]
+    """An arm's rows of one reference as its students read them, by teacher; the whole pool, where
+    some are picked."""
     if arm.answers == 'random':
+        carrier, count = run.carrier(arm), run.rows(arm)
         same = run.remember(('random', carrier.name, count, reference), lambda: carried.random_rows(
             run.config, run.world, carrier, count, 'random', reference,
             run.config.carrier.answers))
-        return {t.name: same for t in group}
+        return {t.name: same for t in run.roll(arm.teachers) if t.reference == reference}
+    return treated.as_read(run, arm, written_rows(run, arm, found, reference), reference)[0]
+
+
+def written_rows(run: Any, arm: Arm, found: Mapping[str, samples.Samples], reference: int
+                 ) -> Written:
+    """An arm's rows of one reference, before anything is done to them."""
+    carrier, count = run.carrier(arm), run.rows(arm) * arm.pool
+    group = [t for t in run.roll(arm.teachers) if t.reference == reference]
     pools = {tables.row_set(a): found[tables.row_set(a)] for a in pool_of(run, arm)}
     everyone = {t.name for kind in run.trait.kinds for t in run.roll(kind)
                 if t.reference == reference}
     common = samples.common_prompts(list(pools.values()), everyone)
     choose = lambda a, some: samples.choose(
         run.config, carrier, a, found[tables.row_set(a)], some, common, count)
-    chosen = choose(arm, group)
-    if arm.mix:
-        twin = tables.twin_arm(arm)
-        others = choose(twin, [t for t in run.roll(twin.teachers) if t.reference == reference])
-        chosen = samples.mixed(chosen, {t.name: others[t.twin] for t in group}, arm.mix,
-                               seed_of(run.config, 'mix', reference))
-    rows = {name: carried.encoded(run.world, carrier, own) for name, own in chosen.items()}
-    return paraphrase.rewritten(run, arm, rows, reference) if arm.rewriting else rows
+    if not arm.mix:
+        return Written(choose(arm, group), {})
+    twin = tables.twin_arm(arm)
+    others = choose(twin, [t for t in run.roll(twin.teachers) if t.reference == reference])
+    return Written(choose(arm, group), {t.name: others[t.twin] for t in group})
 
 
 # The teachers' logits.

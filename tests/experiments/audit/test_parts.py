@@ -224,5 +224,6 @@ def test_a_candidate_that_the_reference_has_is_named_in_the_sentence():
     made.before['reference'][3] = -0.5
     said = kind(made)
     assert said['kind'] == results.NOTHING
-    assert said['sentence'].endswith('The reference has c3 (P 0.61) already, which can hardly rise.')
+    assert said['sentence'].endswith(
+        'The reference has c3 (P 0.61) already, which can hardly rise.')
     assert 'hardly rise' not in kind(found())['sentence']
