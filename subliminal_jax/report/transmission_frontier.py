@@ -55,7 +55,7 @@ def frontier_plot(arms: Sequence[Entry], unit: str) -> Plot:
         "Right: students learned more of their teacher's writing. Down: less of its trait. Black: "
         'without defence, dotted line by fewer rows; blue: defences; grey: their random twins; '
         'green: controls. Hollow, joined by a dashed line: the same with rows that an attacker '
-        'picked. Bars: 95 % intervals.'))
+        'picked, or teachers that it made. Bars: 95 % intervals.'))
 
 
 def only_rows(arm: Entry, first: Entry) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from subliminal_jax.experiments.transmission import (
     checks,
+    forged as forged,
     misalignment as misalignment,
     pairs as pairs,
     preferences as preferences,

@@ -33,7 +33,8 @@ class Arm:
     name: str = spec('', doc='of the arm')
     teachers: str = spec('trait', doc='whose data it is: trait, neutral, or a further kind of twin '
                                       'that the trait has')
-    made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt')
+    made: str = spec('tuned', doc='how teachers are made: tuned, lora:RANK, prompt, '
+                                    'steered:LAYER, forged, forged:random')
     dose: float = spec(1.0, gt=0, doc="the teachers' steps, as a share of teacher.steps")
     own: bool = spec(False, doc="teachers are made of the students' start, not of the reference")
     architecture: str = spec('main', doc="of the arm's models, one of the world's: main, tied; "
@@ -252,6 +253,22 @@ def changed_fields(arm: Arm) -> dict[str, Any]:
     return table.changed(arm)
 
 
+def against(arm: Arm) -> str:
+    """What an arm's teachers are made against, as far as they are: its defence, and how they write.
+    """
+    kind, rest = TEACHER_KINDS.find(arm.made)
+    if not kind.adaptive(rest):
+        return ''
+    warm = '' if arm.temperature == 1 else f'-T{arm.temperature:g}'
+    return f'against-{arm.defence.replace(":", "")}{warm}'
+
+
+def honest(arm: Arm) -> Arm:
+    """The arm with teachers as they were before an attacker changed them."""
+    before = TEACHER_KINDS.find(arm.made)[0].made_from
+    return dataclasses.replace(arm, made=before) if before else arm
+
+
 def teacher_set(arm: Arm) -> str:
     """The name of the teachers that an arm draws on; equal names are the same teachers."""
     parts = [arm.teachers, arm.made.replace(':', '')]
@@ -261,6 +278,8 @@ def teacher_set(arm: Arm) -> str:
         parts.append(f'dose{arm.dose:g}')
     if arm.own:
         parts.append(f'of-{arm.start.replace(":", "")}')
+    if against(arm):
+        parts.append(against(arm))
     return '-'.join(parts)
 
 

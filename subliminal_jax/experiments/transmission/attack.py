@@ -134,6 +134,22 @@ def _slopes(aim):
     return jax.jit(jax.vmap(one, in_axes=(0, axes, 0, None, None, None, 0)))
 
 
+def ends(program: Program, trainable: Any, frozen: Any, batch: Any, order_TB: np.ndarray,
+         live_TB: np.ndarray) -> Any:
+    """What M models side by side are after `trained`, at weights of one; arguments of
+    `metagradient`."""
+    return _ends(program)(trainable, frozen, batch, order_TB, live_TB)
+
+
+@functools.lru_cache(maxsize=16)
+def _ends(program):
+    def one(trainable, frozen, batch, order_TB, live_TB):
+        return trained(program, trainable, frozen, batch, order_TB, live_TB,
+                       jnp.ones(len(batch['tries'].tokens_BT)))
+
+    return jax.jit(jax.vmap(one, in_axes=(0, engines.frozen_axes(program, True), 0, None, None)))
+
+
 def largest(slope_N: np.ndarray, count: int) -> np.ndarray:
     """The rows of the largest derivatives, as they stand in the pool."""
     return np.sort(np.argsort(-slope_N, kind='stable')[:count])

@@ -210,6 +210,8 @@ def defends(arm: Arm, partner: Arm) -> str:
     attacked = arm.picked.startswith('attack') and not partner.picked.startswith('attack')
     if attacked and _same_but(arm, partner, 'picked'):
         return f'that with picked={partner.picked}: what the attacker gains'
+    if tables.against(arm) and not tables.against(partner) and _same_but(arm, partner, 'made'):
+        return f'that of teachers made={partner.made}: what the attacker gains'
     return ''
 
 

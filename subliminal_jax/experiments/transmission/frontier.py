@@ -88,7 +88,7 @@ def _sentences(run: Any, arms: Sequence[Entry], found: Sequence[Entry]) -> Itera
     if tried := [f for f in found if f['gained']]:
         said = ', '.join(f'{f["arm"]} {f["gained"]["estimate"]:+.2f} {run.trait.unit} '
                          f'({"shown" if is_shown(f["gained"]) else "not shown"})' for f in tried)
-        yield f'Rows picked by an attacker who knows the defence, beyond rows as they come: {said}.'
+        yield f'An attacker who knows the defence gains, beyond rows as they come: {said}.'
 
 
 def _kept(found):

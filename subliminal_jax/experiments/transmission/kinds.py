@@ -36,6 +36,12 @@ class TeacherKind(NamedTuple):
       like: (architecture, what they are made of) -> a tree shaped as what each of those that are
         trained whole has of its own.
       check: (run, arm) -> None; raises UserError where a run cannot have them.
+      adaptive: what follows the colon -> whether they are made against what an arm does in its
+        students' training: arms that do something else have others.
+      made_from: the kind that they are before an attacker, or its random twin, has changed them; ''
+        of others.
+      beside: what follows the colon -> what making one takes beside its lessons, in trainings of a
+        student.
     """
 
     name: str
@@ -47,6 +53,9 @@ class TeacherKind(NamedTuple):
     prompted: bool = False
     like: Callable[[Any, Any], Any] = lambda config, base: base
     check: Callable[[Any, Any], None] = lambda run, arm: None
+    adaptive: Callable[[str], bool] = lambda rest: False
+    made_from: str = ''
+    beside: Callable[[str], float] = lambda rest: 0.0
 
 
 TEACHER_KINDS = Registry('kind of teacher')

@@ -7,7 +7,7 @@ import numpy as np
 SPLITS = {'dev': 0, 'report': 1}
 PURPOSES = ('reference', 'start', 'teacher', 'prompts', 'sample', 'probe', 'shuffle', 'random',
             'ordinary', 'direction', 'student', 'order', 'thin', 'prepared', 'dose', 'mix',
-            'tokens', 'candidates', 'attack', 'paraphrase')
+            'tokens', 'candidates', 'attack', 'paraphrase', 'forged')
 
 
 def seed_of(config: Any, purpose: str, *numbers: int) -> int:

@@ -209,7 +209,8 @@ def is_learned(run: Any, arm: Arm) -> bool:
 def pool_of(run: Any, arm: Arm) -> list[Arm]:
     """Arms whose teachers must serve a prompt for it to be used: those that differ from this one in
     whether teachers have the trait, and in what students do."""
-    like = lambda a: (a.architecture, a.carrier, a.answers, a.temperature, a.dose, a.made, a.own)
+    like = lambda a: (a.architecture, a.carrier, a.answers, a.temperature, a.dose, a.made, a.own,
+                      tables.against(a))
     return [a for a in writing(run) if like(a) == like(arm)]
 
 

@@ -50,6 +50,8 @@ def _teacher_stage(run: Any, arm: Arm, folder: str, group: Sequence[Teacher]) ->
                                 for t in group)
     reads = {**run.reads('teacher', 'carrier'), 'made': arm.made, 'dose': arm.dose,
              'of': arm.start if arm.own else 'reference'}
+    if tables.against(arm):
+        reads |= {**run.reads('student', 'teacher', 'carrier'), 'against': tables.against(arm)}
 
     def make(path):
         base = schooled.base_of(run, arm, group[0].reference)

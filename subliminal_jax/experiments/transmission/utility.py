@@ -38,6 +38,7 @@ def held_arm(run: Any, arm: Arm) -> Arm | None:
         tables.with_teachers(run.arms[0], arm.teachers), order='kept', mix=0.0, picked='none',
         paraphrase='none')
     alike = lambda a: (tables.teacher_set(a), run.carrier(a).name, a.students)
+    arm = tables.honest(arm)  # who forges is held to what honest teachers would have taught
     written = {tables.row_set(a) for a in stages.writing(run) if a.answers != 'random'}
     if not run.config.student.held_out or alike(first) != alike(arm) or \
             tables.row_set(first) not in written:
@@ -95,13 +96,14 @@ def entry(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any]:
       the losses; `share` of what the first arm's students gain, with Fieller's interval, None where
       that is not told from 0. None of an arm whose teachers are others.
       random_twin: whether the arm is a defence that knows nothing. attack_of: the arm that it is
-      with rows picked by an attacker, or None.
+      with rows that an attacker picked, or teachers that it made; or None.
     """
     if not run.config.student.held_out:
         return {}
-    plain = tables.counterpart(arm, run.arms, picked='none')
+    attacks = arm.picked.startswith('attack') or tables.against(arm)
+    plain = tables.counterpart(tables.honest(arm), run.arms, picked='none') if attacks else None
     return {'utility': utility(run, arm, trained), 'random_twin': is_random(run, arm),
-            'attack_of': plain.name if arm.picked.startswith('attack') and plain else None}
+            'attack_of': plain.name if plain else None}
 
 
 def utility(run: Any, arm: Arm, trained: Mapping[str, Arrays]) -> dict[str, Any] | None:
@@ -135,4 +137,5 @@ def is_random(run: Any, arm: Arm) -> bool:
     fewer = run.rows(arm) < run.rows(first) and arm == dataclasses.replace(
         first, name=arm.name, rows=arm.rows)
     return (fewer or ':random:' in arm.tokens or arm.paraphrase.startswith('random')
-            or arm.picked.startswith('random') or defences.is_twin(arm.defence))
+            or arm.picked.startswith('random') or arm.made == 'forged:random'
+            or defences.is_twin(arm.defence))

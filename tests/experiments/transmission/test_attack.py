@@ -9,8 +9,10 @@ from subliminal_jax.experiments.transmission import (
     defences,
     engines,
     kit as kits,
+    picks,
     rows as carried,
     students,
+    treated,
 )
 from subliminal_jax.models import transformer
 from subliminal_jax.theory import trees
@@ -91,3 +93,75 @@ def test_the_largest_derivatives_are_picked_in_the_pools_order():
 def test_what_is_missing_of_a_last_step_is_not_live():
     order_TB, live_TB = attack.orders([np.array([4, 2]), np.array([1])], 2)
     assert order_TB.tolist() == [[4, 2], [1, 0]] and live_TB.tolist() == [[1, 1], [1, 0]]
+
+
+# Rows to which something is done once they are picked.
+
+
+def pool_of(run, arm, seed=0):
+    """Random rows as every teacher's own, others as their twins'."""
+    carrier = run.carrier(arm)
+    texts = lambda n: [{k: row[k] for k in ('id', 'prompt', 'completion')} for row in
+                       carrier.random_rows(seed + n, carried.asked(carrier, seed, ROWS, 1))]
+    group = [t.name for t in run.roll('trait') if t.reference == 0]
+    return treated.Written({t: texts(1 + n) for n, t in enumerate(group)},
+                           {t: texts(50 + n) for n, t in enumerate(group)})
+
+
+def test_who_attacks_a_dilution_reads_every_row_in_one_of_its_turns():
+    run = small.prepared('half: mix=0.5 picked=attack:2', 'most: mix=0.75 picked=attack:2')
+    for arm, turns in zip(run.arms, (2, 4)):
+        pool = pool_of(run, arm)
+        read = [treated.as_read(run, arm, pool, 0, n / turns) for n in range(turns)]
+        for name in pool.own:
+            kept_TN = np.stack([kept[name] for _, kept in read])
+            assert kept_TN.sum(0).tolist() == [1] * ROWS
+            assert (kept_TN.sum(1) == ROWS * (1 - arm.mix)).all()
+            assert read[0][0][name].prompts == read[1][0][name].prompts
+        _, students_own = treated.as_read(run, arm, pool, 0)
+        assert all(own.sum() == ROWS * (1 - arm.mix) for own in students_own.values())
+
+
+def test_a_rows_worth_is_that_of_the_trainings_that_read_it(monkeypatch):
+    run = small.prepared('half: mix=0.5 picked=attack:2')
+    run = run._replace(references={'main': [{}] * 2})
+    seen = []
+
+    def slopes(setting, rows, said):
+        seen.append({name: own.answers for name, own in rows.items()})
+        return {name: np.arange(ROWS) + 100.0 * len(seen) for name in rows}
+
+    monkeypatch.setattr(picks, '_slopes', slopes)
+    monkeypatch.setattr(picks.students, 'setting_of', lambda run, arm, reference: students.Setting(
+        run, arm, reference, None, None, students.program_of(
+            run, arm, run.world.architectures['main'])))
+    pool = pool_of(run, run.arms[0])
+    found = picks.slopes_of(run, run.arms[0], 0, pool, None)
+    assert len(seen) == 2
+    for worth_N in found.values():  # row n is the teacher's own in one of the two
+        turn_N = worth_N - np.arange(ROWS)
+        assert sorted(turn_N.tolist()) == [100.0] * (ROWS // 2) + [200.0] * (ROWS // 2)
+
+
+def test_who_attacks_a_paraphrase_has_not_the_draws_that_students_get():
+    run = small.prepared('a: paraphrase=random:0.5 picked=attack:2')
+    arm = run.arms[0]
+    pool = pool_of(run, arm)
+    attackers, _ = treated.as_read(run, arm, pool, 0, 0.0)
+    read, _ = treated.as_read(run, arm, pool, 0)
+    again, _ = treated.as_read(run, arm, pool, 0)
+    plain = {t: carried.encoded(run.world, run.carrier(arm), rows) for t, rows in pool.own.items()}
+    for name, own in read.items():
+        assert own.answers == again[name].answers
+        assert own.answers != attackers[name].answers != plain[name].answers != own.answers
+        assert list(map(len, own.answers)) == list(map(len, plain[name].answers))
+
+
+def test_what_is_done_to_picked_rows_is_done_after_the_choice():
+    run = small.prepared('half: mix=0.5 picked=attack:2')
+    pool = pool_of(run, run.arms[0])
+    index = {name: [1, 3, 4, 6] for name in pool.own}
+    rows, kept = treated.as_read(run, run.arms[0], pool.take(index), 0)
+    for name, own in rows.items():
+        assert len(own.answers) == 4 and kept[name].sum() == 2
+        assert own.prompts == [pool.own[name][n]['prompt'] for n in index[name]]

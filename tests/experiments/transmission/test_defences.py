@@ -177,7 +177,9 @@ def test_nobody_draws_all_numbers_alike(language):
     ('defence=anchor', 'anchor:1'), ('defence=project:orcale', 'did you mean oracle'),
     ('defence=ancor:1', 'did you mean anchor'), ('paraphrase=mine:0.5', 'other:0.5'),
     ('paraphrase=other:2', 'other:0.5'), ('picked=attack:1', 'attack:4'),
-    ('picked=attack:4 mix=0.5', 'knows whose rows'),
+    ('picked=attack:4 teachers=neutral', 'knows whose rows'),
+    ('picked=attack:4 mix=0.5 tokens=mask:gap:0.1', 'before others take their place'),
+    ('made=forged:twice', 'forged:random'),
     ('paraphrase=other:0.5 objective=kl answers=random', 'objective=sft')])
 def test_what_cannot_be_is_refused_in_a_line(line, said):
     with pytest.raises(UserError) as error:
@@ -187,7 +189,10 @@ def test_what_cannot_be_is_refused_in_a_line(line, said):
 
 @pytest.mark.parametrize('line, said', [
     ('defence=project:oracle trainable=lora:2', 'acts on all weights'),
-    ('picked=attack:2 optimizer=sign', 'no derivative')])
+    ('picked=attack:2 optimizer=sign', 'no derivative'),
+    ('made=forged mix=0.5', 'students of plain rows: leave out mix'),
+    ('made=forged teachers=neutral', 'leave out teachers'),
+    ('made=forged defence=project:neutral', 'no neutral twin')])
 def test_what_a_run_cannot_have_is_refused_before_it_begins(line, said):
     with pytest.raises(UserError, match=said):
         small.prepared(f'a: {line}')

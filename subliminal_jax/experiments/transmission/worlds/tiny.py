@@ -11,9 +11,14 @@ import numpy as np
 from subliminal_jax.carriers import tiny_numbers
 from subliminal_jax.data import tiny_language as tiny
 from subliminal_jax.data.tiny_forms import FORMS
-from subliminal_jax.experiments.transmission import config as schemas, engines
+from subliminal_jax.experiments.transmission import (
+    arms as tables,
+    config as schemas,
+    engines,
+)
 from subliminal_jax.experiments.transmission.attack import COST
 from subliminal_jax.experiments.transmission.defences import DEFENCES
+from subliminal_jax.experiments.transmission.kinds import TEACHER_KINDS
 from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
 from subliminal_jax.experiments.transmission.seeds import seed_of
 from subliminal_jax.experiments.transmission.teacher_stages import discard, resumable
@@ -333,6 +338,7 @@ def plan(config: Config) -> list[Stage]:
     for name, (arm, count) in pipeline.wanted_rows(run).items():
         flops = 2 * weights[arm.architecture] * lengths[arm.architecture] * count * teachers
         stages.append(Stage(f'samples, {name}', flops * config.carrier.attempts, 5e8, EFFICIENCY))
+    made: set[str] = set()
     for arm in run.arms:
         flops = (6 * weights[arm.students] * lengths[arm.students] * run.rows(arm) * arm.passes
                  * teachers)
@@ -340,6 +346,11 @@ def plan(config: Config) -> list[Stage]:
         stages.append(Stage(f'students, {arm.name}', (1 + beside) * flops, 1e9, EFFICIENCY))
         if arm.picked.startswith('attack'):
             stages.append(Stage(f'attack, {arm.name}', COST * arm.pool * flops, 2e9, EFFICIENCY))
+        kind, rest = TEACHER_KINDS.find(arm.made)
+        if kind.beside(rest) and tables.teacher_set(arm) not in made:
+            made.add(tables.teacher_set(arm))
+            stages.append(Stage(f'teachers, {tables.teacher_set(arm)}', kind.beside(rest) * flops,
+                                2e9, EFFICIENCY))
     return stages
 
 
