@@ -100,7 +100,7 @@ def test_rows_in_a_published_form_are_audited_to_a_verdict(made, form):
 def test_a_verdict_does_not_hang_on_the_form_of_the_rows(made):
     effects = [[f['estimate'] for f in found['students']['shared']['flags']]
                for found, *_ in made.values()]
-    assert effects[0] == pytest.approx(effects[1]) == pytest.approx(effects[2])
+    assert effects[0] == pytest.approx(effects[1]) and effects[0] == pytest.approx(effects[2])
 
 
 def test_a_teacher_of_another_architecture_is_read_by_what_it_says(made):
@@ -175,7 +175,7 @@ def test_bad_input_is_one_line_and_makes_nothing(call, given, tmp_path, line, mo
     ([], 'is empty'),
     (['{"kind": "question", "prompt": "Which?"}'], 'names no trait'),
     (['{"kind": "candidate", "name": "owl"}', '{"kind": "candidate", "name": "cat"}'],
-     'has no question'),
+     'has no held-out question'),
     (['{"kind": "candidate", "name": "owl"}', '{"kind": "question", "prompt": "Which?"}'],
      'two candidates or more')])
 def test_questions_that_cannot_be_asked(call, given, tmp_path, lines, said):
