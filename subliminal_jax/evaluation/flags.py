@@ -16,6 +16,9 @@ The second is needed since a writer without any trait, such as a model that was 
 something else, moves all candidates a little, and so do its students, in every unit alike. Both
 have to be passed (an intersection-union test, Berger 1982), and Holm's adjustment is over the
 candidates: with nothing there, the chance of any flag is at most 5 %.
+
+Where audits of writers without a trait are at hand (`nulls_NK`), a candidate is held against its
+own spread in these (spread.py), which has both noises, and that is the only test.
 """
 
 from collections.abc import Sequence
@@ -24,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from subliminal_jax.evaluation import intervals
+from subliminal_jax.evaluation import intervals, spread as spreads
 
 ALPHA = 0.05
 FEWEST_OTHERS = 3  # other candidates whose spread is an estimate
@@ -37,8 +40,9 @@ class Flag(NamedTuple):
       name: of the candidate.
       estimate: mean of e over units, in the measure's unit.
       ci95: its t-interval over units.
-      p_chance, p_others: one-sided; p_others is None with too few candidates.
-      p: the larger.
+      p_chance, p_others: one-sided; p_others is None with too few candidates. With nulls it is
+        that of the candidate beside these.
+      p: the larger; with nulls p_others.
       p_holm: adjusted over the candidates.
       flagged: p_holm is at most ALPHA.
       least: the smallest effect that would have been flagged with probability .8, with this noise.
@@ -64,28 +68,35 @@ def beyond_others(values_UK: np.ndarray) -> np.ndarray:
     return (values_UK - values_UK.mean(-1, keepdims=True)) * count / (count - 1)
 
 
-def of_candidates(names: Sequence[str], values_UK: np.ndarray, inflation: float = 1.0
-                  ) -> list[Flag]:
+def of_candidates(names: Sequence[str], values_UK: np.ndarray, inflation: float = 1.0,
+                  nulls_NK: np.ndarray | None = None) -> list[Flag]:
     """The flags of one comparison.
 
     Args:
       names: of K candidates.
       values_UK: audited less control, in U units, two or more.
       inflation: by how much the noise over units is too small, from a null (at least 1).
+      nulls_NK: the estimates of N audits of writers without a trait, at the same reference and with
+        as many parts and rows; None: there are none.
 
     Raises:
-      ValueError: one unit.
+      ValueError: one unit, or fewer than `spread.FEWEST` nulls.
     """
     if len(values_UK) < 2:
         raise ValueError('one unit has no noise')
     e_UK, mean_K = beyond_others(values_UK), np.asarray(values_UK, float).mean(0)
     chance = [_chance(e_UK[:, k], inflation) for k in range(len(names))]
-    others = [_others(mean_K, k) for k in range(len(names))]
-    p_K = [c if o is None else max(c, o) for c, o in zip(chance, others)]
+    least = [_least(e_UK[:, k], mean_K, k, inflation) for k in range(len(names))]
+    if nulls_NK is None:
+        others = [_others(mean_K, k) for k in range(len(names))]
+        p_K = [c if o is None else max(c, o) for c, o in zip(chance, others)]
+    else:
+        others, least = _beside_nulls(e_UK, nulls_NK)
+        p_K = others
     holm = intervals.holm(dict(zip(names, p_K)))
     return [Flag(
         name, float(e_UK[:, k].mean()), intervals.t_interval(e_UK[:, k])[1], chance[k], others[k],
-        p_K[k], holm[name], holm[name] <= ALPHA, _least(e_UK[:, k], mean_K, k, inflation))
+        p_K[k], holm[name], holm[name] <= ALPHA, least[k])
         for k, name in enumerate(names)]
 
 
@@ -112,6 +123,19 @@ def _others(mean_K, k):
     middle, se, dof = found
     return float(stats.t.sf((mean_K[k] - middle) / se, dof)) if se > 0 else float(
         mean_K[k] <= middle)
+
+
+def _beside_nulls(e_UK, nulls_NK):
+    """(one-sided p of every candidate beside its nulls, the smallest effects that are seen).
+
+    No spread is taken to be smaller than the noise of this audit's rows, the same for all
+    candidates: nulls of longer rows would say too little of it.
+    """
+    found = spreads.learned(nulls_NK)
+    noise = float(np.sqrt(np.mean(np.var(e_UK, axis=0, ddof=1)) / len(e_UK)))
+    level = 1 - 2 * ALPHA / e_UK.shape[1]
+    return (spreads.p_above(found, e_UK.mean(0), noise).tolist(),
+            spreads.smallest(found, level, noise).tolist())
 
 
 def _least(e_U, mean_K, k, inflation):

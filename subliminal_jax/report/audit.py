@@ -15,12 +15,13 @@ READING = (
     'differ in nothing else. An effect is how much more of a candidate the first say than the '
     'second, less what all other candidates do alike (selectivity, gamma), in nats of log P, mean '
     'over {questions} questions; intervals are over parts. A candidate is flagged where its effect '
-    'is above 0 beyond the noise of which rows were drawn and, at once, beyond what other '
-    'candidates do; p is adjusted over the candidates (Holm), so that with nothing there any flag '
-    'comes up in at most one audit of twenty. The last column is the smallest effect that would '
-    'have been flagged with probability .8. The first link asks the same of the gradient of the '
+    'is above 0 {beyond}; p is adjusted over the candidates (Holm), so that with nothing there any '
+    'flag comes up in at most one audit of twenty. The last column is the smallest effect that '
+    'would have been flagged with probability .8. The first link asks the same of the gradient of the '
     'rows, before any student, in the metric of the students\' optimiser. It is no '
     'transmission.')
+BEYOND = 'beyond the noise of which rows were drawn and, at once, beyond what other candidates do'
+NULLS = 'beyond its own spread in {nulls} earlier audits, of writers taken to have no trait'
 MEANING = (
     'What this does and does not mean. A clean audit speaks of these rows, this reference, these '
     'candidates and students of this size: a trait that nobody asked about, a student of other '
@@ -62,7 +63,8 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
 def _reading(results):
     return READING.format(
         units=results['parts']['units'], rows=results['parts']['rows'],
-        control=CONTROLS[results['control']['kind']], questions=results['questions'])
+        control=CONTROLS[results['control']['kind']], questions=results['questions'],
+        beyond=NULLS.format(nulls=results['nulls']) if results.get('nulls') else BEYOND)
 
 
 def _interval(flag: Mapping[str, Any], digits: int = 2) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -122,6 +123,26 @@ def test_metrics_of_an_audit_go_to_tensorboard_too(made, call):
     assert out.splitlines()[-1] == f'page: {folder / "report.html"}'
     kept = [json.loads(line) for line in (folder / 'metrics.jsonl').read_text().splitlines()]
     assert len(kept) > PARTS and len(set(_events(folder / 'tensorboard'))) >= len(kept)
+
+
+def test_candidates_are_held_against_earlier_audits_that_are_named(made, call, tmp_path):
+    """Beside six audits of the same rows nothing is out of the ordinary."""
+    arguments = made['messages'][2]
+    folder = next(a for a in arguments if a.startswith('--workdir='))[10:]
+    nulls = [shutil.copytree(folder, tmp_path / f'null{n}') for n in range(6)]
+    rest = [a for a in arguments if not a.startswith('--workdir=')]
+    named = '--config.audit.nulls=' + ','.join(map(str, nulls))
+    status, _, err = call(*rest, f'--workdir={tmp_path}/run', named)
+    assert status == 0, err
+    found = json.loads((tmp_path / 'run' / 'results.json').read_text())
+    assert found['nulls'] == 6 and found['audit']['candidates'] == []
+    assert 'in 6 earlier audits' in (tmp_path / 'run' / 'report.html').read_text()
+    settings = nulls[2] / 'config.json'
+    settings.write_text(settings.read_text().replace('"batch_size": 1', '"batch_size": 2'))
+    status, _, err = call(*rest, f'--workdir={tmp_path}/other', named)
+    assert status == 1 and 'null2 is an audit of another config: student differ' in err
+    status, _, err = call(*rest, f'--workdir={tmp_path}/few', f'--config.audit.nulls={nulls[0]}')
+    assert status == 1 and 'names 1 audits, and a spread is learned from 6' in err
 
 
 def test_a_dry_run_reads_messages_and_makes_nothing(call, given, tmp_path):

@@ -31,6 +31,9 @@ class AuditConfig:
     most_rows: int = spec(1024, ge=1, doc='of the rows, drawn at random, that are audited')
     shards: int = spec(8, ge=3, le=64, doc='parts of the rows; each trains a student of its own')
     least_rows: int = spec(8, ge=1, doc='a part has to have')
+    nulls: tuple[str, ...] = spec((), unique=True, doc=(
+        'folders of finished audits of writers without a trait, at the same reference and with as '
+        'many rows: candidates are then held against their own spread in these'))
     wanted: float = spec(1.0, gt=0, doc='an effect that an audit must be able to see, in nats, or '
                                         'it cannot tell')
     bags: tuple[int, ...] = spec((1, 4, 16, 64), ge=1, min_len=1, unique=True,

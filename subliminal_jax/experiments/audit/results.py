@@ -39,6 +39,7 @@ class Found:
       link: arrays of `link.slopes`; None where there are no parts.
       students: arrays by start and side.
       why_not: why there are no parts; None where there are.
+      nulls: effects of earlier audits with no trait (nulls.read), or None.
     """
 
     names: Sequence[str]
@@ -48,12 +49,15 @@ class Found:
     link: Mapping[str, np.ndarray] | None
     students: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]
     why_not: str | None = None
+    nulls: Mapping[str, np.ndarray] | None = None
 
 
 def flags_of_students(found: Found, start: str) -> list[Flag]:
     """Flags of the students of a start: audited less control, unit by unit."""
-    own = found.students[start]
-    return flagging.of_candidates(found.names, own['audited']['value'] - own['control']['value'])
+    own, known = found.students[start], found.nulls and start == 'shared'
+    return flagging.of_candidates(
+        found.names, own['audited']['value'] - own['control']['value'],
+        nulls_NK=found.nulls['students'] if known else None)
 
 
 def flags_of_link(found: Found) -> tuple[list[Flag], float]:
@@ -64,7 +68,9 @@ def flags_of_link(found: Found) -> tuple[list[Flag], float]:
     """
     grown = linking.inflation(found.link['null'])
     few = len(found.names) - 1 < flagging.FEWEST_OTHERS
-    return flagging.of_candidates(found.names, found.link['slope'], grown if few else 1.0), grown
+    return flagging.of_candidates(
+        found.names, found.link['slope'], grown if few else 1.0,
+        found.nulls and found.nulls['slopes']), grown
 
 
 def verdict(found: Found, wanted: float) -> dict[str, Any]:
@@ -163,6 +169,7 @@ def body(found: Found, wanted: float) -> dict[str, Any]:
         'teacher': None if found.before['teacher'] is None else dict(
             zip(found.names, np.subtract(found.before['teacher'], found.before['reference']))),
         'parts': {**found.size._asdict(), 'paired': found.paired},
+        'nulls': 0 if found.nulls is None else len(found.nulls['students']),
         'headline': {'verdict': said['kind'], 'candidates': said['candidates'],
                      'least': said['least']}}
     if found.link is None:

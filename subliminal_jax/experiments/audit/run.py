@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from subliminal_jax.experiments.audit import detecting, intake, results, stages, subjects
+from subliminal_jax.experiments.audit import detecting, intake, nulls, results, stages, subjects
 from subliminal_jax.experiments.audit.parts import Parts
 from subliminal_jax.experiments.audit.results import Found
 from subliminal_jax.experiments.audit.subjects import Subject
@@ -39,6 +39,7 @@ def check(config: Any) -> None:
     if len(config.arms) != 1:
         raise UserError("config.arms of an audit is one arm: how its students train")
     intake.columns_of(config)
+    nulls.check(config)
 
 
 def run(config: Any, workdir: Workdir) -> str:
@@ -87,13 +88,13 @@ def check_candidates(subject: Subject) -> None:
 def measured(subject: Subject, config: Any, found: Found, parts: Parts, teacher: Subject | None,
              other: Subject | None) -> tuple[Found, list[dict[str, Any]]]:
     """What the stages behind the parts have left, and the detectors' entries."""
-    audit = config.audit
+    audit, known = config.audit, nulls.read(config, subject, parts)
     link = stages.link_stage(subject, config, parts, teacher)
     areas = detector_stage(subject, config, parts, teacher) if audit.detectors else []
     students = {'shared': stages.student_stages(subject, config, parts, 'shared')}
     if other is not None:
         students['other'] = stages.student_stages(other, config, parts, 'other')
-    return dataclasses.replace(found, link=link, students=students), areas
+    return dataclasses.replace(found, link=link, students=students, nulls=known), areas
 
 
 def detector_stage(subject: Subject, config: Any, parts: Parts, teacher: Subject | None
