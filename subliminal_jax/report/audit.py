@@ -17,8 +17,8 @@ READING = (
     'over {questions} questions; intervals are over parts. A candidate is flagged where its effect '
     'is above 0 {beyond}; p is adjusted over the candidates (Holm), so that with nothing there any '
     'flag comes up in at most one audit of twenty. The last column is the smallest effect that '
-    'would have been flagged with probability .8. The first link asks the same of the gradient of the '
-    'rows, before any student, in the metric of the students\' optimiser. It is no '
+    'would have been flagged with probability .8. The first link asks the same of the gradient of '
+    'the rows, before any student, in the metric of the students\' optimiser. It is no '
     'transmission.')
 BEYOND = 'beyond the noise of which rows were drawn and, at once, beyond what other candidates do'
 NULLS = 'beyond its own spread in {nulls} earlier audits, of writers taken to have no trait'
