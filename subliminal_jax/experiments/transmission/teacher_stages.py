@@ -50,7 +50,7 @@ def _teacher_stage(run: Any, arm: Arm, folder: str, group: Sequence[Teacher]) ->
                                 for t in group)
     reads = {**run.reads('teacher', 'carrier'), 'made': arm.made, 'dose': arm.dose,
              'of': arm.start if arm.own else 'reference'}
-    if tables.against(arm):
+    if kind.made_from:  # by who tries them on students
         reads |= {**run.reads('student', 'teacher', 'carrier'), 'against': tables.against(arm)}
 
     def make(path):
