@@ -32,12 +32,13 @@ FREE = {'objective', 'answers', 'rows', 'made', 'trainable', 'carrier', 'learnin
 def is_main(arm: Arm, arms: Sequence[Arm] = ()) -> bool:
     """Whether an arm tests transmission itself: trait teachers, the shared start, rows as written.
 
-    How its teachers are made and what its students train may be any. A stricter filter than the
-    published one is as good, where no arm of a run has the same rows under that.
+    How its teachers are made (not by an attacker) and what its students train may be any. A
+    stricter filter than the published one is as good, where no arm of a run has the same rows under
+    that.
     """
     free = FREE | ({'filter'} if arm.filter == 'strict' and arms and tables.counterpart(
         arm, arms, filter='paper') is None else set())
-    return (arm.objective in RUNGS and arm.teachers == 'trait'
+    return (arm.objective in RUNGS and arm.teachers == 'trait' and tables.honest(arm) == arm
             and set(tables.changed_fields(arm)) <= free)
 
 
