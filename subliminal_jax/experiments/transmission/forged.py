@@ -223,7 +223,7 @@ def _record(making: Making, found: Sequence[Tried], pick_M: np.ndarray) -> None:
         return
     names = [t.name for t in making.group]
     for number, (passes, one) in enumerate(zip((0, *PASSES), found)):
-        making.run.log(training='forged', step=passes, models=names, value=one.value_M.tolist(),
+        making.run.log(training='forging', step=passes, models=names, value=one.value_M.tolist(),
                        use=one.use_M.tolist(), taken=(pick_M == number).astype(int).tolist())
 
 

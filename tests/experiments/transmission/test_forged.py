@@ -56,7 +56,7 @@ def made(tmp_path_factory):
 def test_a_forged_teacher_is_the_candidate_that_the_attacker_took(made):
     _, path = made
     rows = [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
-    seen = [row for row in rows if row.get('training') == 'forged']
+    seen = [row for row in rows if row.get('training') == 'forging']
     assert [row['step'] for row in seen] == [0, 1, 2, 4] * 2  # of each reference
     folder = 'teacher/trait-forged-against-projectoracle'
     for number in range(2):
