@@ -17,8 +17,8 @@ READING = (
     'of other seeds. A null detector knows nothing of the trait, but which way its feature lies '
     'may be learned; a detector detects where its interval is above .5, its AUROC is above that '
     'of each of its nulls, in pairs, and Holm-adjusted p is at most .05. On the overt control one '
-    'row in four names the trait, and of the other teacher other things: who stays under .9 there '
-    'is unable, and its AUROC elsewhere says nothing. The oracle has the two teachers themselves. '
+    'row in four names the trait, and of the other teacher other things: who detects nothing and '
+    'stays under .9 there is unable, and its null says nothing. The oracle has the two teachers themselves. '
     'Transmission: what students of these very rows gained, selectivity in nats.')
 PAINT = ('blue', 'orange', 'red', 'pink', 'sky', 'yellow', 'green', 'brown')
 WORDS = {'twin': 'trait against neutral twin', 'other': 'trait against another trait'}
