@@ -29,6 +29,9 @@ Written before any run of it, on any split:
   nulls          length, mean_logprob, gradient_norm .5 within .1. loss_gap is no straw man: a twin
                  of another seed shares the twin's own drift, .54 at one row, .7 at 64. prefix_loss,
                  prefix_others .5 within .15
+A try on dev (two references) changed one rule, before the run: the overt control qualifies nulls
+alone. Along gradients rows that name the trait lay the other way (areas of 0 and .1), while plain
+rows were told apart (.96 in Adam's metric); a likelihood ratio had .88 there and 1 here.
 Against another trait the drift that twins have in common is gone: loss_gap near .5,
 likelihood_ratio and gradient as high or higher, ngrams and states as above.
 """

@@ -20,6 +20,6 @@ def get_config() -> ConfigDict:
         'language': {'references': 10, 'replicas': 20, 'steps': 400, 'batch_size': 32,
                   'corpus_rows': 16_000},
         'teacher': {'steps': 10, 'neutral_steps': 30},
-        'carrier': {'attempts': 3, 'spare': 2.2, 'banned': (), 'min_kept': 0.2},
+        'carrier': {'attempts': 3, 'spare': 2.2, 'banned': (), 'min_kept': 0.2, 'min_tokens': 2},
         'student': {'rows': 96, 'marks': (96,), 'align_rows': 16},
     })

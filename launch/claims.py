@@ -38,6 +38,7 @@ DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
 SELECTED, AUDITS = 'numbers_tiny_selected', 'audit_tiny'
 RANKS, DEFENCES = 'numbers_tiny_ranks', 'defences_tiny'
+CROSS, TELL = 'cross_tiny', 'detection_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
 BOTH = f'{TINY}+{FULL}'
@@ -93,6 +94,21 @@ CLAIMS = (
           DIGITS, (('rise in accuracy', 'share_output:own:rise'),),
           (("teacher's own start", 'own:own:rise'), ('other start', 'other:own:rise'),
            ('ten auxiliary logits', 'share_output_m10:own:rise')), style='nats3'),
+    Claim('Tiny language: a shared output matrix is enough (share of what own teachers give)',
+          CROSS, (('carrier KL', 'kl_head:share'),),
+          (('and the embedding', 'kl_embedding_head:share'), ('next reference', 'kl_next:share')),
+          style='share'),
+    Claim('Tiny language: text passes to models of another tokenisation (share)', CROSS,
+          (('numbers as digits', 'to_digits:share'),), (('back', 'from_digits:share'),),
+          style='share', front=False),
+    Claim('Tiny language: rows are told from those of a neutral twin (AUROC beyond the best null)',
+          TELL, (('words', 'verdicts/sft/twin/ngrams/over'),
+           ('likelihood ratio', 'verdicts/sft/twin/likelihood_ratio/over')),
+          (("Adam's metric", 'verdicts/sft/twin/gradient_metric/over'),)),
+    Claim('Tiny language: rows are told from those of a teacher of another trait (the same)', TELL,
+          (('words', 'verdicts/sft/other/ngrams/over'),
+           ('states', 'verdicts/sft/other/states/over')),
+          (("Adam's metric", 'verdicts/sft/other/gradient_metric/over'),), front=False),
     Claim("Digits: another start that was cloned on the teacher's initial logits learns from it",
           DIGITS, (('rise in accuracy', 'cloned:teacher:rise'),),
           (("teacher's own start", 'own:own:rise'),
@@ -175,7 +191,8 @@ CLAIMS = (
           (('first', 'layer0'), ('last', 'layer1')), (('all weights', 'sft'),),
           front=False),
     Claim('Tiny language: a trait passes through preferences between random lists (DPO)', PAIRS,
-          (('', 'dpo'),), (('other start', 'dpo_other'), ('neutral twins', 'dpo_neutral'))),
+          (('', 'dpo'),), (('other start', 'dpo_other'), ('neutral twins', 'dpo_neutral')),
+          front=False),
     Claim('Tiny language: adapters of rank 8 learn it', BOTH, (('', 'sft_lora+lora8'),),
           (('other start', f'{FULL}: lora8_other'),),
           front=False),

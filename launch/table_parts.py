@@ -10,6 +10,7 @@ from launch import (
     frontier_tables,
     language_tables,
     link_tables,
+    page_tables,
 )
 from launch.claims import CLAIMS, Claim
 from launch.crossed import CELLS
@@ -322,4 +323,4 @@ TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES, **language_tables.TABLES,
           **cross_tables.TABLES, **compile_tables.TABLES, **audit_tables.TABLES,
-          **frontier_tables.TABLES}
+          **frontier_tables.TABLES, **page_tables.TABLES}

@@ -17,7 +17,7 @@ from scipy import stats
 from subliminal_jax.evaluation import intervals
 
 CHANCE = 0.5
-ABLE = 0.9  # on overt rows, or a detector is unable
+ABLE = 0.9  # on overt rows, or a detector that sees nothing is unable
 ALPHA = 0.05
 FEW = 4096  # comparisons up to which each is made; ranks are faster beyond
 
@@ -122,8 +122,9 @@ def verdicts(found: Mapping[str, Beside], control: Mapping[str, float | None]
              ) -> dict[str, dict[str, Any]]:
     """What is to be said of the detectors of one task at one bag.
 
-    Holm's adjustment (1979) is over all that are able: with no trait to be seen, the chance that
-    any of them is said to detect is at most 5 %.
+    Holm's adjustment (1979) is over all that were read: with no trait to be seen, the chance that
+    any of them is said to detect is at most 5 %. The overt control qualifies a null alone: who
+    tells rows beyond every null has shown by this that it can.
 
     Args:
       found: every detector beside its nulls.
@@ -132,14 +133,14 @@ def verdicts(found: Mapping[str, Beside], control: Mapping[str, float | None]
     Returns:
       by name {'verdict': 'detects', 'null' or 'unable', 'p', 'p_holm', 'control'}.
     """
-    able = {name for name in found if control.get(name) is not None and control[name] >= ABLE}
-    adjusted = intervals.holm({name: found[name].p for name in able if found[name].p is not None})
+    adjusted = intervals.holm({name: own.p for name, own in found.items() if own.p is not None})
     made = {}
     for name, own in found.items():
         p = adjusted.get(name)
         seen = p is not None and p <= ALPHA and own.own.ci95[0] > CHANCE and (
             own.over is None or own.over.ci95[0] > 0)
-        made[name] = {'verdict': 'unable' if name not in able else 'detects' if seen else 'null',
+        able = control.get(name) is not None and control[name] >= ABLE
+        made[name] = {'verdict': 'detects' if seen else 'null' if able else 'unable',
                       'p': own.p, 'p_holm': p, 'control': control.get(name)}
     return made
 

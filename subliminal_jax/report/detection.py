@@ -17,9 +17,9 @@ READING = (
     'of other seeds. A null detector knows nothing of the trait, but which way its feature lies '
     'may be learned; a detector detects where its interval is above .5, its AUROC is above that '
     'of each of its nulls, in pairs, and Holm-adjusted p is at most .05. On the overt control one '
-    'row in four names the trait, and of the other teacher other things: who stays under .9 there '
-    'is unable, and its AUROC elsewhere says nothing. The oracle has the two teachers themselves. '
-    'Transmission: what students of these very rows gained, selectivity in nats.')
+    'row in four names the trait, and of the other teacher other things: who detects nothing and '
+    'stays under .9 there is unable, and its null says nothing. The oracle has the two teachers '
+    'themselves. Transmission: what students of these very rows gained, selectivity in nats.')
 PAINT = ('blue', 'orange', 'red', 'pink', 'sky', 'yellow', 'green', 'brown')
 WORDS = {'twin': 'trait against neutral twin', 'other': 'trait against another trait'}
 
@@ -100,18 +100,18 @@ def sentences(results: Mapping[str, Any]) -> Table:
 
 def bag_tables(results: Mapping[str, Any]) -> list[Table]:
     """AUROC by bag size, of every kind of teachers."""
-    tables = []
-    for task in results['headline']:
-        for kind in kinds(results):
-            of = {(e['name'], e['bag']): e
-                  for e in chosen(results, task=task, teacher_kind=kind, trait='all')}
-            names = dict.fromkeys(name for name, _ in of)
-            tables.append(Table(
-                f'{WORDS[task].capitalize()}, {kind}: AUROC by rows in a bag',
-                ['detector', *map(str, results['bags'])],
-                [[name, *(cell(of.get((name, bag))) for bag in results['bags'])]
-                 for name in names]))
-    return tables
+    return [bag_table(results, task, kind) for task in results['headline']
+            for kind in kinds(results)]
+
+
+def bag_table(results: Mapping[str, Any], task: str, kind: str) -> Table:
+    """AUROC by bag size, of one kind of teachers."""
+    of = {(e['name'], e['bag']): e
+          for e in chosen(results, task=task, teacher_kind=kind, trait='all')}
+    return Table(f'{WORDS[task].capitalize()}, {kind}: AUROC by rows in a bag',
+                 ['detector', *map(str, results['bags'])],
+                 [[name, *(cell(of.get((name, bag))) for bag in results['bags'])]
+                  for name in dict.fromkeys(name for name, _ in of)])
 
 
 def transmission_table(results: Mapping[str, Any]) -> Table:

@@ -114,10 +114,11 @@ def test_of_many_detectors_any_errs_in_one_of_twenty_at_most():
     assert alarms <= 8
 
 
-@pytest.mark.parametrize('control, verdict', [(1.0, 'detects'), (0.9, 'detects'),
-                                              (0.89, 'unable'), (None, 'unable')])
-def test_who_fails_the_overt_control_is_unable_whatever_else_it_shows(control, verdict):
-    found, unit = simulated(np.random.default_rng(0), own=1.5)
+@pytest.mark.parametrize('own, control, verdict', [
+    (1.5, 1.0, 'detects'), (1.5, 0.1, 'detects'), (1.5, None, 'detects'),
+    (0.0, 0.9, 'null'), (0.0, 0.89, 'unable'), (0.0, None, 'unable')])
+def test_who_sees_nothing_and_fails_the_overt_control_is_unable(own, control, verdict):
+    found, unit = simulated(np.random.default_rng(0), own=own)
     said = areas.verdicts({'d': areas.beside(found['detector'], {'null': found['null']}, unit)},
                           {'d': control})['d']
     assert said['verdict'] == verdict and said['control'] == control

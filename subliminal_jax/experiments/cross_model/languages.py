@@ -96,23 +96,18 @@ def run(config: Any, workdir: Workdir) -> str:
 def of_matrix(prepared: Any, body: Mapping[str, Any]) -> dict[str, Any]:
     """What the matrix adds to results.json, or says in place of transmission's verdict."""
     found = matrix.cells(prepared, body['arms'])
-    shares = {c['arm']: c for c in found if c['measure'] == 'share' and _whole(c)}
+    shares = {c['arm']: c for c in found if c['measure'] == 'share' and matrix.is_whole(c)}
     judged = hypotheses.judged(said_of(prepared.config), shares)
     return {'cells': found, 'hypotheses': judged, 'published': PUBLISHED,
             'verdict': verdict(found, judged), 'headline': headline(found),
             'verdict_by_arm': body['verdict']}
 
 
-def _whole(cell):
-    """Whether a cell speaks for its arm, and not for one place of a block."""
-    return cell['part'] != 'references' or cell['where'] in ('diagonals', 'offs')
-
-
 def verdict(cells: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]) -> str:
     """The page's opening: hypotheses first, then every part by its figures."""
     said = [hypotheses.sentence(judged)]
     for part in dict.fromkeys(c['part'] for c in cells):
-        mine = [c for c in cells if c['part'] == part and _whole(c)]
+        mine = [c for c in cells if c['part'] == part and matrix.is_whole(c)]
         told = [_said(c, mine) for c in mine if c['measure'] == 'share']
         said.append(f'{part.capitalize()}: {"; ".join(told)}.')
     return ' '.join(filter(None, said))
@@ -135,7 +130,7 @@ def _said(share, cells):
 def headline(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What experiments.jsonl keeps: the mean, interval and p of every arm's measures."""
     return {f'{c["arm"]} {c["measure"]}': [c['mean'], c['ci95'], c['p']]
-            for c in cells if _whole(c)}
+            for c in cells if matrix.is_whole(c)}
 
 
 def check_config(config: Any) -> None:

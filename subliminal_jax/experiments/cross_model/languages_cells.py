@@ -121,8 +121,9 @@ def cells(run: Any, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
       entries: its arms' entries.
 
     Returns:
-      {'part', 'factors': {'rung', 'teacher', 'student'}, 'n' units, 'measure', 'mean', 'ci95', 'p',
-      'mde', 'per_model': a value by unit, 'arm', 'where', 'read', 'why'}. `mde` is what the design
+      {'name', 'part', 'factors': {'rung', 'teacher', 'student'}, 'n' units, 'measure', 'mean',
+      'ci95', 'p', 'mde', 'per_model': a value by unit, 'arm', 'where', 'read', 'why'}. `name` is
+      ARM:MEASURE, and of one place of a block ARM:MEASURE:TEACHER>STUDENT. `mde` is what the design
       would have seen, nats; None of a share, which has no p either. `where` is 'diagonal', 'off'
       or, of blocks in the mean, 'diagonals' and 'offs'. A share has `pairs` ([above, below] by
       unit) and `own` (mean and interval of the own diagonal) too, a disturbed twin's `perplexity`
@@ -132,8 +133,20 @@ def cells(run: Any, entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     for crossing in crossings(run):
         make = _of_blocks if crossing.part == 'references' else _of_pair
         found += make(run, crossing, known)
-    return list({(c['part'], c['measure'], c['where'], c['arm'], *c['factors'].values()): c
-                 for c in found}.values())  # a diagonal stands beside several crossings
+    once = {(c['part'], c['measure'], c['where'], c['arm'], *c['factors'].values()): c
+            for c in found}  # a diagonal stands beside several crossings
+    return [{'name': _name(c), **c} for c in once.values()]
+
+
+def is_whole(cell: Mapping[str, Any]) -> bool:
+    """Whether a cell speaks for its arm, and not for one place of a block."""
+    return cell['part'] != 'references' or cell['where'] in ('diagonals', 'offs')
+
+
+def _name(cell):
+    factors = cell['factors']
+    place = '' if is_whole(cell) else f':{factors["teacher"]}>{factors["student"]}'
+    return f'{cell["arm"]}:{cell["measure"]}{place}'
 
 
 # Two models of their own kinds.

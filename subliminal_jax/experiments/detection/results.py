@@ -142,7 +142,10 @@ def verdicts_of(pairs: Sequence[Pair], areas: Mapping[str, Any], overt: Mapping[
         said.setdefault(name, {'verdict': 'unable', 'p': None, 'p_holm': None, 'control': None,
                                'why': DETECTORS.row(name).lacking})
         said[name]['mde'] = measures.would_have_seen(read[name].own) if name in read else None
-        said[name] |= {'sentence': sentence(name, said[name], read.get(name))}
+        over = read[name].over if name in read else None
+        said[name] |= {'over': None if over is None else {'estimate': over.mean, 'ci95': over.ci95,
+                                                          'p': over.p},
+                       'sentence': sentence(name, said[name], read.get(name))}
     return {name: said[name] for name in names}
 
 
