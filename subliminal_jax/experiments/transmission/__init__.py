@@ -71,4 +71,4 @@ def estimate(config: Any) -> list[Any]:
 
 
 EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile, checks.check,
-                        estimate)
+                        estimate, lambda config: config.world == 'pretrained')
