@@ -8,9 +8,18 @@ import jax
 import numpy as np
 import tqdm
 
-from subliminal_jax.runs import UserError, check_preempted, meshes, platforms, preemption_asked
+from subliminal_jax.runs import (
+    Preempted,
+    UserError,
+    hosts,
+    meshes,
+    platforms,
+    preemption_asked,
+)
 from subliminal_jax.training.checkpoints import Checkpoints
 from subliminal_jax.training.step import TrainState
+
+ASK_EVERY = 10  # steps after which hosts ask one another whether to save or to stop
 
 Row = dict[str, Any]
 Step = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
@@ -90,6 +99,9 @@ def fit(
             preempted = preemption_asked() and taken < num_steps
             due = checkpoints is not None and (
                 preempted or time.monotonic() - saved_at >= save_every)
+            if hosts.several():  # all save, and stop, at the same step; asking waits for devices
+                ask = taken % ASK_EVERY == 0 or not save_every
+                preempted, due = hosts.any_of(preempted, due) if ask else (False, False)
             if due or preempted or taken == num_steps or book.probes(taken):
                 book.read()  # nothing that is not finite is probed, saved or handed on
             if book.probes(taken):
@@ -100,7 +112,7 @@ def fit(
             if preempted:
                 if checkpoints is not None:
                     checkpoints.wait()
-                check_preempted()
+                raise Preempted
     return Trained(state, book.kept, book.rows)
 
 
