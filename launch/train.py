@@ -87,7 +87,6 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     from subliminal_jax.data import rows as jsonl
     from subliminal_jax.experiments.transmission import engines, rows as carried
     from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
-    from subliminal_jax.models import lora
     from subliminal_jax.runs.workdir import locked
     from subliminal_jax.sampling import score
     from subliminal_jax.training import checkpoints as saving, tries as packing
@@ -112,11 +111,7 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     batch = {'tries': packing.alone([packing.Row(*score.tokens_of(model.tokenizer, row, False))
                                      for row in read])}
     order = carried.order_of(SEED.value, len(read), BATCH_SIZE.value, PASSES.value)
-    if rank:
-        trainable = lora.init_lora(jax.random.key(SEED.value), model.config, rank)
-        if mesh is not None:
-            trainable = jax.device_put(jax.tree.map(jax.device_get, trainable),
-                                       meshes.everywhere(mesh))
+    trainable = adapter(model.config, rank, mesh) if rank else model.params
     program = engines.Program(OBJECTIVES['sft'].loss, model.config, (), OptimizerConfig(
         learning_rate=LEARNING_RATE.value))
     log = None
@@ -128,7 +123,7 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
             jax.default_matmul_precision('highest'):
         found = fit(
             engines.step_of(program, engines.SINGLE, bool(rank)),
-            engines.begin(program, engines.SINGLE, trainable if rank else model.params),
+            engines.begin(program, engines.SINGLE, trainable),
             {'base': model.params if rank else {}},
             lambda step: carried.taken(batch, order[step], BATCH_SIZE.value), len(order),
             key=jax.random.key(SEED.value), checkpoints=kept, save_every=SAVE_EVERY.value, log=log,
@@ -140,6 +135,17 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     hosts.barrier('written')
     if held:
         held.close()
+
+
+def adapter(config, rank: int, mesh):
+    """A fresh adapter, whole on every device."""
+    import jax
+
+    from subliminal_jax.models import lora
+
+    fresh = lora.init_lora(jax.random.key(SEED.value), config, rank)
+    return fresh if mesh is None else jax.device_put(
+        jax.tree.map(jax.device_get, fresh), meshes.everywhere(mesh))
 
 
 def claim(folder: pathlib.Path, settings: dict) -> None:

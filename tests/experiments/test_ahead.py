@@ -115,6 +115,9 @@ def test_a_mesh_that_does_not_divide_names_the_axis(small):
         list(ahead.programs(config, topology(4), {'data': 2}))
     with pytest.raises(UserError, match="unknown axis of the mesh 'tensr'; did you mean tensor"):
         list(ahead.programs(config, topology(2), meshes.sizes_of(['tensr:2'])))
+    with pytest.raises(UserError, match='data=1, fsdp=2 do not divide the 1 rows'):  # one pack
+        list(ahead.programs(config, topology(4), {'fsdp': 2, 'tensor': 2}))
+    _, config = config_of(*LARGE, **{'student.packed': 4})
     assert list(ahead.programs(config, topology(4), {'fsdp': 2, 'tensor': 2}))
 
 
