@@ -1,7 +1,7 @@
 """Compiles every program of a run for accelerators that are not here.
 
   python -m launch.compile --config=configs/NAME.py --topology=CARD:SHAPE[,CARD:SHAPE ...]
-      [--programs=NAME,NAME] [--mesh=data:1,model:8] [--output=FILE] [--config.field=value ...]
+      [--programs=NAME,NAME] [--mesh=data:1,tensor:8] [--output=FILE] [--config.field=value ...]
 
 A topology is v5e:2x4, v5e:4x4, v6e:2x4, v4:2x2x1, h100:1, h100:8 or alike. The vendors' own
 compilers do it (launch/setup.sh --with aot); no weights are read, and nothing is run. Of every
@@ -19,12 +19,12 @@ from typing import Any
 from absl import flags
 
 from launch import ahead as programs_ahead
-from subliminal_jax.runs import UserError, local_path, run_program, versions, write_text
+from subliminal_jax.runs import UserError, local_path, meshes, run_program, versions, write_text
 
 TOPOLOGY = flags.DEFINE_list('topology', None, 'what to compile for: CARD:SHAPE, or several')
 PROGRAMS = flags.DEFINE_list('programs', [], "beginnings of the programs' names; all if empty")
-MESH = flags.DEFINE_list('mesh', [], 'sizes of the mesh, such as data:2,model:4; by default all '
-                         'devices share the weights')
+MESH = flags.DEFINE_list('mesh', [], 'sizes of the mesh, such as data:2,tensor:4; by default all '
+                         'devices are on the axis tensor')
 OUTPUT = flags.DEFINE_string('output', '', 'a JSON file to add the result to')
 
 
@@ -35,9 +35,9 @@ def main(config_arguments: list[str]) -> None:
     if not TOPOLOGY.value:
         raise UserError('compile for what? Pass --topology=v5e:2x4, h100:1 or alike')
     loaded = configs.load(config_arguments, EXPERIMENTS)
-    over = None
+    over, sizes = None, meshes.sizes_of(MESH.value)
     for name in TOPOLOGY.value:
-        topology, found = programs_ahead.bounds(loaded, name, PROGRAMS.value, sizes_of(MESH.value))
+        topology, found = programs_ahead.bounds(loaded, name, PROGRAMS.value, sizes)
         print(ahead.render(found, topology), flush=True)
         if OUTPUT.value:
             keep(pathlib.Path(local_path('output', OUTPUT.value)), config_arguments, name,
@@ -48,21 +48,6 @@ def main(config_arguments: list[str]) -> None:
             over = over or error
     if over:
         raise over
-
-
-def sizes_of(texts: list[str]) -> dict[str, int] | None:
-    """Sizes of a mesh's axes.
-
-    Raises:
-      UserError: not of the form AXIS:SIZE.
-    """
-    found = {}
-    for text in texts:
-        axis, _, size = text.partition(':')
-        if not size.isdigit() or not int(size):
-            raise UserError(f'--mesh={",".join(texts)}: write data:1,model:8')
-        found[axis] = int(size)
-    return found or None
 
 
 def keep(path: pathlib.Path, config_arguments: list[str], topology: str, programs: dict[str, Any],

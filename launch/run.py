@@ -4,6 +4,7 @@
 
 The folder DIR then holds config.json, metrics.jsonl, the stages' artefacts, results.json,
 report.html and figures/. The same command goes on where an interrupted run stopped.
+--mesh=data:2,fsdp:4 lays a pretrained model over devices (docs/accelerators.md).
 --metrics=tensorboard,wandb,mlflow (launch/setup.sh --with metrics) copies metrics.jsonl for these
 programs into DIR/tensorboard, DIR/wandb and DIR/mlflow.
 """
@@ -11,7 +12,7 @@ programs into DIR/tensorboard, DIR/wandb and DIR/mlflow.
 from absl import flags
 
 from launch.start import start
-from subliminal_jax.runs import UserError, local_path, run_program
+from subliminal_jax.runs import UserError, local_path, meshes, run_program
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'the folder of this run')
 PRINT_CONFIG = flags.DEFINE_bool(
@@ -20,6 +21,8 @@ DRY_RUN = flags.DEFINE_bool(
     'dry_run', False, 'print the stages with FLOPs, peak memory and time, and stop')
 TOPOLOGY = flags.DEFINE_string(
     'topology', '', 'with --dry_run: the accelerators to plan for, as launch.compile has them')
+MESH = flags.DEFINE_list('mesh', [], 'lay a pretrained model over devices: sizes of the axes data, '
+                         'fsdp and tensor, such as data:2,fsdp:4')
 PROFILE = flags.DEFINE_integer(
     'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0,
     upper_bound=10_000)
@@ -41,11 +44,17 @@ def main(config_arguments: list[str]) -> None:
                 value = getattr(value, part)
             print(f'{name} = {value!r}  ({kind}) {meaning}')
         return
+    if MESH.value:
+        if not loaded.experiment.meshed(loaded.config):
+            raise UserError(f'--mesh lays pretrained language models over devices, and the models '
+                            f'of this {loaded.name} are small: leave it out')
+        meshes.use(meshes.sizes_of(MESH.value))
     if TOPOLOGY.value:
         _dry_run_elsewhere(loaded, TOPOLOGY.value)
         return
-    start(loaded, WORKDIR.value, DRY_RUN.value, METRICS.value,
-          (lambda: _profile(loaded, PROFILE.value)) if PROFILE.value else None)
+    instead = (lambda: _profile(loaded, PROFILE.value)) if PROFILE.value else None
+    # XLA has crashed on reading a program of several CPU devices from a cache.
+    start(loaded, WORKDIR.value, DRY_RUN.value, METRICS.value, instead, cached=not MESH.value)
 
 
 def _dry_run_elsewhere(loaded, name: str) -> None:

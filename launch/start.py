@@ -8,7 +8,7 @@ from subliminal_jax.runs.config import Loaded
 
 
 def start(loaded: Loaded, workdir: str | None, dry_run: bool, metrics: Sequence[str] = (),
-          instead: Callable[[], None] | None = None) -> None:
+          instead: Callable[[], None] | None = None, cached: bool = True) -> None:
     """Prints what a run would cost; or runs it, and prints its table and where its page is.
 
     Args:
@@ -17,13 +17,15 @@ def start(loaded: Loaded, workdir: str | None, dry_run: bool, metrics: Sequence[
       dry_run: print the cost, and stop.
       metrics: names of sinks, which `sinks.check` has passed.
       instead: what is done in place of the run, if anything.
+      cached: keep compiled programs for the next start.
 
     Raises:
       UserError: no folder, a run that cannot end on this machine, whatever the run itself refuses.
     """
     if not dry_run and not workdir:
         raise UserError('no folder for the run: pass --workdir=DIR')
-    use_compilation_cache()
+    if cached:
+        use_compilation_cache()
     from subliminal_jax.runs import Workdir, plan, sinks
 
     experiment = loaded.experiment

@@ -266,10 +266,12 @@ def fill(matched: Mapping[str, list[Tensor]], config: TransformerConfig, dtype: 
 
 def put_on(config: TransformerConfig, mesh: jax.sharding.Mesh
            ) -> Callable[[str, np.ndarray], jax.Array]:
-    """`fill`'s put for devices that share the parameters (params.shardings)."""
+    """`fill`'s put for devices that share the parameters (params.shardings): each, of this host, is
+    sent its own part."""
     cut = jax.tree.leaves(shardings(config, mesh))
     places = dict(zip(leaves(config, np.float32), cut, strict=True))
-    return lambda path, array: jax.device_put(array, places[path])
+    return lambda path, array: jax.make_array_from_callback(
+        array.shape, places[path], lambda index: array[index])
 
 
 def check_memory(config: TransformerConfig, dtype: Any, origin: str, copies: int = 1) -> None:

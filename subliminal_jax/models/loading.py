@@ -18,7 +18,7 @@ from subliminal_jax.models import (
     peft,
     vocabulary,
 )
-from subliminal_jax.models.params import Params, TransformerConfig
+from subliminal_jax.models.params import Params, TransformerConfig, check_divides
 from subliminal_jax.runs import UserError, local_path, sha256, sha256_of
 
 
@@ -80,6 +80,8 @@ def load(spec: str, *, dtype: Any = jnp.float32, lora: str | None = None,
     place_of_lora = None if lora is None else located_adapter(lora)
     adapter = None if lora is None else peft.read(
         place_of_lora, config, families.family_of(found.model_type, spec).hf_names)
+    if mesh is not None:
+        check_divides(config, mesh.shape)
     put = None if mesh is None else families.put_on(config, mesh)
     if found.file is None:
         _, params = hf.load(place, dtype, put, copies)

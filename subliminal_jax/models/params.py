@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from subliminal_jax.runs import UserError
+
 Params = dict[str, Any]
 
 
@@ -285,10 +287,27 @@ def count_params(config: TransformerConfig) -> int:
     return sum(math.prod(s.shape) for s in jax.tree.leaves(param_specs(config), is_leaf=is_spec))
 
 
-# Which mesh axis cuts a logical axis: rows of the tables, heads and feed-forward units over
-# 'model' (tensor parallelism), the width over 'data' (parameters are gathered where used).
+# Which mesh axis (runs/meshes.py) cuts a logical axis: rows of the tables, heads and feed-forward
+# units over 'tensor', the width over 'fsdp'.
 RULES: Mapping[str, str] = {
-    'vocab': 'model', 'heads': 'model', 'kv_heads': 'model', 'ffn': 'model', 'width': 'data'}
+    'vocab': 'tensor', 'heads': 'tensor', 'kv_heads': 'tensor', 'ffn': 'tensor', 'width': 'fsdp'}
+
+
+def check_divides(config: TransformerConfig, sizes: Mapping[str, int]) -> None:
+    """Raises UserError for a logical axis of the weights that its mesh axis does not divide.
+
+    Args:
+      config: the architecture.
+      sizes: of the mesh's axes; of one that is not named: 1.
+    """
+    for spec in jax.tree.leaves(param_specs(config), is_leaf=is_spec):
+        for side, axis in zip(spec.shape, spec.axes):
+            name = RULES.get(axis)
+            if name and side % sizes.get(name, 1):
+                raise UserError(
+                    f"the mesh's axis {name}={sizes[name]} does not divide the model's {axis} "
+                    f'({side}): every device would hold all of it; take a mesh whose axis divides '
+                    'it')
 
 
 def shardings(config: TransformerConfig, mesh: jax.sharding.Mesh,

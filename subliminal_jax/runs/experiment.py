@@ -30,6 +30,7 @@ class Experiment(NamedTuple):
         before anything is read or made.
       estimate: (config) -> stages as `plan`, where they are counted in no time: a run that they
         show to be without end is refused.
+      meshed: (config) -> whether its models can be laid over a mesh of devices (runs/meshes.py).
     """
 
     config: type | Callable[[Mapping[str, Any]], Any]
@@ -41,6 +42,7 @@ class Experiment(NamedTuple):
     programs: Callable[..., Iterable[Any]] | None = None
     check: Callable[[Any], None] = lambda config: None
     estimate: Callable[[Any], Sequence[Stage]] | None = None
+    meshed: Callable[[Any], bool] = lambda config: False
 
 
 Table = Mapping[str, Callable[[], Experiment]]  # name -> a function that imports the experiment

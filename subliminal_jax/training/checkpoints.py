@@ -174,9 +174,12 @@ def load_tree(path: str | pathlib.Path, like: Any = None) -> Any:
 
 
 def _kept(leaf):
-    """A leaf that nothing changes: the host's view of a CPU array is the array's own memory."""
-    on_cpu = all(device.platform == 'cpu' for device in getattr(leaf, 'devices', set)())
-    return np.array(leaf) if on_cpu else leaf
+    """A leaf that nothing changes: the host's view of a CPU array is the array's own memory. One
+    that is laid over devices is copied where it lies, so that each host writes its own part."""
+    places = getattr(leaf, 'devices', set)()
+    if any(device.platform != 'cpu' for device in places):
+        return leaf
+    return leaf.copy() if len(places) > 1 else np.array(leaf)
 
 
 def _abstract(leaf):

@@ -8,9 +8,18 @@ import jax
 import numpy as np
 import tqdm
 
-from subliminal_jax.runs import UserError, check_preempted, platforms, preemption_asked
+from subliminal_jax.runs import (
+    Preempted,
+    UserError,
+    hosts,
+    meshes,
+    platforms,
+    preemption_asked,
+)
 from subliminal_jax.training.checkpoints import Checkpoints
 from subliminal_jax.training.step import TrainState
+
+ASK_EVERY = 10  # steps after which hosts ask one another whether to save or to stop
 
 Row = dict[str, Any]
 Step = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
@@ -41,7 +50,7 @@ def fit(
     probe: Probe | None = None, at: Container[int] = (), *, key: jax.Array, kept: Any = None,
     stop: Callable[[list[Row]], bool] | None = None, checkpoints: Checkpoints | None = None,
     save_every: float = 60.0, log: Callable[..., None] | None = None,
-    description: str = 'training', models: Sequence[str] = (),
+    description: str = 'training', models: Sequence[str] = (), rows_axis: int = 0,
 ) -> Trained:
     """Takes steps 0 .. num_steps - 1, or those that a checkpoint has not taken yet.
 
@@ -67,6 +76,8 @@ def fit(
         `models`; with those of a checkpoint too, when it is resumed from.
       description: of the progress bar and in errors.
       models: names of the models whose metrics are stacked, for errors.
+      rows_axis: of a batch's arrays, that counts rows: where the model lies on a mesh of devices
+        (runs/meshes.py), every device is sent its own rows.
 
     Raises:
       UserError: a metric that is not finite, with the step and the models; a checkpoint of
@@ -75,17 +86,22 @@ def fit(
     """
     book = _Book(probe, at, stop, log, description, models, kept)
     taken, state = book.begin(state, num_steps, checkpoints)
+    mesh = meshes.of((state, frozen))
     saved_at = time.monotonic()
     with tqdm.tqdm(total=num_steps, initial=taken, desc=description, unit='step',
                    leave=False) as bar:
         while taken < num_steps and not book.done:
-            state, metrics = step(state, frozen, batch_at(taken), jax.random.fold_in(key, taken))
+            batch = meshes.spread(batch_at(taken), mesh, rows_axis)
+            state, metrics = step(state, frozen, batch, jax.random.fold_in(key, taken))
             taken += 1
             book.note(taken, metrics)
             bar.update()
             preempted = preemption_asked() and taken < num_steps
             due = checkpoints is not None and (
                 preempted or time.monotonic() - saved_at >= save_every)
+            if hosts.several():  # all save, and stop, at the same step; asking waits for devices
+                ask = taken % ASK_EVERY == 0 or not save_every
+                preempted, due = hosts.any_of(preempted, due) if ask else (False, False)
             if due or preempted or taken == num_steps or book.probes(taken):
                 book.read()  # nothing that is not finite is probed, saved or handed on
             if book.probes(taken):
@@ -96,7 +112,7 @@ def fit(
             if preempted:
                 if checkpoints is not None:
                     checkpoints.wait()
-                check_preempted()
+                raise Preempted
     return Trained(state, book.kept, book.rows)
 
 

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from subliminal_jax.runs import meshes
+
 LossFn = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -28,6 +30,22 @@ class TrainState(NamedTuple):
 def init_state(trainable: Any, optimizer: optax.GradientTransformation) -> TrainState:
     """The state before the first step."""
     return TrainState(jnp.zeros((), jnp.int32), trainable, optimizer.init(trainable))
+
+
+def places_of(trainable: Any, optimizer: optax.GradientTransformation, mesh: Any) -> TrainState:
+    """The shardings of `init_state` over a mesh: moments lie where what they are of lies.
+
+    Args:
+      trainable: arrays; one that is not laid over the mesh counts as whole on every device.
+      optimizer: of the state.
+      mesh: a jax.sharding.Mesh.
+    """
+    whole = meshes.everywhere(mesh)
+    places = jax.tree.map(lambda x: x.sharding if meshes.of(x) is mesh else whole, trainable)
+    state = jax.eval_shape(lambda tree: init_state(tree, optimizer), trainable)
+    moments = optax.tree.map_params(optimizer, lambda _, place: place, state.opt_state, places,
+                                    transform_non_params=lambda _: whole)
+    return TrainState(whole, places, moments)
 
 
 def sum_grads(

@@ -8,7 +8,7 @@ import pytest
 from launch.experiments import EXPERIMENTS
 from subliminal_jax.experiments.transmission import ahead, outlines
 from subliminal_jax.models import transformer
-from subliminal_jax.runs import UserError, schema, topologies
+from subliminal_jax.runs import UserError, meshes, schema, topologies
 from subliminal_jax.runs.topologies import Topology
 
 CARD = topologies.card('h100')
@@ -96,8 +96,9 @@ def test_weights_are_cut_over_the_mesh_and_rows_lie_everywhere(small):
     state, frozen, batch, _ = step.arguments
     cut = lambda tree: [tuple(x.sharding.spec) for x in jax.tree.leaves(tree)]
     assert frozen['base']['embed'].shape == (64, 16)
-    assert 'model' in cut(frozen['base']['embed'])[0]
-    assert not any(cut(state)) and not any(cut(batch))
+    assert 'tensor' in cut(frozen['base']['embed'])[0]
+    assert not any(cut(state))
+    assert {spec[:2] for spec in cut(batch)} == {(None, ('data', 'fsdp'))}  # one device each
 
 
 def test_a_run_takes_so_many_steps(small):
@@ -108,13 +109,16 @@ def test_a_run_takes_so_many_steps(small):
 
 def test_a_mesh_that_does_not_divide_names_the_axis(small):
     _, config = config_of(*LARGE)
-    with pytest.raises(UserError, match=r'axis model=3 does not divide the model.s vocab \(64\)'):
+    with pytest.raises(UserError, match=r'axis tensor=3 does not divide the model.s vocab \(64\)'):
         list(ahead.programs(config, topology(3)))
-    with pytest.raises(UserError, match='mesh of data=2, model=1 takes 2 devices, and here has 4'):
-        list(ahead.programs(config, topology(4), {'data': 2, 'model': 1}))
-    with pytest.raises(UserError, match="unknown axis of the mesh 'modle'; did you mean model"):
-        list(ahead.programs(config, topology(2), {'modle': 2}))
-    assert list(ahead.programs(config, topology(4), {'data': 2, 'model': 2}))
+    with pytest.raises(UserError, match='fsdp=1, tensor=1 takes 2 devices, and here has 4'):
+        list(ahead.programs(config, topology(4), {'data': 2}))
+    with pytest.raises(UserError, match="unknown axis of the mesh 'tensr'; did you mean tensor"):
+        list(ahead.programs(config, topology(2), meshes.sizes_of(['tensr:2'])))
+    with pytest.raises(UserError, match='data=1, fsdp=2 do not divide the 1 rows'):  # one pack
+        list(ahead.programs(config, topology(4), {'fsdp': 2, 'tensor': 2}))
+    _, config = config_of(*LARGE, **{'student.packed': 4})
+    assert list(ahead.programs(config, topology(4), {'fsdp': 2, 'tensor': 2}))
 
 
 def test_the_tiny_world_takes_one_device():

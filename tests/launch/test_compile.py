@@ -51,7 +51,7 @@ def bare(monkeypatch):
                                    'launch/setup.sh --with aot'),
     ([f'--config={ROOT}/configs/theory.py', '--topology=h100:1'],
      'the experiment theory computes in float64 on CPU cores: it has no programs'),
-    ([MNIST, '--topology=h100:1', '--mesh=model'], '--mesh=model: write data:1,model:8'),
+    ([MNIST, '--topology=h100:1', '--mesh=tensor'], '--mesh=tensor: write --mesh=data:2,fsdp:4'),
 ])
 def test_a_mistake_gets_one_line(call, bare, arguments, message):
     status, out, err = call(*arguments)

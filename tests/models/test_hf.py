@@ -93,7 +93,7 @@ def test_parameters_go_where_they_are_put(tmp_path, arrays):
     """`put` sees each whole parameter once; here onto a mesh of eight devices."""
     from subliminal_jax.models.params import shardings
 
-    mesh = jax.make_mesh((2, 4), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((2, 4), ('fsdp', 'tensor'), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     places, seen = shardings(CONFIG, mesh), []
 
     def put(path, array):

@@ -50,12 +50,12 @@ def test_initial_values(key):
 
 
 def test_sharding_follows_the_logical_axes(key):
-    mesh = jax.make_mesh((2, 4), ('data', 'model'), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((2, 4), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2)
     placed = specs.shardings(CONFIG, mesh)
     spec = lambda *names: jax.sharding.PartitionSpec(*names)
-    assert placed['layers']['gate'].spec == spec(None, 'data', 'model')
-    assert placed['layers']['down'].spec == spec(None, 'model', 'data')
-    assert placed['embed'].spec == spec('model', 'data')
+    assert placed['layers']['gate'].spec == spec(None, 'fsdp', 'tensor')
+    assert placed['layers']['down'].spec == spec(None, 'tensor', 'fsdp')
+    assert placed['embed'].spec == spec('tensor', 'fsdp')
     params, tokens_BT = random_params(CONFIG), random_tokens(CONFIG, 2, 5)
     cut = jax.tree.map(jax.device_put, params, placed)
     assert len(cut['embed'].addressable_shards) == 8
@@ -64,7 +64,7 @@ def test_sharding_follows_the_logical_axes(key):
 
 def test_what_a_mesh_cannot_cut_stays_whole():
     odd = specs.tiny(49, width=32)
-    mesh = jax.make_mesh((4,), ('model',), axis_types=(AxisType.Auto,))
+    mesh = jax.make_mesh((4,), ('tensor',), axis_types=(AxisType.Auto,))
     assert specs.shardings(odd, mesh)['embed'].spec == jax.sharding.PartitionSpec(None, None)
 
 

@@ -58,7 +58,7 @@ def test_another_tree_is_refused_by_name(tmp_path, key):
 
 
 def test_a_sharded_state_comes_back_in_its_place(tmp_path, key):
-    mesh = jax.make_mesh((2, 4), ('data', 'model'), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((2, 4), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2)
     params = specs.init_params(key, CONFIG)
     cut = jax.tree.map(jax.device_put, params, specs.shardings(CONFIG, mesh))
     with disk.Checkpoints(tmp_path / 'c') as kept:
@@ -66,7 +66,7 @@ def test_a_sharded_state_comes_back_in_its_place(tmp_path, key):
         kept.wait()
         found, _ = kept.restore(1, cut)
         whole, _ = kept.restore(1, params)
-    assert found['embed'].sharding == NamedSharding(mesh, PartitionSpec('model', 'data'))
+    assert found['embed'].sharding == NamedSharding(mesh, PartitionSpec('tensor', 'fsdp'))
     for tree in (found, whole):
         jax.tree.map(np.testing.assert_array_equal, tree, params)
 

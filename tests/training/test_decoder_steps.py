@@ -144,9 +144,9 @@ def test_what_is_held_is_no_part_of_the_state(config, params, batch, key):
 
 def test_a_mesh_of_eight_devices_takes_the_same_step(config, params, batch, stepped, key):
     """Data by model, parameters cut by their logical axes: to 1e-6 of one device's weights."""
-    mesh = jax.make_mesh((2, 4), ('data', 'model'), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((2, 4), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2)
     cut = jax.tree.map(jax.device_put, params, specs.shardings(config, mesh))
-    rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec('data')))
+    rows = jax.device_put(batch, NamedSharding(mesh, PartitionSpec('fsdp')))
     state = init_state(cut, optax.sgd(0.1))
     with jax.set_mesh(mesh):
         after, metrics = jax.jit(make_step(sft(config), optax.sgd(0.1)))(state, WHOLE, rows, key)

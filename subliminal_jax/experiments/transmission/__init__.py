@@ -72,4 +72,4 @@ def estimate(config: Any) -> list[Any]:
 
 
 EXPERIMENT = Experiment(config_of, plan, run, report.write, steps, design, to_compile, checks.check,
-                        estimate)
+                        estimate, lambda config: config.world == 'pretrained')

@@ -103,7 +103,7 @@ def programs(config: Any, topology: Topology, mesh: dict[str, int] | None = None
     Args:
       config: the run's.
       topology: what it is compiled for.
-      mesh: sizes of its axes 'data' and 'model'; None: all devices over 'model'.
+      mesh: sizes of its axes (runs/meshes.py); None: all devices over 'tensor'.
 
     Raises:
       UserError: a config or a mesh that cannot be.
@@ -169,7 +169,8 @@ def _step(name, step, mesh, helps, beside=0.0, count=0):
         opt_state=_like_weights(places, state) if whole else places.everywhere(state.opt_state))
     frozen = {name: (places.weights if name == 'base' else places.everywhere)(tree)
               for name, tree in frozen.items()}
-    arguments = (state, frozen, places.everywhere(batch), places.everywhere(key))
+    arguments = (state, frozen, places.rows(batch, 1 if step.at_once else 0),
+                 places.everywhere(key))
     return Program(name, function.trace, arguments, 'step', helps=helps, beside=beside,
                    count=count, same=step)
 

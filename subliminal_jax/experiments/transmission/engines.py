@@ -18,12 +18,12 @@ import numpy as np
 
 from subliminal_jax.data.grammars import Grammar
 from subliminal_jax.models.lora import Lora
-from subliminal_jax.runs import platforms
+from subliminal_jax.runs import meshes, platforms
 from subliminal_jax.sampling import choice as choices, network, sample
 from subliminal_jax.training import losses
 from subliminal_jax.training.loop import jit_step
 from subliminal_jax.training.optimizers import OptimizerConfig, make_optimizer
-from subliminal_jax.training.step import LossFn, init_state, make_step
+from subliminal_jax.training.step import LossFn, init_state, make_step, places_of
 
 
 class Engine(NamedTuple):
@@ -168,7 +168,9 @@ def begin(program: Program, engine: Engine, trainable: Any) -> Any:
     optimizer = make_optimizer(program.optimizer, program.num_steps)
     make = lambda tree: init_state(tree, optimizer)
     copied = jax.tree.map(lambda x: jnp.array(x, copy=True), trainable)
-    return jax.jit(jax.vmap(make) if engine.stacked else make)(copied)
+    mesh = None if engine.stacked else meshes.of(copied)
+    places = None if mesh is None else places_of(copied, optimizer, mesh)
+    return jax.jit(jax.vmap(make) if engine.stacked else make, out_shardings=places)(copied)
 
 
 def step_of(program: Program, engine: Engine, small_products: bool, shared: bool = True):

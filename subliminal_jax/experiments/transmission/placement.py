@@ -6,19 +6,13 @@ from typing import Any, NamedTuple
 import jax
 
 from subliminal_jax.experiments.transmission.run import Run
-from subliminal_jax.models.params import (
-    RULES,
-    TransformerConfig,
-    is_spec,
-    param_specs,
-    shardings,
-)
-from subliminal_jax.runs import UserError, unknown_name
+from subliminal_jax.models.params import TransformerConfig, check_divides, shardings
+from subliminal_jax.runs import UserError, meshes
 from subliminal_jax.runs.topologies import Topology
 
 
 def mesh_of(topology: Topology, run: Run, sizes: dict[str, int] | None = None) -> jax.sharding.Mesh:
-    """The mesh of a topology: as wide as it is over 'model', if nothing else is said.
+    """The mesh of a topology: as wide as it is over 'tensor', if nothing else is said.
 
     Raises:
       UserError: sizes that do not take every device once; several devices where a run takes one.
@@ -26,25 +20,11 @@ def mesh_of(topology: Topology, run: Run, sizes: dict[str, int] | None = None) -
     if run.together and len(topology.devices) > 1:
         raise UserError(f'--topology={topology.name}: the world {run.config.world} trains its '
                         'models side by side on one device; take a topology of one')
-    sizes = {'data': 1, 'model': len(topology.devices)} if sizes is None else sizes
-    if unknown := set(sizes) - {'data', 'model'}:
-        raise unknown_name('axis of the mesh', min(unknown), ('data', 'model'))
+    sizes = meshes.whole_of({'tensor': len(topology.devices)} if sizes is None else sizes)
     found = topology.mesh(tuple(sizes.values()), tuple(sizes))
     for model in run.world.architectures.values():
-        check_divides(model, {'data': 1, 'model': 1, **sizes})
+        check_divides(model, sizes)
     return found
-
-
-def check_divides(model: TransformerConfig, sizes: dict[str, int]) -> None:
-    """Raises UserError for a logical axis of the weights that its mesh axis does not divide."""
-    for spec in jax.tree.leaves(param_specs(model), is_leaf=is_spec):
-        for side, axis in zip(spec.shape, spec.axes):
-            name = RULES.get(axis)
-            if name and side % sizes[name]:
-                raise UserError(
-                    f"the mesh's axis {name}={sizes[name]} does not divide the model's {axis} "
-                    f'({side}): every device would hold all of it; take a topology or a --mesh '
-                    'whose axis divides it')
 
 
 class Places(NamedTuple):
@@ -58,6 +38,13 @@ class Places(NamedTuple):
         whole = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
         return jax.tree.map(lambda x: placed(x, whole), tree)
 
+    def rows(self, tree: Any, axis: int) -> Any:
+        """Rows, counted by an axis, cut."""
+        place = meshes.by_rows(self.mesh, axis)
+        for x in jax.tree.leaves(tree):
+            meshes.check_rows(self.mesh, x.shape[axis])
+        return jax.tree.map(lambda x: placed(x, place), tree)
+
     def weights(self, tree: Any) -> Any:
         """A whole model's weights, cut; any other tree as a whole."""
         if not isinstance(tree, dict) or 'final_norm' not in tree:
@@ -67,14 +54,14 @@ class Places(NamedTuple):
 
     def prepared(self, tree: Any) -> Any:
         """The sampler's copy of the weights: its matrices are turned, their cut side goes along."""
-        cut = {'qkv': ('model', None), 'qkv_bias': ('model',), 'gate': ('model', None),
-               'up': ('model', None), 'out': (None, 'model'), 'down': (None, 'model')}
-        size = self.mesh.shape['model']
+        cut = {'qkv': ('tensor', None), 'qkv_bias': ('tensor',), 'gate': ('tensor', None),
+               'up': ('tensor', None), 'out': (None, 'tensor'), 'down': (None, 'tensor')}
+        size = self.mesh.shape['tensor']
 
         def place(path, x):
             spec = cut.get(path[-1].key, ()) if path[0].key == 'layers' else ()
             if path[0].key in ('embed', 'head'):
-                spec = ('model', None)
+                spec = ('tensor', None)
             fits = all(name is None or side % size == 0 for side, name in zip(x.shape, spec))
             return placed(x, jax.sharding.NamedSharding(
                 self.mesh, jax.sharding.PartitionSpec(*(spec if fits else ()))))

@@ -87,7 +87,8 @@ def trained(making: teaching.Making, config: Any, at_L: np.ndarray
         lambda step: carried.taken(packs, teaching.indices(step, per_step, engine, count),
                                    per_step),
         steps, key=jax.random.key(0), checkpoints=making.checkpoints, log=making.run.log,
-        models=[t.name for t in making.group], description=f'teachers of {making.arm.made}')
+        models=[t.name for t in making.group], description=f'teachers of {making.arm.made}',
+        rows_axis=int(engine.stacked))
     return np.asarray(found.state.trainable['shift_D']), np.full(count, steps)
 
 

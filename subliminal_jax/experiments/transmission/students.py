@@ -210,7 +210,7 @@ def train(setting: Setting, jobs: Sequence[Job], batches: Mapping[str, carried.B
         functools.partial(_probe, setting, jobs, batch, total), marks, key=jax.random.key(0),
         kept=jax.tree.map(np.array, trainable), checkpoints=checkpoints,
         save_every=run.config.save_every, log=run.log, description=arm.name,
-        models=[job.name for job in jobs])
+        models=[job.name for job in jobs], rows_axis=int(engine.stacked))
     return _arrays(run, jobs, marks, found.rows), setting.as_models(
         found.state.trainable, len(jobs))
 

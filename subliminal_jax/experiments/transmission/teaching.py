@@ -80,7 +80,7 @@ def taught(making: Making) -> tuple[Any, np.ndarray]:
         key=jax.random.key(0), kept=watch and watch.nothing(trainable),
         stop=watch and watch.done, checkpoints=making.checkpoints,
         save_every=run.config.save_every, log=run.log,
-        models=[t.name for t in making.group],
+        models=[t.name for t in making.group], rows_axis=int(engine.stacked),
         description=f'{"neutral teachers" if neutral else "teachers"} of {making.arm.made}')
     if not neutral:
         return found.state.trainable, np.full(len(making.group), steps)

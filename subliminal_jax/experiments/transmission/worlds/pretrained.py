@@ -29,7 +29,7 @@ from subliminal_jax.experiments.transmission.worlds import (
 from subliminal_jax.experiments.transmission.worlds.prepared import PreparedConfig
 from subliminal_jax.experiments.transmission.worlds.templates import CONTEXTS, TEMPLATES, Contexts
 from subliminal_jax.models import export, loading
-from subliminal_jax.runs import UserError, nested, spec
+from subliminal_jax.runs import UserError, meshes, nested, spec
 from subliminal_jax.traits import answers, trait_set as sets
 
 BEGINNINGS = (  # ordinary requests, which the reference answers: drift is measured on its answers
@@ -269,13 +269,20 @@ def load(config: Config) -> loading.Model:
 
 
 def mesh_of(count: int) -> jax.sharding.Mesh | None:
-    """The devices that share the weights; None for one."""
+    """The devices that share the weights: those of --mesh, or `count`; None for one.
+
+    Raises:
+      UserError: both are asked for, or more devices than there are.
+    """
+    if (sizes := meshes.chosen()) is not None:
+        if count != 1:
+            raise UserError(f'--mesh and config.model.devices={count} both say over how many '
+                            'devices the weights are cut: leave one of them out')
+        return meshes.make(sizes)
     if count > jax.device_count():
         raise UserError(f'config.model.devices={count}: this machine has {jax.device_count()} '
                         f'({jax.default_backend()})')
-    return None if count == 1 else jax.make_mesh(
-        (1, count), ('data', 'model'), axis_types=(jax.sharding.AxisType.Auto,) * 2,
-        devices=jax.devices()[:count])
+    return None if count == 1 else meshes.make({'tensor': count})
 
 
 def settings(config: Config, architecture: Any) -> Any:
