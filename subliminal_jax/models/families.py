@@ -29,6 +29,7 @@ from subliminal_jax.runs import UserError
 from subliminal_jax.runs.plan import available_memory
 
 LARGEST = 2**31  # of a size: an index of an array on any device
+MOST_LAYERS = 10_000  # a list has an entry for each
 
 
 class Family(NamedTuple):
@@ -124,6 +125,13 @@ def stating(origin: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f'{origin} states an impossible architecture: {error}') from None
+
+
+def counted(layers: int) -> int:
+    """The same number of layers; raises ValueError for one that no model has."""
+    if not 0 < layers <= MOST_LAYERS:
+        raise ValueError(f'num_layers is {layers}')
+    return layers
 
 
 def checked(config: TransformerConfig) -> TransformerConfig:

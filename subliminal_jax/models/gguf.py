@@ -251,8 +251,8 @@ def _windows(family, field, fields, name, origin):
     """Which layers slide, as fields of TransformerConfig."""
     window = fields.get(f'{name}.attention.sliding_window')
     if family.windows == 'pattern':
-        layers, (local, pattern) = int(field('block_count')), (field(k, v) for k, v in
-                                                               SLIDING.items())
+        layers = families.counted(int(field('block_count')))
+        local, pattern = (field(k, v) for k, v in SLIDING.items())
         slides = [bool(x) for x in pattern] if np.ndim(pattern) else [
             bool((layer + 1) % int(pattern)) for layer in range(layers)]
         return {'sliding_layers': tuple(slides), 'local_rope_theta': _short(local),

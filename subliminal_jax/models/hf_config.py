@@ -89,7 +89,8 @@ def config_of(folder: pathlib.Path) -> tuple[TransformerConfig, Family]:
         if not isinstance(tied, bool):
             raise ValueError(f'tie_word_embeddings is {tied!r}')
         theta, scaling = _rope(stated, family, positions, origin)
-        layers, head_dim = whole('num_hidden_layers'), whole('head_dim', width // max(heads, 1))
+        layers = families.counted(whole('num_hidden_layers'))
+        head_dim = whole('head_dim', width // max(heads, 1))
         config = families.checked(TransformerConfig(
             vocab_size=whole('vocab_size'), num_layers=layers, width=width, num_heads=heads,
             num_kv_heads=whole('num_key_value_heads', heads), head_dim=head_dim,

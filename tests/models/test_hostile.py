@@ -156,8 +156,10 @@ def written(folder, **changed):
 
 
 @pytest.mark.parametrize('changed, said', [
-    ({'hidden_size': 10**400}, 'impossible architecture'), ({'hidden_size': 1e300}, 'impossible'),
-    ({'hidden_size': [1]}, 'impossible'), ({'max_position_embeddings': 10**12}, 'max_positions is'),
+    ({'hidden_size': 10**400}, 'impossible architecture'),
+    ({'num_hidden_layers': 23303118832542}, 'num_layers is 23303118832542'),
+    ({'hidden_size': 1e300}, 'impossible'), ({'hidden_size': [1]}, 'impossible'),
+    ({'max_position_embeddings': 10**12}, 'max_positions is'),
     ({'vocab_size': True}, 'vocab_size'), ({'tie_word_embeddings': 'false'}, 'tie_word_embeddings'),
     ({'model_type': ['llama']}, 'not supported'), ({'architectures': 3}, 'architectures'),
     ({'architectures': 'LlamaForCausalLM'}, 'architectures'), ({'layer_types': [{}, {}]}, 'imposs'),
