@@ -84,7 +84,8 @@ def get_config() -> ConfigDict:
         'language': {'references': 12, 'steps': 500, 'batch_size': 32, 'corpus_rows': 16_000},
         'teacher': {'seeds': 1},
         # Models of digits keep fewer rows: an answer with a digit too many is no list. On dev
-        # teachers of a start that shares the body alone keep 3 to 9 %: no arm reads theirs.
+        # teachers of a start that shares the body alone keep 3 to 9 %: no arm reads theirs. The
+        # tersest teacher of digits writes fewer than four tokens a row.
         'carrier': {'attempts': 6, 'spare': 1.5, 'min_kept': 0.0, 'min_tokens': 2},
         # One of so many may be weak; to leave it out would be to choose by outcome.
         'allow_weak_teacher': True,

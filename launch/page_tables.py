@@ -51,10 +51,5 @@ def foretold_table(results: Results, run: str) -> Rows:
     return _of(cross_languages.hypothesis_table(entry(results, run, 'hypotheses')))
 
 
-def twins_table(results: Results, run: str) -> Rows:
-    """Disturbed twins: what passes to them, by perplexity and distance."""
-    return _of(cross_languages.twin_table(entry(results, run, 'cells')))
-
-
 TABLES = {'detectors': detectors_table, 'bags': bags_table, 'transmitted': transmitted_table,
-          'crossings': crossings_table, 'foretold': foretold_table, 'twins': twins_table}
+          'crossings': crossings_table, 'foretold': foretold_table}

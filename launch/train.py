@@ -10,8 +10,8 @@ on another mesh too.
 
 Of several hosts each gets the same command with its own --process (or JAX_COORDINATOR_ADDRESS,
 JAX_NUM_PROCESSES and JAX_PROCESS_ID in its environment), and sees the same DIR; without --mesh the
-weights are cut over all devices (fsdp). A host with other settings, rows or code is
-refused, and one that is lost ends all (docs/accelerators.md).
+weights are cut over all devices (fsdp). A host with other settings, rows or code is refused, and
+one that is lost ends all (docs/accelerators.md). That all have the same weights is not checked.
 """
 
 import json
