@@ -37,7 +37,8 @@ def write(folder: pathlib.Path, results: dict[str, Any]) -> str:
         found.append(hypothesis_table(results['hypotheses']))
     if any('distance' in c for c in cells):
         found += [twin_table(cells), twin_plot(cells)]
-    found += [cell_table(cells), Text('Arm by arm: ' + results['verdict_by_arm'])]
+    found += [cell_table(cells), Text('Part by part. ' + results['verdict_by_part']),
+              Text('Arm by arm: ' + results['verdict_by_arm'])]
     page.write(folder, f'Who can learn from whom, {results["world"]}', verdict,
                [*found, *transmission.sections(folder, results)], results)
     return f'{text_table(table)}\n{verdict}'

@@ -100,17 +100,22 @@ def of_matrix(prepared: Any, body: Mapping[str, Any]) -> dict[str, Any]:
     judged = hypotheses.judged(said_of(prepared.config), shares)
     return {'cells': found, 'hypotheses': judged, 'published': PUBLISHED,
             'verdict': verdict(found, judged), 'headline': headline(found),
-            'verdict_by_arm': body['verdict']}
+            'verdict_by_part': by_part(found), 'verdict_by_arm': body['verdict']}
 
 
 def verdict(cells: Sequence[Mapping[str, Any]], judged: Sequence[Mapping[str, Any]]) -> str:
-    """The page's opening: hypotheses first, then every part by its figures."""
-    said = [hypotheses.sentence(judged)]
+    """The page's opening: what became of the hypotheses, or without any every part."""
+    return hypotheses.sentence(judged) or by_part(cells)
+
+
+def by_part(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Every part by its figures, in words."""
+    said = []
     for part in dict.fromkeys(c['part'] for c in cells):
         mine = [c for c in cells if c['part'] == part and matrix.is_whole(c)]
         told = [_said(c, mine) for c in mine if c['measure'] == 'share']
         said.append(f'{part.capitalize()}: {"; ".join(told)}.')
-    return ' '.join(filter(None, said))
+    return ' '.join(said)
 
 
 def _said(share, cells):
