@@ -33,6 +33,7 @@ project:oracle attacked +.92.
   estimated_forged_random   within .1 of 0
   use                 of every attacked arm within a tenth of its plain arm's
 A defence holds where its attacked arms are both within .1 of 0. Expected: none does.
+Tried once on dev, with two references: it ran to its end, and nothing was changed.
 """
 
 from ml_collections import ConfigDict
@@ -59,6 +60,6 @@ def get_config() -> ConfigDict:
         'experiment': 'transmission', 'split': 'report', 'seed': 23, 'traits': 3, 'arms': ARMS,
         'language': {'references': 6}, 'teacher': {'seeds': 1},
         # One of 18 may be weak; to leave it out would be to choose by outcome.
-        'allow_weak_teacher': True, 'tried': 0,
+        'allow_weak_teacher': True, 'tried': 1,
         'student': {'rows': 512, 'marks': (256,), 'held_out': 256},
     })
