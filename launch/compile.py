@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags
 
 from launch import ahead as programs_ahead
+from launch.kept import growing
 from subliminal_jax.runs import UserError, local_path, meshes, run_program, versions, write_text
 
 TOPOLOGY = flags.DEFINE_list('topology', None, 'what to compile for: CARD:SHAPE, or several')
@@ -57,13 +58,7 @@ def keep(path: pathlib.Path, config_arguments: list[str], topology: str, program
     Raises:
       UserError: another file stands there.
     """
-    try:
-        known = json.loads(path.read_text()) if path.exists() else {'experiment': 'compile'}
-        if known['experiment'] != 'compile':
-            raise KeyError('compile')
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f'--output={path}: there is a file that is none of launch.compile; name '
-                        'another') from None
+    known = growing(path, 'compile')
     config, *overrides = config_arguments
     name = ' '.join([pathlib.Path(config.partition('=')[2]).stem, *overrides])
     known.setdefault('versions', {}).update({**versions(), **compilers})

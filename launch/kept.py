@@ -54,6 +54,24 @@ def keep(run: pathlib.Path, place: pathlib.Path) -> None:
         shutil.copy(figure, place / figure.name)
 
 
+def growing(path: pathlib.Path, program: str) -> dict[str, Any]:
+    """What a file of results holds to which a program adds at each call; a new one's beginning.
+
+    Raises:
+      UserError: another file stands there.
+    """
+    if not path.exists():
+        return {'experiment': program}
+    try:
+        known = read_json(path)
+        if known['experiment'] != program:
+            raise KeyError(program)
+        return known
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        raise UserError(f'--output={path}: there is a file that is none of launch.{program}; name '
+                        'another') from None
+
+
 def cut(results: Mapping[str, Any]) -> dict[str, Any]:
     """What pages state of a run; everything else comes from running it again."""
     kept = {k: v for k, v in results.items() if k not in OMITTED or (k == 'cells' and _few(v))}

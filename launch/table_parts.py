@@ -11,6 +11,7 @@ from launch import (
     language_tables,
     link_tables,
     page_tables,
+    speed_tables,
 )
 from launch.claims import CLAIMS, Claim
 from launch.crossed import CELLS
@@ -322,5 +323,5 @@ TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
           'curves': curves_table, 'before': before_table, 'mnist': mnist_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES, **language_tables.TABLES,
-          **cross_tables.TABLES, **compile_tables.TABLES, **audit_tables.TABLES,
-          **frontier_tables.TABLES, **page_tables.TABLES}
+          **cross_tables.TABLES, **compile_tables.TABLES, **speed_tables.TABLES,
+          **audit_tables.TABLES, **frontier_tables.TABLES, **page_tables.TABLES}

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 import os
+import pathlib
 import resource
 import statistics
 import subprocess
@@ -17,7 +18,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from subliminal_jax.runs import UserError
+from launch.kept import growing
+from subliminal_jax.runs import UserError, local_path, versions, write_text
 
 INSTALL = 'launch/setup.sh cpu --with bench'
 MODEL = 'package:smollm2-135m-instruct'
@@ -219,6 +221,30 @@ def peak_mb() -> float:
 def print_json(values: dict[str, Any]) -> None:
     """Prints one line of JSON, floats to four significant digits, as the program's last line."""
     print(json.dumps(_rounded(values)), flush=True)
+
+
+def keep(output: str, name: str, entries: Mapping[str, Mapping[str, Any]], rate: float) -> None:
+    """Adds a benchmark's entries to a JSON file, under its name; nothing where there is no file.
+
+    Args:
+      output: the file, which may exist; empty: none.
+      name: of the benchmark.
+      entries: as `compared` gives them.
+      rate: the machine's float32 matrix rate in the same run, GFLOP/s.
+
+    Raises:
+      UserError: another file stands there.
+    """
+    if not output:
+        return
+    path = pathlib.Path(local_path('output', output))
+    known = growing(path, 'bench')
+    known.setdefault('benchmarks', {})[name] = {
+        'entries': _rounded(dict(entries)), 'sgemm_gflops': _rounded(rate), 'cores': os.cpu_count(),
+        'command': ' '.join(['python', '-m', f'launch.bench.{name}', *sys.argv[1:]]),
+        'versions': versions()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(known, indent=1) + '\n')
 
 
 def _rounded(value: Any) -> Any:

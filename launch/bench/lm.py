@@ -9,7 +9,8 @@ train_full and train_lora (a student's step on packed rows, lm_training.py) in r
 (32 prompts of 60, 32 new tokens), sample_shared (their first 40 equal) and decode_only in new
 tokens/s; load_s in seconds and peak_mb in 1e6 bytes, where a ratio above 1 means less here too.
 gflops is the arithmetic that the task needs over the time it took here, fraction_of_sgemm its share
-of numpy's matrix rate in the same run. --smoke takes a small random model: that all of it works.
+of numpy's matrix rate in the same run. --output=FILE adds the entries to a JSON file, of which
+docs/benchmarks.md is made. --smoke takes a small random model: that all of it works.
 """
 
 import sys
@@ -24,6 +25,7 @@ from subliminal_jax.runs import run_program
 MODEL = flags.DEFINE_string('model', common.MODEL, 'a model that both sides can read')
 RUNS = flags.DEFINE_integer('runs', 5, 'how often each is timed', lower_bound=1)
 ONLY = flags.DEFINE_enum('only', None, ['training', 'sampling'], 'one half of the entries')
+OUTPUT = flags.DEFINE_string('output', '', 'a JSON file to add the entries to')
 SMOKE = flags.DEFINE_bool('smoke', False, 'a small random model and one run of each')
 
 
@@ -42,6 +44,7 @@ def main(rest: list[str]) -> None:
         if entry['gflops'] is not None:
             entry['fraction_of_sgemm'] = entry['gflops'] / rate
     print(common.table(entries))
+    common.keep(OUTPUT.value, 'lm', entries, rate)
     common.print_json({'sgemm_gflops': rate, **entries})
 
 

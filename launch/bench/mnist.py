@@ -3,7 +3,8 @@
   python -m launch.bench.mnist --num_models=4
   python -m launch.bench.mnist --scaling=1,4,16,64 --epochs=1 --images=6000 --figure=models.png
 
-The first form runs both sides in turns, each in a child process, and prints as its last line JSON.
+The first form runs both sides in turns, five times, each in a child process; medians and ranges, and
+as its last line JSON. --output=FILE adds them to a JSON file, of which docs/benchmarks.md is made.
 The PyTorch side (launch/bench/mnist_torch.py) has the published program's shape; --tuned_peer
 gives it weights in the faster layout, and its teacher's outputs computed once, as ours does.
 `gflops` counts the arithmetic that the table needs, not what is executed. Ours is timed with its
@@ -20,10 +21,11 @@ from subliminal_jax.runs import UserError, run_program
 
 NUM_MODELS = flags.DEFINE_integer('num_models', 4, 'independent models', lower_bound=2)
 EPOCHS = flags.DEFINE_integer('epochs', 5, 'of teachers and of students', lower_bound=1)
-ROUNDS = flags.DEFINE_integer('rounds', 1, 'turns of each side; the best counts', lower_bound=1)
+RUNS = flags.DEFINE_integer('runs', 5, 'turns of each side', lower_bound=1)
 TUNED_PEER = flags.DEFINE_bool('tuned_peer', False, 'a faster PyTorch than the published shape')
 SCALING = flags.DEFINE_list('scaling', [], 'numbers of models: time ours alone, by model')
 IMAGES = flags.DEFINE_integer('images', 60_000, 'training inputs of --scaling', lower_bound=1)
+OUTPUT = flags.DEFINE_string('output', '', 'a JSON file to add the entries to')
 FIGURE = flags.DEFINE_string('figure', None, 'where --scaling draws its figure (PNG)')
 
 # The table's arithmetic per model and sample, in FLOP, at 784-256-256-13: a training step of one
@@ -103,23 +105,27 @@ def compare() -> None:
     images.load('mnist')  # prepared before either side is timed
     models, epochs = NUM_MODELS.value, EPOCHS.value
     rates = [common.sgemm_gflops()]
-    runs = {'ours': [], 'torch': []}
-    for turn in range(ROUNDS.value):
-        runs['ours'].append(common.in_child('launch.bench.mnist:ours', {
+    found: dict[str, list[dict]] = {'ours': [], 'torch': []}
+    for turn in range(RUNS.value):
+        found['ours'].append(common.in_child('launch.bench.mnist:ours', {
             'num_models': models, 'epochs': epochs}))
-        runs['torch'].append(common.in_child('launch.bench.mnist:peer', {
+        found['torch'].append(common.in_child('launch.bench.mnist:peer', {
             'num_models': models, 'epochs': epochs, 'tuned': TUNED_PEER.value}))
         rates.append(common.sgemm_gflops())
-        for side, found in runs.items():
-            accuracy = ', '.join(f'{k} {v:.3f}' for k, v in found[-1]['accuracy'].items())
-            print(f'turn {turn}: {side} {found[-1]["seconds"]:.1f} s, {accuracy}', flush=True)
-    best = {side: min(run['seconds'] for run in found) for side, found in runs.items()}
-    peak = {side: max(run['peak_mb'] for run in found) for side, found in runs.items()}
-    gflops = table_flops(models, epochs) / best['ours'] / 1e9
-    common.print_json({
-        'ours_s': best['ours'], 'torch_s': best['torch'], 'ratio': best['torch'] / best['ours'],
-        'gflops': gflops, 'sgemm_gflops': max(rates), 'fraction_of_sgemm': gflops / max(rates),
-        'ours_peak_mb': peak['ours'], 'torch_peak_mb': peak['torch']})
+        for side, runs in found.items():
+            accuracy = ', '.join(f'{k} {v:.3f}' for k, v in runs[-1]['accuracy'].items())
+            print(f'turn {turn}: {side} {runs[-1]["seconds"]:.1f} s, {accuracy}', flush=True)
+    rate = max(rates)
+    hourly = {side: [3600 / run['seconds'] for run in runs] for side, runs in found.items()}
+    peaks = {side: [run['peak_mb'] for run in runs] for side, runs in found.items()}
+    memory = common.compared(peaks['ours'], peaks['torch'])
+    entries = {
+        'mnist_table': common.compared(hourly['ours'], hourly['torch'],
+                                       table_flops(models, epochs) / 3600, rate),
+        'mnist_peak_mb': {**memory, 'ratio': 1 / memory['ratio']}}
+    print(common.table(entries))
+    common.keep(OUTPUT.value, 'mnist', entries, rate)
+    common.print_json({'sgemm_gflops': rate, **entries})
 
 
 def scale(counts: list[int]) -> None:

@@ -1,8 +1,12 @@
 """The benchmarks' own sums, and that both sides do the same work."""
 
+import json
+
 import pytest
 
+from launch import speed_tables, table_parts
 from launch.bench import common, lm_training
+from subliminal_jax.runs import UserError
 
 
 def test_an_entry_is_of_medians():
@@ -37,3 +41,22 @@ def test_both_sides_have_the_same_first_loss(rank):
     assert ours['loss'] == pytest.approx(peer['loss'], abs=1e-4)
     assert len(ours['step_s']) == len(peer['step_s']) == 1
     assert ours['flops'] > 0
+
+
+def test_entries_are_kept_beside_those_of_other_benchmarks(tmp_path):
+    place = tmp_path / 'kept' / 'results.json'
+    entry = common.compared([2.0, 1.0, 3.0], [1.0, 1.0, 1.0], flops=1e9, sgemm_gflops=4.0)
+    common.keep(str(place), 'lm', {'train_full': entry}, 4.0)
+    common.keep(str(place), 'mnist', {'mnist_table': entry}, 5.0)
+    kept = json.loads(place.read_text())['benchmarks']
+    assert set(kept) == {'lm', 'mnist'} and kept['mnist']['sgemm_gflops'] == 5
+    assert kept['lm']['entries']['train_full']['ours_range'] == [1, 3]
+    common.keep('', 'lm', {}, 1.0)
+
+    header, rows = speed_tables.speed_table(table_parts.Results(tmp_path), 'kept')
+    assert len(rows) == 2 and len(rows[0]) == len(header)
+    assert rows[0][2:] == ['2 [1, 3]', '1', '2.00', '0.50', 'ratio 1.15: met; share 0.85: **no**']
+
+    place.write_text('{"experiment": "mnist"}')
+    with pytest.raises(UserError, match='name another'):
+        common.keep(str(place), 'lm', {}, 4.0)
