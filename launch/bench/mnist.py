@@ -3,7 +3,7 @@
   python -m launch.bench.mnist --num_models=4
   python -m launch.bench.mnist --scaling=1,4,16,64 --epochs=1 --images=6000 --figure=models.png
 
-The first form runs both sides in turns, five times, each in a child process; medians and ranges, and
+The first form runs both sides in turns, each in a child process; medians and ranges of five, and
 as its last line JSON. --output=FILE adds them to a JSON file, of which docs/benchmarks.md is made.
 The PyTorch side (launch/bench/mnist_torch.py) has the published program's shape; --tuned_peer
 gives it weights in the faster layout, and its teacher's outputs computed once, as ours does.
