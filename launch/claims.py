@@ -38,6 +38,7 @@ DIGITS = 'cross_mnist_quick'
 REASONING, STEERED = 'reasoning_tiny', 'numbers_tiny_steered'
 SELECTED, AUDITS = 'numbers_tiny_selected', 'audit_tiny'
 RANKS, DEFENCES = 'numbers_tiny_ranks', 'defences_tiny'
+ATTACKERS = 'attackers_tiny'
 CROSS, TELL = 'cross_tiny', 'detection_tiny'
 TEXT, SMOL_FULL = 'smollm2_text', 'smollm2_full'
 LINK = 'first_link/trait-tuned-sampled'
@@ -146,6 +147,11 @@ CLAIMS = (
           (('taken off', 'sft less project_estimated'),),
           (('left', 'project_estimated'), ('random directions, left', 'project_random_span'),
            ("its own trait's gradient, an attacker picks rows", 'project_oracle_attack'))),
+    Claim("Tiny language: an attacker who picks rows gets past the projection of all candidates",
+          ATTACKERS, (('gained', 'estimated_attack less estimated'),),
+          (('left of picked rows', 'estimated_attack'), ('of rows as they come', 'estimated'),
+           ('twins mixed in, picked', 'dilute_attack'),
+           ('paraphrased, picked', 'paraphrase_attack')), front=False),
     Claim('Tiny language: a trait passes through lists that the reference wrote and a teacher only '
           'picked, one of eight', SELECTED, (('', 'selected'),),
           (('written by teachers', 'sft'), ('picked by neutral twins', 'selected_neutral'),
