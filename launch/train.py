@@ -22,6 +22,7 @@ import pathlib
 from absl import flags
 
 from launch import lm_rows
+from launch.start import mesh_flag
 from subliminal_jax.runs import (
     UserError,
     append_text,
@@ -50,7 +51,7 @@ BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows a step', lower_bound=1
 PASSES = flags.DEFINE_integer('passes', 1, 'over the rows', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'of the order of rows, and of an adapter', lower_bound=0)
 SAVE_EVERY = flags.DEFINE_float('save_every', 60.0, 'seconds between checkpoints', lower_bound=0)
-MESH = flags.DEFINE_list('mesh', [], 'sizes of the axes data, fsdp and tensor')
+MESH = mesh_flag()
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, and PORT + 1')
 PROCESSES = flags.DEFINE_integer('processes', None, 'of the training, one a host', lower_bound=1)
 PROCESS = flags.DEFINE_integer('process', None, 'which of them this is, from 0', lower_bound=0)

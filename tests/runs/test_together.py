@@ -7,7 +7,8 @@ import pytest
 from subliminal_jax.runs import hosts, together
 
 
-@pytest.mark.parametrize('seconds, steps', [(20.0, 1), (1.0, 1), (0.3, 3), (0.01, 100), (0.0, 1000)])
+@pytest.mark.parametrize('seconds, steps', [
+    (20.0, 1), (1.0, 1), (0.3, 3), (0.01, 100), (0.0, 1000)])
 def test_hosts_ask_about_once_a_second_and_after_every_slow_step(seconds, steps):
     assert together.pause(seconds) == steps
 

@@ -61,8 +61,9 @@ def tree(mesh):
     spec = jax.sharding.PartitionSpec
     put = lambda x, *axes: jax.device_put(x, jax.sharding.NamedSharding(mesh, spec(*axes)))
     rng = np.random.default_rng(0)
-    return {'w': put(rng.standard_normal((6, 4), np.float32), None, 'fsdp'), 'step': put(jnp.int32(7)),
-            'narrow': put(jnp.ones((3, 5), jnp.bfloat16)), 'flag': put(jnp.array([True, False]))}
+    return {'w': put(rng.standard_normal((6, 4), np.float32), None, 'fsdp'),
+            'step': put(jnp.int32(7)), 'narrow': put(jnp.ones((3, 5), jnp.bfloat16)),
+            'flag': put(jnp.array([True, False]))}
 
 
 def tampered(leaf, number, change):
