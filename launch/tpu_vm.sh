@@ -15,7 +15,9 @@
 # such as v5litepod-8 (eight chips). launch.train takes a slice of several, with DIR on a disk that all
 # of them see; put PROGRAM=train before launch/tpu_vm.sh:
 #
-#   PROGRAM=train launch/tpu_vm.sh --model=SPEC --rows=FILE --workdir=DIR
+#   PROGRAM=train launch/tpu_vm.sh --model=SPEC --rows=FILE --workdir=DIR --host_timeout=600
+#
+# (hosts wait for one another for so many seconds; the first time each has to set up before).
 #
 # The slice's hosts, and which this is, are in the environment (GKE) or in the VM's metadata.
 #

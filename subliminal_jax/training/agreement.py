@@ -55,7 +55,7 @@ def told(names: Sequence[str], places: Sequence[Sequence[Hashable]], owners: Seq
     """One line on copies that differ: the first array, who holds which copy, how many arrays.
 
     Args:
-      names: of N arrays.
+      names: of N arrays; devices are counted along the mesh.
       places: of each array, the part of it that each of D devices holds.
       owners: the host of each device.
       prints_DN2: `fingerprints`.

@@ -2,8 +2,10 @@
 
 import json
 
+import jax
 import pytest
 
+from subliminal_jax.models.lora import init_lora, save_lora
 from subliminal_jax.sampling import sample, score
 from tests.experiments.transmission import checkpoint
 from tests.launch import programs
@@ -88,10 +90,16 @@ def test_what_is_sampled_on_a_mesh_is_the_same_token_for_token(rows_of, monkeypa
 
 
 def test_rows_that_one_device_began_a_mesh_goes_on_with(rows_of, tmp_path):
-    one = rows_of('score', 'out')
+    """Under an adapter, which is merged where the weights lie."""
+    adapter = init_lora(jax.random.key(1), checkpoint.config_of('llama'), 2)
+    save_lora(tmp_path / 'lora', jax.tree.map(lambda x: x + 0.1, adapter))
+    settings = [f'--lora={tmp_path / "lora"}']
+    one = rows_of('score', 'out', *settings)
+    plain = rows_of('score', 'plain')
+    assert abs(one[0]['total_logprob'] - plain[0]['total_logprob']) > 0.1
     kept = (tmp_path / 'out').read_text().splitlines(keepends=True)[:4]
     (tmp_path / 'out').write_text(''.join(kept))
-    close(one, rows_of('score', 'out', '--mesh=data:8'))
+    close(one, rows_of('score', 'out', *settings, '--mesh=data:2,fsdp:4'))
     assert (tmp_path / 'out').read_text().splitlines(keepends=True)[:4] == kept
 
 
