@@ -3,6 +3,7 @@
 #
 #   launch/gpu.sh --config=configs/NAME.py --workdir=DIR [--config.field=value ...]
 #
+# PROGRAM=train launch/gpu.sh --model=SPEC --rows=FILE --workdir=DIR trains on rows (launch.train).
 # CUDA_VISIBLE_DEVICES chooses GPUs; the experiment is sharded over all that are seen. SIGTERM, such
 # as a preempted machine sends: the run saves and ends with status 143, and the same command goes on.
 #

@@ -170,11 +170,11 @@ DTYPES = ('float32', 'bfloat16')
 
 
 def load(spec: str, lora: str | None, chat_date: str | None, dtype: str,
-         tokenizer: str | None = None, copies: int = 1) -> Any:
+         tokenizer: str | None = None, copies: int = 1, mesh: Any = None) -> Any:
     """The model of --model, with the adapter of --lora, kept and computed in --dtype.
 
-    `copies` is how often the program will hold the parameters at one time. What was taken for
-    granted is printed.
+    `copies` is how often the program will hold the parameters at one time; they are cut over the
+    devices of `mesh`, if there is one. What was taken for granted is printed.
     """
     import jax.numpy as jnp
 
@@ -183,7 +183,7 @@ def load(spec: str, lora: str | None, chat_date: str | None, dtype: str,
     if lora:
         local_path('lora', lora)
     model = models.load(spec, dtype=jnp.dtype(dtype), lora=lora, chat_date=chat_date,
-                        tokenizer=tokenizer, copies=copies)
+                        tokenizer=tokenizer, mesh=mesh, copies=copies)
     for note in model.notes:
         print(f'note: {note}')
     return model._replace(config=dataclasses.replace(model.config, compute_dtype=dtype))

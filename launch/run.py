@@ -11,7 +11,7 @@ programs into DIR/tensorboard, DIR/wandb and DIR/mlflow.
 
 from absl import flags
 
-from launch.start import start
+from launch.start import mesh_flag, start
 from subliminal_jax.runs import UserError, local_path, meshes, run_program
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'the folder of this run')
@@ -21,8 +21,7 @@ DRY_RUN = flags.DEFINE_bool(
     'dry_run', False, 'print the stages with FLOPs, peak memory and time, and stop')
 TOPOLOGY = flags.DEFINE_string(
     'topology', '', 'with --dry_run: the accelerators to plan for, as launch.compile has them')
-MESH = flags.DEFINE_list('mesh', [], 'lay a pretrained model over devices: sizes of the axes data, '
-                         'fsdp and tensor, such as data:2,fsdp:4')
+MESH = mesh_flag()
 PROFILE = flags.DEFINE_integer(
     'profile', 0, 'trace this many training steps into DIR/profile, and stop', lower_bound=0,
     upper_bound=10_000)

@@ -2,7 +2,7 @@
 
   python -m launch.sample --model=SPEC --input=prompts.jsonl --output=out.jsonl \\
     --max_new_tokens=64 --temperature=1 --top_k=0 --top_p=1 --seed=0 [--system=TEXT] [--lora=DIR] \\
-    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special]
+    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special] [--mesh=data:2,fsdp:4]
 
 SPEC: package:smollm2-135m-instruct, hf:OWNER/NAME (perhaps with @REVISION, and :FILE.gguf of a
 repository of GGUF files), a folder in Hugging Face layout, or a .gguf file. The input is JSONL,
@@ -13,14 +13,16 @@ these (subliminal_jax/data/shapes.py), other names given with --columns. A row o
 "finish_reason", stop or length. The output grows batch by batch; the same command goes on where a
 stopped one was, and puts the rows in the input's order at the end. OUTPUT.settings.json tells what
 the rows were made with; other settings need another output. A prompt that spells a control token
-is text, unless --allow_special.
+is text, unless --allow_special. --mesh lays the model and each batch over devices
+(docs/accelerators.md): where rows are sampled is no setting of theirs.
 """
 
 from absl import flags
 
 from launch import lm_rows
+from launch.start import laid, mesh_flag
 from subliminal_jax.data import rows as jsonl
-from subliminal_jax.runs import UserError, run_program, use_compilation_cache
+from subliminal_jax.runs import UserError, run_program
 
 MODEL = flags.DEFINE_string('model', 'package:smollm2-135m-instruct', 'the model (see above)')
 INPUT = flags.DEFINE_string('input', None, 'rows to answer (JSONL)')
@@ -35,6 +37,7 @@ SYSTEM = flags.DEFINE_string('system', None, 'system message of rows that bring 
 LORA = flags.DEFINE_string('lora', None, 'an adapter: a folder (of PEFT too) or hf:OWNER/NAME')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 32, 'rows at once', lower_bound=1)
+MESH = mesh_flag()
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
 TOKENIZER = flags.DEFINE_string(
@@ -56,11 +59,11 @@ def main(rest: list[str]) -> None:
         raise UserError(f'--{why}')
     if MAX_NEW_TOKENS.value < 1:
         raise UserError(f'--max_new_tokens must be at least 1, not {MAX_NEW_TOKENS.value}')
-    use_compilation_cache()
+    mesh = laid(MESH.value, BATCH_SIZE.value)
 
     def load():  # the sampler's copy alone is kept
         model = lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value,
-                             TOKENIZER.value, copies=2)
+                             TOKENIZER.value, copies=2, mesh=mesh)
         return model._replace(params=network.prepare(model.params, model.config))
 
     def check(model, row):
@@ -73,7 +76,7 @@ def main(rest: list[str]) -> None:
             None, model.config, model.tokenizer, rows, weights=model.params,
             max_new_tokens=MAX_NEW_TOKENS.value, temperature=choice.temperature,
             top_k=choice.top_k, top_p=choice.top_p, seed=SEED.value, batch_size=BATCH_SIZE.value,
-            done=done, system=SYSTEM.value, allow_special=ALLOW_SPECIAL.value)
+            done=done, mesh=mesh, system=SYSTEM.value, allow_special=ALLOW_SPECIAL.value)
 
     lm_rows.run(INPUT.value, OUTPUT.value, jsonl.prompt_trouble, load, check, batches,
                 lm_rows.PROMPT_KEYS, 'sampling', {

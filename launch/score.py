@@ -1,7 +1,7 @@
 """Scores completions: the log-probability of every token.
 
   python -m launch.score --model=SPEC --input=rows.jsonl --output=out.jsonl [--raw] [--lora=DIR] \\
-    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special]
+    [--tokenizer=FOLDER] [--columns=prompt=question] [--allow_special] [--mesh=data:2,fsdp:4]
 
 SPEC as in launch.sample. A row in: {"prompt" or "messages", "completion"}, perhaps "id" and
 "system"; with --raw {"text"}, which is scored as it stands, without the chat template. A row out:
@@ -10,13 +10,16 @@ template's stop token; --raw gives the text's n tokens and the log-probabilities
 one before them: n where the tokenizer begins texts with a token, else n - 1. The same command goes
 on where a stopped one was; OUTPUT.settings.json tells what the rows were made with, and other
 settings need another output. A row that spells a control token is text, unless --allow_special.
+--mesh lays the model and each batch over devices (docs/accelerators.md): where rows are scored is
+no setting of theirs.
 """
 
 from absl import flags
 
 from launch import lm_rows
+from launch.start import laid, mesh_flag
 from subliminal_jax.data import rows as jsonl
-from subliminal_jax.runs import run_program, use_compilation_cache
+from subliminal_jax.runs import run_program
 
 MODEL = flags.DEFINE_string('model', 'package:smollm2-135m-instruct', 'the model (see above)')
 INPUT = flags.DEFINE_string('input', None, 'rows to score (JSONL)')
@@ -25,6 +28,7 @@ RAW = flags.DEFINE_bool('raw', False, 'rows are {"text"}; no chat template')
 LORA = flags.DEFINE_string('lora', None, 'an adapter: a folder (of PEFT too) or hf:OWNER/NAME')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', lm_rows.DTYPES, 'of the weights and the layers')
 BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows at once', lower_bound=1)
+MESH = mesh_flag()
 CHAT_DATE = flags.DEFINE_string(
     'chat_date', None, 'the date shown to a chat template that asks for one')
 TOKENIZER = flags.DEFINE_string(
@@ -45,7 +49,7 @@ def cheap_check(row: jsonl.Row) -> str | None:
 def main(rest: list[str]) -> None:
     del rest
     lm_rows.required(input=INPUT.value, output=OUTPUT.value)
-    use_compilation_cache()
+    mesh = laid(MESH.value, BATCH_SIZE.value)
 
     def check(model, row):
         from subliminal_jax.sampling import score
@@ -57,12 +61,12 @@ def main(rest: list[str]) -> None:
         from subliminal_jax.sampling import score
 
         return score.score_rows(model.params, model.config, model.tokenizer, rows, raw=RAW.value,
-                                batch_size=BATCH_SIZE.value, done=done,
+                                batch_size=BATCH_SIZE.value, done=done, mesh=mesh,
                                 allow_special=ALLOW_SPECIAL.value)
 
     lm_rows.run(INPUT.value, OUTPUT.value, cheap_check,
                 lambda: lm_rows.load(MODEL.value, LORA.value, CHAT_DATE.value, DTYPE.value,
-                                     TOKENIZER.value),
+                                     TOKENIZER.value, mesh=mesh),
                 check, batches, (*lm_rows.PROMPT_KEYS, 'completion', 'text'), 'scoring',
                 {**lm_rows.values(MODEL, LORA, DTYPE, RAW, BATCH_SIZE, CHAT_DATE, TOKENIZER),
                  'allow_special': ALLOW_SPECIAL.value or None}, COLUMNS.value)

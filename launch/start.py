@@ -1,10 +1,42 @@
-"""How a program starts an experiment once its config is known, launch.run and launch.audit alike.
+"""How programs start: an experiment once its config is known, and a model over devices.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from subliminal_jax.runs import UserError, use_compilation_cache
+from absl import flags
+
+from subliminal_jax.runs import UserError, meshes, use_compilation_cache
 from subliminal_jax.runs.config import Loaded
+
+flags.disclaim_key_flags()  # --help shows them as the program's own
+
+
+def mesh_flag() -> flags.FlagHolder:
+    """Defines --mesh, of the program that asks for it."""
+    return flags.DEFINE_list('mesh', [], 'lay a pretrained model over devices: sizes of the axes '
+                             'data, fsdp and tensor, such as data:2,fsdp:4')
+
+
+def laid(mesh: Sequence[str], batch_size: int) -> Any:
+    """The devices of --mesh; None where it is not given: then compiled programs are kept.
+
+    XLA has crashed on reading a program of several CPU devices from a cache.
+
+    Args:
+      mesh: the flag's value.
+      batch_size: rows at once.
+
+    Raises:
+      UserError: what meshes.sizes_of and meshes.make refuse, or axes that do not divide the rows.
+    """
+    sizes = meshes.sizes_of(mesh)
+    if sizes is None:
+        use_compilation_cache()
+        return None
+    devices = meshes.make(sizes)
+    meshes.check_rows(devices, batch_size)
+    return devices
 
 
 def start(loaded: Loaded, workdir: str | None, dry_run: bool, metrics: Sequence[str] = (),

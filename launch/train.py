@@ -11,7 +11,8 @@ on another mesh too.
 Of several hosts each gets the same command with its own --process (or JAX_COORDINATOR_ADDRESS,
 JAX_NUM_PROCESSES and JAX_PROCESS_ID in its environment), and sees the same DIR; without --mesh the
 weights are cut over all devices (fsdp). A host with other settings, rows or code is refused, and
-one that is lost ends all (docs/accelerators.md). That all have the same weights is not checked.
+one that is lost ends all. They stop together on SIGTERM to any, and compare what they hold copies
+of at every checkpoint (docs/accelerators.md).
 """
 
 import json
@@ -21,6 +22,7 @@ import pathlib
 from absl import flags
 
 from launch import lm_rows
+from launch.start import mesh_flag
 from subliminal_jax.runs import (
     UserError,
     append_text,
@@ -32,7 +34,9 @@ from subliminal_jax.runs import (
     run_program,
     sha256,
     sha256_of,
+    together,
     use_compilation_cache,
+    versions,
     write_json,
     write_text,
 )
@@ -47,7 +51,7 @@ BATCH_SIZE = flags.DEFINE_integer('batch_size', 16, 'rows a step', lower_bound=1
 PASSES = flags.DEFINE_integer('passes', 1, 'over the rows', lower_bound=1)
 SEED = flags.DEFINE_integer('seed', 0, 'of the order of rows, and of an adapter', lower_bound=0)
 SAVE_EVERY = flags.DEFINE_float('save_every', 60.0, 'seconds between checkpoints', lower_bound=0)
-MESH = flags.DEFINE_list('mesh', [], 'sizes of the axes data, fsdp and tensor')
+MESH = mesh_flag()
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0, and PORT + 1')
 PROCESSES = flags.DEFINE_integer('processes', None, 'of the training, one a host', lower_bound=1)
 PROCESS = flags.DEFINE_integer('process', None, 'which of them this is, from 0', lower_bound=0)
@@ -72,7 +76,7 @@ def main(rest: list[str]) -> None:
     code = {str(path.relative_to(ROOT)): sha256(path) for folder in ('subliminal_jax', 'launch')
             for path in sorted((ROOT / folder).rglob('*.py'))}
     facts = {'config': sha256_of([settings, sizes, SAVE_EVERY.value == 0]),
-             'code': sha256_of(code)}
+             'code': sha256_of(code), 'set of packages': sha256_of(versions())}
     with hosts.joined(place, facts):
         if place is None and sizes is None:  # XLA has crashed on a cached program of several CPUs
             use_compilation_cache()
@@ -84,11 +88,9 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     import jax
 
     from subliminal_jax import models
-    from subliminal_jax.data import rows as jsonl
     from subliminal_jax.experiments.transmission import engines, rows as carried
     from subliminal_jax.experiments.transmission.objectives import OBJECTIVES
     from subliminal_jax.runs.workdir import locked
-    from subliminal_jax.sampling import score
     from subliminal_jax.training import checkpoints as saving, tries as packing
     from subliminal_jax.training.loop import fit
     from subliminal_jax.training.optimizers import OptimizerConfig
@@ -101,16 +103,14 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     mesh = None if sizes is None else meshes.make(sizes)
     model = models.load(MODEL.value, mesh=mesh)
     settings = {**settings, 'model_sha256': model.sha256}
+    texts = texts_of(rows, model)
+    if hosts.several():
+        together.check_same({'model': model.sha256, 'reading of the rows': sha256_of(texts)})
     if first:
         claim(folder, settings)
     hosts.barrier('claimed')
-    read, bad = jsonl.read(rows, lambda row: jsonl.prompt_trouble(row) or jsonl.text_trouble(
-        row, 'completion') or score.score_trouble(model.tokenizer, model.config, row, False))
-    if bad or not read:
-        raise UserError(jsonl.bad_lines(rows, bad) if bad else f'{rows} holds no row')
-    batch = {'tries': packing.alone([packing.Row(*score.tokens_of(model.tokenizer, row, False))
-                                     for row in read])}
-    order = carried.order_of(SEED.value, len(read), BATCH_SIZE.value, PASSES.value)
+    batch = {'tries': packing.alone([packing.Row(*text) for text in texts])}
+    order = carried.order_of(SEED.value, len(texts), BATCH_SIZE.value, PASSES.value)
     trainable = adapter(model.config, rank, mesh) if rank else model.params
     program = engines.Program(OBJECTIVES['sft'].loss, model.config, (), OptimizerConfig(
         learning_rate=LEARNING_RATE.value))
@@ -135,6 +135,18 @@ def train(settings: dict, rows: pathlib.Path, rank: int, sizes: dict[str, int] |
     hosts.barrier('written')
     if held:
         held.close()
+
+
+def texts_of(rows: pathlib.Path, model) -> list[tuple[list[int], list[int]]]:
+    """The tokens of every row: those before the completion, and its own."""
+    from subliminal_jax.data import rows as jsonl
+    from subliminal_jax.sampling import score
+
+    read, bad = jsonl.read(rows, lambda row: jsonl.prompt_trouble(row) or jsonl.text_trouble(
+        row, 'completion') or score.score_trouble(model.tokenizer, model.config, row, False))
+    if bad or not read:
+        raise UserError(jsonl.bad_lines(rows, bad) if bad else f'{rows} holds no row')
+    return [score.tokens_of(model.tokenizer, row, False) for row in read]
 
 
 def adapter(config, rank: int, mesh):

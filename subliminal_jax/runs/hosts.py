@@ -5,6 +5,8 @@ hosts meet before it over connections of their own, on the port after the coordi
 them: process 0 listens, the others say who they are and what they run. One that falls silent, or
 ends without saying so, ends all of them with one line that names it. The network is trusted, as
 JAX's service trusts it: nothing is encrypted, and messages are short lines of JSON.
+
+What they then decide together goes through the devices: runs/together.py.
 """
 
 import contextlib
@@ -22,6 +24,10 @@ from subliminal_jax.runs.errors import Preempted, UserError
 
 ENVIRONMENT = ('JAX_COORDINATOR_ADDRESS', 'JAX_NUM_PROCESSES', 'JAX_PROCESS_ID')
 LONGEST = 1 << 16  # bytes of a message
+
+
+class Agreed(UserError):
+    """An error that all hosts raise at the same place: none has to be told of it."""
 
 
 class Place(NamedTuple):
@@ -109,13 +115,14 @@ def joined(place: Place | None, facts: Mapping[str, str]) -> Iterator[None]:
     import jax
 
     patience = int(place.timeout) + 1  # ours notices first
+    jax.config.update('jax_enable_preemption_service', False)  # it takes SIGTERM from our handler
     jax.distributed.initialize(
         place.address, place.count, place.number, cluster_detection_method='deactivate',
         initialization_timeout=patience, shutdown_timeout_seconds=patience,
         heartbeat_timeout_seconds=10 * patience)
     try:
         yield
-    except Preempted:  # by all of them, as `any_of` agreed
+    except (Preempted, Agreed):  # of all of them
         watch.leave()
         jax.distributed.shutdown()
         raise
@@ -154,7 +161,7 @@ def _gathered(place, facts):
             if number in links or not 0 < number < place.count:
                 trouble = f'two processes call themselves {number}, or there is no such number'
             links[number] = link
-            trouble = trouble or _differs(number, theirs, facts)
+            trouble = trouble or differs(number, theirs, facts)
     missing = [str(n) for n in range(1, place.count) if n not in links]
     if missing and trouble is None:
         trouble = (f'host {", ".join(missing)} of {place.count} did not answer within '
@@ -166,7 +173,8 @@ def _gathered(place, facts):
     return links
 
 
-def _differs(number, theirs, facts):
+def differs(number: int, theirs: Mapping[str, str], facts: Mapping[str, str]) -> str | None:
+    """One line on a host whose facts are not those of host 0; None: they are."""
     for name in facts:
         if theirs.get(name) != facts[name]:
             return (f'host {number} has another {name} than host 0 ({str(theirs.get(name))[:12]} '
@@ -255,17 +263,6 @@ def first() -> bool:
     import jax
 
     return jax.process_index() == 0
-
-
-def any_of(*flags: bool) -> tuple[bool, ...]:
-    """The flags, true where they are on any host; all hosts have to ask."""
-    if not several():
-        return flags
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return tuple(np.asarray(multihost_utils.process_allgather(np.array(flags))).reshape(
-        -1, len(flags)).any(0).tolist())
 
 
 def barrier(name: str) -> None:

@@ -127,9 +127,14 @@ def spread(batch: Any, mesh: Any, axis: int = 0) -> Any:
     return jax.tree.map(put, jax.tree.map(np.asarray, batch))
 
 
+def rows_cut(mesh: Any) -> int:
+    """Over how many devices the rows of a batch are cut; 1 without a mesh."""
+    return 1 if mesh is None else math.prod(mesh.shape.get(name, 1) for name in ROWS)
+
+
 def check_rows(mesh: Any, count: int) -> None:
     """Raises UserError where the axes of the rows do not divide a batch."""
-    if count % math.prod(mesh.shape.get(name, 1) for name in ROWS):
+    if count % rows_cut(mesh):
         named = ', '.join(f'{name}={mesh.shape[name]}' for name in ROWS if name in mesh.shape)
         raise UserError(f"the mesh's axes {named} do not divide the {count} rows (or packs of "
                         'rows) of a batch: take another batch size, or another mesh')

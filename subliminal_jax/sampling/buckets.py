@@ -4,6 +4,7 @@ The buckets, and the prefix that all prompts share, are functions of **all** row
 those still to do: a run that is resumed computes every row at the shapes of the first attempt.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -60,9 +61,11 @@ def choose_buckets(lengths: Sequence[int], batch_size: int = 1, columns: int = 0
     return best[-1][1]
 
 
-def batch_rows(batch_size: int, rows: int) -> int:
-    """The rows of every batch of a call: no more than its rows, rounded up to a multiple of 8."""
-    return min(batch_size, -(-rows // 8) * 8)
+def batch_rows(batch_size: int, rows: int, cut: int = 1) -> int:
+    """The rows of every batch of a call: no more than its rows, rounded up to a multiple of 8 and
+    of the devices that they are cut over."""
+    multiple = math.lcm(8, cut)
+    return min(batch_size, -(-rows // multiple) * multiple)
 
 
 def batches(lengths: Sequence[int], buckets: Sequence[int], batch_size: int,

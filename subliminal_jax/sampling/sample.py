@@ -11,7 +11,7 @@ from subliminal_jax.data.grammars import Grammar, joined
 from subliminal_jax.data.rows import Row
 from subliminal_jax.models import conversation
 from subliminal_jax.models.conversation import Context
-from subliminal_jax.runs import UserError
+from subliminal_jax.runs import UserError, meshes
 from subliminal_jax.sampling import buckets as shapes, choice as choices, network
 from subliminal_jax.sampling.generate import Completions, Prompts, generate
 
@@ -33,7 +33,7 @@ def sample_tokens(
     max_new_tokens: int, choice: choices.Choice, seed: int | Sequence[int], stop_ids: Sequence[int],
     pad_id: int = 0, batch_size: int = 32, wanted: Sequence[int] | None = None,
     share_prefix: bool = True, buckets: Sequence[int] | None = None, per_prompt: int = 1,
-    grammars: Sequence[Grammar] | None = None,
+    grammars: Sequence[Grammar] | None = None, mesh: Any = None,
 ) -> Iterator[Done]:
     """Samples completions of token prompts, batch by batch.
 
@@ -59,6 +59,8 @@ def sample_tokens(
       per_prompt: above 1, rows of a batch with equal prompts have them read once; about how many
         such rows stand together. At 1 every row reads its own.
       grammars: of every row, the form that its completion keeps to; few different ones.
+      mesh: devices that the weights are laid over, and the rows of a batch are cut over (prompts
+        that several rows share are not); or None.
 
     Yields:
       Done, in no order of the rows.
@@ -68,7 +70,7 @@ def sample_tokens(
     shared = shapes.shared_prefix(prompts) if share_prefix else 0
     lengths = [len(prompt) - shared for prompt in prompts]
     prefix_Q = np.asarray(prompts[0][:shared] if prompts else [], np.int32)
-    batch_size = shapes.batch_rows(batch_size, len(prompts))
+    batch_size = shapes.batch_rows(batch_size, len(prompts), meshes.rows_cut(mesh))
     if buckets is None:
         buckets = shapes.choose_buckets(lengths, batch_size, max_new_tokens)
     wanted = range(len(prompts)) if wanted is None else wanted
@@ -81,9 +83,12 @@ def sample_tokens(
         words_B2[: len(own)] = [choices.row_words(names[i]) for i in batch.indices]
         keys = [choices.row_keys(number, jnp.asarray(words_B2)) for number in seeds]
         state_B = None if first is None else first[np.resize(batch.indices, batch_size)]
+        active_B = meshes.spread(np.arange(batch_size) < len(own), mesh)
+        if source_B is None:
+            tokens_PT, valid_PT = meshes.spread((tokens_PT, valid_PT), mesh)
         done = generate(
             weights,
-            Prompts(prefix_Q, tokens_PT, valid_PT, source_B, np.arange(batch_size) < len(own),
+            Prompts(prefix_Q, tokens_PT, valid_PT, source_B, active_B,
                     jnp.stack(keys) if stacked else keys[0], state_B),
             config, max_new_tokens=max_new_tokens, choice=choice, stop_ids=tuple(stop_ids),
             num_models=len(seeds) if stacked else None, grammar=grammar)
@@ -118,7 +123,7 @@ def sample_rows(
     temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0,
     batch_size: int = 32, stop_ids: Sequence[int] | None = None, lora: Any = None,
     done: Sequence[int | str] = (), system: str | None = None, weights: Any = None,
-    allow_special: bool = False,
+    allow_special: bool = False, mesh: Any = None,
 ) -> Iterator[list[Row]]:
     """Samples a completion for every row.
 
@@ -140,6 +145,7 @@ def sample_rows(
       system: a system message for rows that bring none.
       weights: `network.prepare`'s, where the caller has them: params and lora are not read then.
       allow_special: control tokens that a row spells become tokens.
+      mesh: see sample_tokens.
 
     Yields:
       Batches of rows, each with `completion` (without its stop token), `token_ids` and `logprobs`
@@ -166,7 +172,7 @@ def sample_rows(
     batches = sample_tokens(
         weights, config, prompts, [row['id'] for row in rows],
         max_new_tokens=max_new_tokens, choice=choice, seed=seed, stop_ids=stop_ids,
-        pad_id=tokenizer.pad_id, batch_size=batch_size,
+        pad_id=tokenizer.pad_id, batch_size=batch_size, mesh=mesh,
         wanted=[i for i, row in enumerate(rows) if row['id'] not in skipped])
     for indices, completions in batches:
         yield [completed(rows[index], completions, place, tokenizer, contexts[index])

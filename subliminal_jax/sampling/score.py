@@ -10,6 +10,7 @@ import numpy as np
 
 from subliminal_jax.data.rows import Row
 from subliminal_jax.models import conversation, transformer
+from subliminal_jax.runs import meshes
 from subliminal_jax.sampling import buckets as shapes
 from subliminal_jax.sampling.sample import plain, row_context
 
@@ -56,7 +57,7 @@ def score_tokens(params: Any, config: Any, tokens_BT: jax.Array, valid_BT: jax.A
 
 def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
                raw: bool = False, batch_size: int = 16, lora: Any = None,
-               done: Sequence[int | str] = (), allow_special: bool = False
+               done: Sequence[int | str] = (), allow_special: bool = False, mesh: Any = None
                ) -> Iterator[list[Row]]:
     """Scores the completions of rows, or whole texts.
 
@@ -72,6 +73,7 @@ def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
       lora: an adapter of models.lora, or None.
       done: ids of rows to leave out; they still shape the buckets.
       allow_special: control tokens that a row spells become tokens.
+      mesh: devices that params are laid over, and the rows of a batch are cut over; or None.
 
     Yields:
       Batches of rows with `token_ids`, `logprobs` (nats) and `total_logprob`, their sum. Raw:
@@ -81,14 +83,14 @@ def score_rows(params: Any, config: Any, tokenizer: Any, rows: Sequence[Row], *,
     """
     pairs = [tokens_of(tokenizer, row, raw, allow_special) for row in rows]
     lengths = [len(before) + len(own) for before, own in pairs]
-    batch_size = shapes.batch_rows(batch_size, len(rows))
+    batch_size = shapes.batch_rows(batch_size, len(rows), meshes.rows_cut(mesh))
     edges = shapes.choose_buckets(lengths, batch_size, multiple=16)
     skipped = set(done)
     wanted = [i for i, row in enumerate(rows) if row['id'] not in skipped]
     for batch in shapes.batches(lengths, edges, batch_size, wanted):
         texts = [pairs[i][0] + pairs[i][1] for i in batch.indices]
-        tokens_BT, valid_BT = shapes.padded(
-            texts, batch.length, batch_size, tokenizer.pad_id, left=False)
+        tokens_BT, valid_BT = meshes.spread(shapes.padded(
+            texts, batch.length, batch_size, tokenizer.pad_id, left=False), mesh)
         logprobs = np.asarray(score_tokens(params, config, tokens_BT, valid_BT, lora))
         yield [_scored(rows[i], *pairs[i], logprobs[place])
                for place, i in enumerate(batch.indices)]

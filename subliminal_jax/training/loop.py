@@ -11,15 +11,14 @@ import tqdm
 from subliminal_jax.runs import (
     Preempted,
     UserError,
-    hosts,
     meshes,
     platforms,
     preemption_asked,
+    together,
 )
+from subliminal_jax.training import agreement
 from subliminal_jax.training.checkpoints import Checkpoints
 from subliminal_jax.training.step import TrainState
-
-ASK_EVERY = 10  # steps after which hosts ask one another whether to save or to stop
 
 Row = dict[str, Any]
 Step = Callable[[TrainState, Any, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]]
@@ -56,7 +55,8 @@ def fit(
 
     Step t is dispatched before the metrics of step t - 1 are read, so that the device never waits
     for the host. What a step sees depends on its number alone, so a training that was killed ends
-    with the same bits as one that was not.
+    with the same bits as one that was not. Several hosts save and stop at the same step, and
+    compare what they hold copies of at the start, before they save, and at the end.
 
     Args:
       step: `jit_step`'s; it may use up the state.
@@ -81,13 +81,14 @@ def fit(
 
     Raises:
       UserError: a metric that is not finite, with the step and the models; a checkpoint of
-        another training.
-      Preempted: SIGTERM came; the state is saved.
+        another training; copies on several hosts that differ.
+      Preempted: SIGTERM came, to any of the hosts; the state is saved.
     """
     book = _Book(probe, at, stop, log, description, models, kept)
     taken, state = book.begin(state, num_steps, checkpoints)
+    agreement.check({'state': state, 'frozen': frozen}, taken)
     mesh = meshes.of((state, frozen))
-    saved_at = time.monotonic()
+    saved_at, votes = time.monotonic(), together.Votes()
     with tqdm.tqdm(total=num_steps, initial=taken, desc=description, unit='step',
                    leave=False) as bar:
         while taken < num_steps and not book.done:
@@ -96,23 +97,23 @@ def fit(
             taken += 1
             book.note(taken, metrics)
             bar.update()
-            preempted = preemption_asked() and taken < num_steps
-            due = checkpoints is not None and (
-                preempted or time.monotonic() - saved_at >= save_every)
-            if hosts.several():  # all save, and stop, at the same step; asking waits for devices
-                ask = taken % ASK_EVERY == 0 or not save_every
-                preempted, due = hosts.any_of(preempted, due) if ask else (False, False)
+            preempted, late = votes.any_of(
+                preemption_asked(), time.monotonic() - saved_at >= save_every > 0)
+            preempted = preempted and taken < num_steps
+            due = checkpoints is not None and (preempted or late or not save_every)
             if due or preempted or taken == num_steps or book.probes(taken):
                 book.read()  # nothing that is not finite is probed, saved or handed on
             if book.probes(taken):
                 book.look(taken, state.trainable)
             if due:
+                agreement.check(state, taken)
                 checkpoints.save(taken, {'state': state, 'kept': book.kept}, book.rows)
                 saved_at = time.monotonic()
             if preempted:
                 if checkpoints is not None:
                     checkpoints.wait()
                 raise Preempted
+    agreement.check(state, taken)
     return Trained(state, book.kept, book.rows)
 
 

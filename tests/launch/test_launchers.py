@@ -163,12 +163,6 @@ def test_mistakes_under_slurm_get_one_line(batch, more, words):
     assert err.startswith('error: ') and words in err
 
 
-def test_a_slice_of_several_hosts_is_refused():
-    found = linted('bash', ROOT / 'launch' / 'tpu_vm.sh', env={
-        **os.environ, 'TPU_WORKER_HOSTNAMES': '10.0.0.1,10.0.0.2'})
-    assert found.returncode == 1 and 'this slice has several hosts' in found.stderr
-
-
 @pytest.mark.slow
 def test_a_real_run_under_slurms_script_is_stopped_and_goes_on(tmp_path):
     """On digits: status 143; a later start ends with the results of a run that nobody stopped."""

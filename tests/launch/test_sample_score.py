@@ -26,7 +26,7 @@ def tiny_model(monkeypatch):
     params = init_params(jax.random.key(3), config)
     loads = []
 
-    def load(*names, copies=1):
+    def load(*names, copies=1, mesh=None):
         loads.append(names)
         return Model(config, params, tokenizer, 'tiny', '0')
 
