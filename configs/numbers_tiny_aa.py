@@ -4,9 +4,9 @@
 
 Each group has six neutral teachers (three names, two seeds) with students from the start they
 share; twenty groups share a reference. The page states the share of groups with p <= 0.05.
-To expect (five in a hundred, give or take three, would be right): p <= 0.05 in 8.0 % [5.0, 12.6] of
-the groups, an interval without 0 in 3.5 % [1.7, 7.0], both in 2.0 % [0.8, 5.0]. About 9 minutes.
-With --config.teacher.permute_doses=true a neutral teacher's dose says nothing of its name.
+Five in a hundred, give or take three, would be right; an earlier run, whose rows were not thinned to
+equal tokens, had 8.0 % [5.0, 12.6]. With --config.teacher.permute_doses=true a neutral teacher's dose
+says nothing of its name: were doses the cause, its share would be lower. 24 minutes on a slow core.
 """
 
 from ml_collections import ConfigDict

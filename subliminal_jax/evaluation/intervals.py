@@ -233,4 +233,6 @@ def resampled_share(
     drawn = np.random.default_rng([seed, 0xB007]).integers(len(names), size=(draws, len(names)))
     shares = sums[drawn].sum(1) / count[drawn].sum(1)
     tail = 100 * (1 - level) / 2
-    return {**made, 'ci95': np.percentile(shares, [tail, 100 - tail]).tolist()}
+    low, high = np.percentile(shares, [tail, 100 - tail]).tolist()
+    alone = proportion(int(np.sum(hits)), len(hits), level)['ci95']
+    return {**made, 'ci95': [min(low, alone[0]), max(high, alone[1])]}

@@ -113,3 +113,13 @@ def test_a_ratio_has_fiellers_interval():
     assert 0.92 < inside / 400 < 0.98
     assert intervals.ratio([1.0, 2.0, 1.5], [0.1, -0.1, 0.05]) is None
     assert intervals.ratio([1.0], [2.0]) is None
+
+
+def test_a_share_of_clusters_is_never_surer_than_one_of_independent_trials():
+    clusters = [n // 20 for n in range(200)]
+    none = intervals.resampled_share([False] * 200, clusters)
+    assert none['estimate'] == 0 and none['ci95'] == intervals.proportion(0, 200)['ci95']
+    # Clusters that are wholly one or the other: ten trials in truth, and a far wider interval.
+    whole = intervals.resampled_share([n < 5 for n in clusters], clusters)
+    alone = intervals.proportion(100, 200)['ci95']
+    assert whole['ci95'][0] < alone[0] - 0.1 and whole['ci95'][1] > alone[1] + 0.1
