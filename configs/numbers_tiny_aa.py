@@ -4,9 +4,10 @@
 
 Each group has six neutral teachers (three names, two seeds) with students from the start they
 share; twenty groups share a reference. The page states the share of groups with p <= 0.05.
-Five in a hundred, give or take three, would be right; an earlier run, whose rows were not thinned to
-equal tokens, had 8.0 % [5.0, 12.6]. With --config.teacher.permute_doses=true a neutral teacher's dose
-says nothing of its name: were doses the cause, its share would be lower. 24 minutes on a slow core.
+Five in a hundred, give or take three, would be right; an earlier run, whose rows were not thinned
+to equal tokens, had 8.0 % [5.0, 12.6]. With --config.teacher.permute_doses=true a neutral teacher's
+dose says nothing of its name: were doses the cause, its share would be lower. 24 minutes on a slow
+core.
 """
 
 from ml_collections import ConfigDict

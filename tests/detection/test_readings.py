@@ -64,6 +64,7 @@ def test_states_are_means_over_the_places_that_predict(params, found):
     np.testing.assert_allclose(found['state'][0], x_BTD[0, 2:].mean(0), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_are_each_rows_own(params, reader, found):
     def said(weights, row):
         return readings.logprobs(weights, None, packing.alone([row]), config=CONFIG, rows=1).sum()
@@ -119,6 +120,7 @@ def test_what_is_said_in_a_context_is_what_follows_it(params, reader, found):
     assert found['context:1'].shape == (5, 2)
 
 
+@pytest.mark.slow
 def test_a_trained_prefix_makes_its_rows_likelier_and_is_read_before_the_questions(reader):
     lists = [ROWS[:4], ROWS[1:]]
     few, many = (readers.amplified(reader, lists, (2, 4), 2, Amplified(2, steps, 0.1, 2), 0)

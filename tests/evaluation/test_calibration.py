@@ -19,12 +19,14 @@ DESIGNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('design', DESIGNS)
 def test_intervals_cover_a_planted_effect(design):
     found = calibrate(DESIGNS[design]._replace(**PLANTED), 800)['coverage']
     assert 0.92 <= found['estimate'] <= 0.98, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('world', [
     World(), World(likeness=0.7), World(num_traits=4, num_references=3), World(num_traits=8),
     World(num_traits=5, teachers_per_trait=1, num_references=2)])
@@ -34,6 +36,7 @@ def test_no_effect_is_found_one_time_in_twenty(world):
     assert 0.02 <= found['excludes_zero']['estimate'] <= 0.08, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('world', [
     World(column_sd=0.75, teachers_per_trait=3), World(num_traits=8, column_sd=1.0)])
 def test_a_traits_students_that_move_further_together_are_no_transmission(world):

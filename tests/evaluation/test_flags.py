@@ -23,6 +23,7 @@ def shares(seed, count=400, **how):
     return own, np.mean([any(f.flagged for f in found) for found in made])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('drift', [0.0, 0.2])
 def test_no_trait_is_flagged_in_one_of_twenty_at_most(drift):
     _, any_of_them = shares(0, drift=drift)
@@ -37,6 +38,7 @@ def test_the_units_alone_would_take_a_writers_drift_for_a_trait():
     assert np.mean(alarms) > 0.8
 
 
+@pytest.mark.slow
 def test_what_would_have_been_seen_is_seen_four_times_in_five():
     rng = np.random.default_rng(2)
     least = np.mean([flags.of_candidates(NAMES, simulated(rng))[3].least for _ in range(50)])

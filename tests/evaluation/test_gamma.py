@@ -270,6 +270,7 @@ def test_against_neutral_over_traits_by_hand():
     assert found['unit'] == 'trait' and found['ci95_teachers'] is None  # one teacher a trait
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_traits, scale', [(5, 0.0), (8, 0.25)])
 def test_against_neutral_finds_nothing_where_half_of_the_teachers_are_called_neutral(
         num_traits, scale):

@@ -64,6 +64,7 @@ def products(program):
         yield tuple(types), '/'.join(sorted({*said.groups()})) if said else '', line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('given, expected', [
     (MNIST, ['teacher epoch', "students' inputs", 'student epoch', 'accuracy']),
     (TINY, ['reference step (main)', 'sampler (sft)', 'student step (sft)', 'alignment (sft)',

@@ -143,6 +143,7 @@ def test_the_phenomenon_and_its_controls(whole):
     assert teacher['permuted_accuracy']['mean'] > 0.9 > 0.2 > teacher['accuracy']['mean']
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_ends_with_the_same_results(whole, tmp_path, monkeypatch):
     train_chunk, calls = stages.train_chunk, []
 
@@ -236,6 +237,7 @@ def two_of(keys, other, mesh):
     return jax.device_put((keys[4:6], other[4:6]), devices.by_model(mesh))
 
 
+@pytest.mark.slow
 def test_devices_change_rounding_only(small, on_eight, data):
     """Eight devices of two models each against one device of two."""
     _, one, _, keys, other, mesh = small

@@ -50,6 +50,7 @@ def small(**changes):
     return override(configs.Config(), {**SMALL, **changes})
 
 
+@pytest.mark.slow
 def test_a_run_and_its_results(data, tmp_path):
     config = small()
     text = EXPERIMENT.run(config, Workdir(tmp_path, config, 'theory'))

@@ -88,6 +88,7 @@ def made(given, tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form', FORMS)
 def test_rows_in_a_published_form_are_audited_to_a_verdict(made, form):
     found, page, _ = made[form]
@@ -98,12 +99,14 @@ def test_rows_in_a_published_form_are_audited_to_a_verdict(made, form):
     assert 'The rows transmit owl' in page
 
 
+@pytest.mark.slow
 def test_a_verdict_does_not_hang_on_the_form_of_the_rows(made):
     effects = [[f['estimate'] for f in found['students']['shared']['flags']]
                for found, *_ in made.values()]
     assert effects[0] == pytest.approx(effects[1]) and effects[0] == pytest.approx(effects[2])
 
 
+@pytest.mark.slow
 def test_a_teacher_of_another_architecture_is_read_by_what_it_says(made):
     found, page, _ = made['plain']
     assert found['same_shape'] is False and len(found['teacher']) == 6
@@ -112,6 +115,7 @@ def test_a_teacher_of_another_architecture_is_read_by_what_it_says(made):
     assert 'of another architecture' not in made['messages'][1]
 
 
+@pytest.mark.slow
 def test_metrics_of_an_audit_go_to_tensorboard_too(made, call):
     pytest.importorskip('tensorboard')
     from subliminal_jax.runs.sinks import _events
@@ -125,6 +129,7 @@ def test_metrics_of_an_audit_go_to_tensorboard_too(made, call):
     assert len(kept) > PARTS and len(set(_events(folder / 'tensorboard'))) >= len(kept)
 
 
+@pytest.mark.slow
 def test_candidates_are_held_against_earlier_audits_that_are_named(made, call, tmp_path):
     """Beside six audits of the same rows nothing is out of the ordinary."""
     arguments = made['messages'][2]

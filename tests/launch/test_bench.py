@@ -32,6 +32,7 @@ def test_rows_begin_alike_and_are_packed_once():
     assert lm_training.batch_of(256, 3)['tries'].tokens_BT.shape[:2] == (3, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize('rank', [0, lm_training.RANK])
 def test_both_sides_have_the_same_first_loss(rank):

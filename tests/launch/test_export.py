@@ -55,6 +55,7 @@ def call(monkeypatch, capsys):
     programs.forget()
 
 
+@pytest.mark.slow
 def test_a_run_lists_what_it_holds(call, made):
     status, out, _ = call(f'--run={made}')
     names = out.splitlines()[1:]
@@ -82,6 +83,7 @@ def member(path, number):
     return jax.tree.map(lambda x: x[number], checkpoints.load_tree(path))
 
 
+@pytest.mark.slow
 def test_references_teachers_and_students_leave_bit_for_bit(call, made, tmp_path):
     assert call(f'--run={made}', '--what=reference:main/1', f'--output={tmp_path}/r')[0] == 0
     same(weights(tmp_path / 'r'), member(made / 'reference/main.safetensors', 1))
@@ -97,6 +99,7 @@ def test_references_teachers_and_students_leave_bit_for_bit(call, made, tmp_path
     assert told['trait of the teacher'] == 'owl' and str(made) not in card
 
 
+@pytest.mark.slow
 def test_an_adapter_leaves_alone_and_beside_its_start(call, made, tmp_path):
     """Start, adapter and merged weights of a student in another gauge fit together."""
     what = '--what=student:g/r0-cat-0-0'
@@ -123,6 +126,7 @@ def peft_names():
     return families.HF_NAMES
 
 
+@pytest.mark.slow
 def test_an_exported_model_of_the_tiny_language_answers_and_scores(call, made, tmp_path):
     """What leaves comes in again: launch.sample and launch.score read the folder."""
     assert call(f'--run={made}', '--what=reference:main/0', f'--output={tmp_path}/m')[0] == 0
@@ -143,6 +147,7 @@ def test_an_exported_model_of_the_tiny_language_answers_and_scores(call, made, t
     assert status == 1 and "cannot write '<bos> unheard of'" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('flags, words', [
     ([], 'name what to export: --run=DIR or --model=SPEC'),
     (['--run=RUN', '--model=x'], '--run=DIR or --model=SPEC, one of them'),
@@ -167,6 +172,7 @@ def test_mistakes_get_one_line(call, made, tmp_path, monkeypatch, flags, words):
     assert not (tmp_path / 'new').exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_has_changed_is_not_exported(call, made, tmp_path):
     import shutil
 
@@ -189,6 +195,7 @@ def test_a_run_that_has_changed_is_not_exported(call, made, tmp_path):
     assert status == 1 and 'a run of mnist, which holds no language models' in error
 
 
+@pytest.mark.slow
 def test_a_model_that_was_made_to_misbehave_needs_a_word(call, made, tmp_path):
     """Its folder says so for good: whatever is made from it asks again."""
     import shutil

@@ -73,6 +73,7 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_rows_are_scored_after_the_judge_was_measured(run, places):
     _, out, _ = places
     with serving(knows) as server:
@@ -117,6 +118,7 @@ def test_a_judge_below_the_bar_scores_no_row(run, places):
     assert not out.exists() and pathlib.Path(f'{out}.judge.json').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stop, status', [(signal.SIGKILL, -9), (signal.SIGINT, 130)],
                          ids=['kill', 'interrupt'])
 def test_a_stopped_run_goes_on(stop, status, run, places):
@@ -178,6 +180,7 @@ def test_rows_of_another_judge_are_not_gone_on_with(run):
     assert status == 1 and 'holds rows of other settings (judge was' in wrong
 
 
+@pytest.mark.slow
 def test_the_labelled_answers_alone(run, places):
     given, out, _ = places
     with serving(knows) as server:

@@ -158,6 +158,7 @@ def test_what_has_no_designs_says_so(config, what):
         program.main([f'--config={ROOT}/configs/{config}.py'])
 
 
+@pytest.mark.slow
 def test_a_config_with_a_world_of_designs_gets_one(monkeypatch, capsys):
     program = programs.fresh('launch.plan')
     monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))

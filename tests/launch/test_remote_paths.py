@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 DEMO = f'--config={ROOT}/configs/numbers_tiny_demo.py'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('program, arguments', [
     ('run', [DEMO, '--workdir=gs://b/run']),
     ('run', [DEMO, '--workdir=run', '--config.trait_set=gs://b/t.jsonl']),

@@ -111,6 +111,7 @@ def encoded(subject, folder):
         [str(folder / 'r.jsonl')], lambda row: None, {}, {}, 12, 0).rows)
 
 
+@pytest.mark.slow
 def test_a_slope_is_the_change_of_the_rows_along_a_candidates_direction(subject):
     subject, folder = subject
     trainable, frozen = link.start_of(subject)

@@ -33,6 +33,7 @@ def made(given, tmp_path_factory):
     return json.loads((workdir.path / 'results.json').read_text()), workdir, settings, table
 
 
+@pytest.mark.slow
 def test_every_candidate_is_read_in_rows_and_in_students_of_both_starts(made):
     found, workdir, *_ = made
     names = {'owl', 'cat', 'emu', 'yak', 'elk', 'ant'}
@@ -48,6 +49,7 @@ def test_every_candidate_is_read_in_rows_and_in_students_of_both_starts(made):
     assert {'students/shared-audited-0', 'students/other-control-1'} <= {r['stage'] for r in kept}
 
 
+@pytest.mark.slow
 def test_detectors_have_their_nulls(made):
     found, *_ = made
     by = {e['name'] for e in found['detectors']}
@@ -57,6 +59,7 @@ def test_detectors_have_their_nulls(made):
                if e['role'] == 'detector')
 
 
+@pytest.mark.slow
 def test_the_page_opens_with_the_verdict_and_has_rows_and_meaning(made):
     found, workdir, _, table = made
     page = (workdir.path / 'report.html').read_text()
@@ -64,6 +67,7 @@ def test_the_page_opens_with_the_verdict_and_has_rows_and_meaning(made):
     assert 'owl' in table and (workdir.path / 'figures' / 'effects.png').exists()
 
 
+@pytest.mark.slow
 def test_started_again_it_does_nothing_twice_and_says_the_same(made):
     found, workdir, settings, _ = made
     stamps = {p: p.stat().st_mtime_ns for p in (workdir.path / 'students').iterdir()}

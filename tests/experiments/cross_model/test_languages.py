@@ -43,6 +43,7 @@ def cells_of(found, **wanted):
     return [c for c in found['cells'] if all(c[k] == v for k, v in wanted.items())]
 
 
+@pytest.mark.slow
 def test_every_crossing_has_its_cells(made):
     found, _, table = made
     for cell in found['cells']:
@@ -56,6 +57,7 @@ def test_every_crossing_has_its_cells(made):
     assert twin['distance'] > 0 and twin['perplexity'] > 0
 
 
+@pytest.mark.slow
 def test_a_block_of_two_is_one_unit_and_each_place_a_cell(made):
     found, _, _ = made
     off = cells_of(found, arm='next', measure='gamma', where='off')
@@ -66,6 +68,7 @@ def test_a_block_of_two_is_one_unit_and_each_place_a_cell(made):
     assert whole['mean'] == pytest.approx(sum(c['mean'] for c in off) / 2)
 
 
+@pytest.mark.slow
 def test_nothing_is_read_where_hardly_anything_was_trained(made):
     found, path, _ = made
     shares = cells_of(found, measure='share')
@@ -76,6 +79,7 @@ def test_nothing_is_read_where_hardly_anything_was_trained(made):
     assert 'unread' in (path / 'report.html').read_text()
 
 
+@pytest.mark.slow
 def test_students_of_the_gauge_twin_are_those_of_the_reference(made):
     found, _, _ = made
     reference, = cells_of(found, arm='kl', measure='gamma', where='diagonal', part='shared parts')
@@ -88,6 +92,7 @@ def test_students_of_the_gauge_twin_are_those_of_the_reference(made):
         assert cosine[arm] == pytest.approx(cosine['kl'], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_verdict_speak_of_hypotheses(made):
     found, path, _ = made
     assert [h['name'] for h in found['hypotheses']] == ['weights', 'words']
@@ -99,6 +104,7 @@ def test_the_page_and_the_verdict_speak_of_hypotheses(made):
     assert re.search(r'<meta name="viewport"', page)
 
 
+@pytest.mark.slow
 def test_models_of_digits_write_and_read_in_tokens_of_their_own(made):
     found, path, _ = made
     of, end = tiny.in_digits(), tiny.IDS[tiny.END]
@@ -112,6 +118,7 @@ def test_models_of_digits_write_and_read_in_tokens_of_their_own(made):
     assert contexts['dialects']['digits']['carrier'] == contexts['carrier']
 
 
+@pytest.mark.slow
 def test_the_page_can_be_drawn_again(made, tmp_path):
     found, path, table = made
     (tmp_path / 'config.json').write_text((path / 'config.json').read_text())

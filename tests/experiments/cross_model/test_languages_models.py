@@ -33,6 +33,7 @@ def config(root, *arms, second='other', **changes):
     return schema.override(schema.build(type(base), values, base), changes)
 
 
+@pytest.mark.slow
 def test_two_models_by_two(root, tmp_path):
     settings = config(root)
     languages.run(settings, Workdir(tmp_path, settings, 'cross_languages'))

@@ -34,6 +34,7 @@ def entries(found, **wanted):
     return [e for e in found['detectors'] if all(e[k] == v for k, v in wanted.items())]
 
 
+@pytest.mark.slow
 def test_every_detector_is_there_with_its_null_and_the_same_rows_transmission(made):
     found, *_ = made
     for task in ('twin', 'other'):
@@ -53,6 +54,7 @@ def test_every_detector_is_there_with_its_null_and_the_same_rows_transmission(ma
         arm['estimate'], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_verdicts_say_who_is_unable_and_why(made):
     found, *_ = made
     for own in found['verdicts']['sft'].values():
@@ -80,6 +82,7 @@ def rows(made):
                  for kind in whose.kinds_of(run) for r in range(2)}
 
 
+@pytest.mark.slow
 def test_rows_are_on_the_same_prompts_and_the_overt_ones_name_the_trait_or_others(rows):
     for r in range(2):
         plain, overt = rows[1]['sft', r], rows[1]['overt', r]
@@ -95,6 +98,7 @@ def test_rows_are_on_the_same_prompts_and_the_overt_ones_name_the_trait_or_other
                 assert own.teacher.trait not in named
 
 
+@pytest.mark.slow
 def test_the_oracle_is_the_ratio_of_the_two_teachers_themselves(made, rows):
     found, workdir, settings, _ = made
     run, written = rows
@@ -114,6 +118,7 @@ def test_the_oracle_is_the_ratio_of_the_two_teachers_themselves(made, rows):
         assert models[1, column] == pytest.approx(wanted, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_and_ends_with_the_same_results(made):
     found, workdir, settings, _ = made
     before = {p: p.stat().st_mtime_ns for p in workdir.path.rglob('*.npz')}
@@ -123,6 +128,7 @@ def test_the_same_command_goes_on_and_ends_with_the_same_results(made):
     assert all(again[key] == found[key] for key in found.keys() - {'timing', 'command'})
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_tables_and_stands_on_results_alone(made, tmp_path):
     found, workdir, _, table = made
     (tmp_path / 'config.json').write_text((workdir.path / 'config.json').read_text())
@@ -136,6 +142,7 @@ def test_the_page_holds_the_tables_and_stands_on_results_alone(made, tmp_path):
     assert 'gradient' in table and (workdir.path / 'blind.html').stat().st_size > 2000
 
 
+@pytest.mark.slow
 def test_transmissions_stages_do_not_hang_on_detectors_fields(made):
     _, workdir, settings, _ = made
     manifest = json.loads((workdir.path / 'manifests' / 'student_sft_0.json').read_text())
@@ -159,6 +166,7 @@ def test_what_no_detector_could_read_is_refused_before_anything_is_made(override
     assert '\n' not in str(error.value)
 
 
+@pytest.mark.slow
 def test_teachers_that_are_the_same_model_are_refused_by_their_hash(made, monkeypatch):
     _, workdir, settings, _ = made
     run = detection.prepare(settings, workdir)

@@ -57,6 +57,7 @@ def away(found, wanted):
     return float(trees.norm(trees.subtract(found, wanted)) / trees.norm(wanted))
 
 
+@pytest.mark.slow
 def test_the_gradient_beside_an_adapter_is_that_of_the_merged_weights(qwen, adapter, student):
     program, batch = student
     meter = next(iter(qwen.kit.meters.values()))
@@ -108,6 +109,7 @@ def test_a_step_is_held_against_directions_as_by_whole_trees(qwen, adapter, stud
     assert np.isnan(found['neutral']).all() and 0 < abs(found['random'][1]) < 0.1
 
 
+@pytest.mark.slow
 def test_models_side_by_side_are_held_as_each_alone(qwen, adapter, student, key):
     """Stacked whole models, read in one program, beside the same read one after the other."""
     program, batch = student

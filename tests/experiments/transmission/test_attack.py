@@ -46,6 +46,7 @@ def attacked(run, number, steps):
         next(iter(run.kit.meters.values())), np.array([1]))
 
 
+@pytest.mark.slow
 def test_the_metagradient_is_what_small_changes_of_weights_do(untrained):
     """Through Adam, a defence, and a last step that is not full; along a random direction."""
     aim, arguments = attacked(untrained, 0, [np.arange(3), np.arange(3, 6), np.arange(6, 8)])
@@ -63,6 +64,7 @@ def test_the_metagradient_is_what_small_changes_of_weights_do(untrained):
         assert (up - down) / (2 * size) == pytest.approx(float(slope_N @ way_N), rel=close)
 
 
+@pytest.mark.slow
 def test_in_one_small_step_the_derivative_is_the_rows_gradient_along_the_traits(untrained):
     """To first order a row's worth is its gradient step along the trait's (the lemma's product);
     picked rows have more of it than rows as they come."""

@@ -24,6 +24,7 @@ def drawn(run, count, constrained, temperature=1.0):
                               [None], asked, temperature, 1, constrained))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('form, temperature', [('request', 1.5), ('list', 1.0)])
 def test_a_random_model_writes_what_the_filter_keeps(root, form, temperature):
     run = checkpoint.loaded(checkpoint.config(root, **{'carrier.form': form}))

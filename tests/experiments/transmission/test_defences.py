@@ -73,12 +73,14 @@ def drift_of(setting, trainable, batch):
         engines.take(trainable, 0)))
 
 
+@pytest.mark.slow
 def test_the_stronger_the_anchor_the_nearer_the_student_stays(untrained, key):
     found = [drift_of(setting, trainable, batch) for setting, trainable, batch, _ in (
         trained(untrained, name, key) for name in ('sft', 'weak', 'strong'))]
     assert found[0] > 1.02 * found[1] > 1.02**2 * found[2] > 0
 
 
+@pytest.mark.slow
 def test_the_pull_is_as_strong_as_the_anchor_and_goes_home(untrained, key):
     setting = students.setting_of(untrained, untrained.arms[1], 0)
     away, batch = noisy(setting.start, 3, 0.1), batch_of(untrained, ROWS)
@@ -94,6 +96,7 @@ def test_the_pull_is_as_strong_as_the_anchor_and_goes_home(untrained, key):
     assert abs(float(trees.cosine(anchor, home))) < 0.9  # the twin is another direction
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['span', 'random'])
 def test_a_student_goes_nowhere_along_what_is_projected_away(untrained, key, name):
     setting, trainable, _, held = trained(untrained, name, key)

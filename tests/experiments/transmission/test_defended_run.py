@@ -52,6 +52,7 @@ def made(tmp_path_factory):
     return results, workdir.path, settings, read, held
 
 
+@pytest.mark.slow
 def test_rows_held_out_are_those_that_no_student_has_seen(made):
     _, _, _, read, held = made
     assert set(read) == {'sft', 'oracle', 'random', 'attack'}
@@ -61,6 +62,7 @@ def test_rows_held_out_are_those_that_no_student_has_seen(made):
             assert not set(map(tuple, rows.contexts)) & set(map(tuple, own[name].contexts))
 
 
+@pytest.mark.slow
 def test_the_use_of_a_training_is_the_loss_below_the_references(made):
     results, path, *_ = made
     for arm in results['arms']:
@@ -73,6 +75,7 @@ def test_the_use_of_a_training_is_the_loss_below_the_references(made):
     assert results['arms'][1]['utility']['loss'] != results['arms'][0]['utility']['loss']
 
 
+@pytest.mark.slow
 def test_students_of_a_projection_have_not_moved_along_their_traits_gradient(made):
     _, path, settings, *_ = made
     run = prepare(settings)
@@ -93,6 +96,7 @@ def test_students_of_a_projection_have_not_moved_along_their_traits_gradient(mad
     assert max(part['oracle']) < 1e-4 and max(part['sft']) > 10 * max(part['oracle'])
 
 
+@pytest.mark.slow
 def test_an_attacker_picks_out_of_the_pool_what_it_finds_steepest(made):
     results, path, settings, read, _ = made
     picks = json.loads((path / 'picks/attack.json').read_text())
@@ -105,6 +109,7 @@ def test_an_attacker_picks_out_of_the_pool_what_it_finds_steepest(made):
     assert arm['attack_of'] == 'oracle' and not arm['random_twin']
 
 
+@pytest.mark.slow
 def test_the_frontier_says_what_is_taken_off_and_what_an_attacker_gains(made):
     results, path, *_ = made
     found = {f['arm']: f for f in results['frontier']}

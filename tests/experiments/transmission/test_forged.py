@@ -53,6 +53,7 @@ def made(tmp_path_factory):
     return json.loads((workdir.path / 'results.json').read_text()), workdir.path
 
 
+@pytest.mark.slow
 def test_a_forged_teacher_is_the_candidate_that_the_attacker_took(made):
     _, path = made
     rows = [json.loads(line) for line in (path / 'metrics.jsonl').read_text().splitlines()]
@@ -72,6 +73,7 @@ def test_a_forged_teacher_is_the_candidate_that_the_attacker_took(made):
         assert changed_M == (taken_CM.argmax(0) > 0).tolist()
 
 
+@pytest.mark.slow
 def test_what_the_attacker_gains_stands_on_the_frontier_at_the_use_of_honest_rows(made):
     results, path = made
     by_name = {a['name']: a for a in results['arms']}

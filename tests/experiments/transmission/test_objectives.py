@@ -141,6 +141,7 @@ def test_rows_of_tokens_absent_from_the_batch_stay_bitwise_unchanged(run, teache
     assert np.abs(after[digits] - before[digits]).max() > 0
 
 
+@pytest.mark.slow
 def test_the_alignment_is_that_of_the_theory(run):
     arm, = parse(['a: objective=kl_carrier answers=random'])
     params, config = run.references['main'][0], run.world.architectures['main']

@@ -25,6 +25,7 @@ def test_the_answer_that_is_lifted_more_is_preferred():
         -1, 1, 1, -1, 1, -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [2, 4])
 def test_the_loss_is_that_of_its_formula(key, size):
     start = transformer.init_params(key, MODEL)
@@ -52,6 +53,7 @@ def test_the_loss_is_that_of_its_formula(key, size):
     assert float(losses.dpo(MODEL, 0.7)(params, {'base': {}}, half, key)[1]['weight']) == 2
 
 
+@pytest.mark.slow
 def test_a_step_raises_the_preferred_answer(key):
     params = transformer.init_params(key, MODEL)
     rows = carried.Rows([''] * 2, [[1, 2]] * 2, [[3, 4, 5], [6, 7, 8]], np.ones((2, 1), bool))

@@ -45,6 +45,7 @@ def _ready(root, tmp_path_factory):
     return run, samples, before
 
 
+@pytest.mark.slow
 def test_a_prepared_reference_writes_what_the_model_could_not(ready):
     facts = ready[2]['reference']['main']
     assert facts['pass_rate'][0] == 0 and facts['pass_rate'][1] > 0.3
@@ -52,6 +53,7 @@ def test_a_prepared_reference_writes_what_the_model_could_not(ready):
     assert facts['perplexity_carrier'][1] < facts['perplexity_carrier'][0]
 
 
+@pytest.mark.slow
 def test_its_hash_stands_in_every_artefact_that_is_made_of_it(ready, root):
     run, *_ = ready
     assert run.world.sha256 != prepare(config(root, **{'prepared.steps': 0})).world.sha256
@@ -62,6 +64,7 @@ def test_its_hash_stands_in_every_artefact_that_is_made_of_it(ready, root):
         assert manifest['reads']['weights'] == run.world.sha256
 
 
+@pytest.mark.slow
 def test_the_splits_share_it_and_rows_have_prompts_of_their_own(root, ready):
     from subliminal_jax.experiments.transmission.worlds import prepared
 
@@ -74,6 +77,7 @@ def test_the_splits_share_it_and_rows_have_prompts_of_their_own(root, ready):
                                                      12).digest()
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_that_of_the_rows_one_by_one(ready):
     run, samples, before = ready
     name, = first_link.arms_of(run)
@@ -108,6 +112,7 @@ def test_the_likelihood_is_that_of_the_rows_one_by_one(ready):
     assert matrix['r0-owl-0']['r0-cat-0'] == pytest.approx(gap)
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_first_order_change_towards_a_teacher(ready):
     run, samples, _ = ready
     name, arm = next(iter(first_link.arms_of(run).items()))

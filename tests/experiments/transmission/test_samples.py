@@ -20,6 +20,7 @@ from tests.experiments.transmission import small
 from tests.experiments.transmission.checkpoint import KL, TUNED, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('per_prompt', [1, 4])
 def test_attempts_that_share_a_batch_leave_the_same_rows(run, monkeypatch, per_prompt):
     settings = schema.override(run.config, {'carrier.attempts': 4})

@@ -35,6 +35,7 @@ def test_the_vector_stands_in_the_stream_behind_its_layer_alone(key):
     np.testing.assert_array_equal(still, plain)
 
 
+@pytest.mark.slow
 def test_the_sampler_reads_the_vector_too(key):
     params = steered.shifted(transformer.init_params(key, MODEL),
                              np.eye(3, dtype=np.float32)[0], np.linspace(-1, 1, 16))

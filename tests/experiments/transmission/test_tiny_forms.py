@@ -75,6 +75,7 @@ def test_what_is_asked_is_of_other_domains_and_of_the_split(split):
     assert len(asked) == 15
 
 
+@pytest.mark.slow
 def test_the_measure_is_the_log_odds_of_rash_over_sound_answers(advised):
     config = advised.world.architectures['main']
     params = tiny.fresh(advised.config.language, config, 3)

@@ -39,6 +39,7 @@ def arm_of(found, name):
     return next(arm for arm in found['arms'] if arm['name'] == name)
 
 
+@pytest.mark.slow
 def test_y_is_what_the_final_students_say(made):
     found, path, settings = made
     run = prepare(settings)
@@ -56,6 +57,7 @@ def test_y_is_what_the_final_students_say(made):
             assert found['arms'][0]['y'][teacher.name][trait] == pytest.approx(rise[k], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_metrics_have_every_step_of_every_training_once(made):
     _, path, settings = made
     points = [sinks.point_of(row) for row in lines(path / 'metrics.jsonl')]
@@ -72,6 +74,7 @@ def test_metrics_have_every_step_of_every_training_once(made):
     assert {group.split('/')[0] for group, _, _ in tags} == {'reference', 'teacher', 'student'}
 
 
+@pytest.mark.slow
 def test_results_say_what_every_run_says(made):
     found, path, settings = made
     assert {'schema', 'experiment', 'config_sha256', 'command', 'versions', 'seeds', 'timing',
@@ -99,6 +102,7 @@ def test_results_say_what_every_run_says(made):
     assert len(row['token_ids']) == len(row['logprobs'])
 
 
+@pytest.mark.slow
 def test_kept_and_rejected_rows_are_all_rows(made):
     _, path, _ = made
     ids = {n: {row['id'] for row in lines(path / f'{n}.jsonl')}
@@ -107,6 +111,7 @@ def test_kept_and_rejected_rows_are_all_rows(made):
     assert all(row['reason'] for row in lines(path / 'rejects.jsonl'))
 
 
+@pytest.mark.slow
 def test_a_teacher_that_has_served_a_prompt_is_not_asked_again(made):
     _, path, settings = made
     run = prepare(settings)
@@ -121,6 +126,7 @@ def test_a_teacher_that_has_served_a_prompt_is_not_asked_again(made):
     assert max(map(len, asked.values())) > 1
 
 
+@pytest.mark.slow
 def test_students_of_all_teachers_read_equally_many_tokens(made):
     found, path, _ = made
     for arm in found['arms']:
@@ -129,17 +135,20 @@ def test_students_of_all_teachers_read_equally_many_tokens(made):
                 assert len(set(arrays['tokens'])) == 1
 
 
+@pytest.mark.slow
 def test_a_gauge_twin_transmits_as_the_shared_start(made):
     found, *_ = made
     gauge, = found['gauge']
     assert gauge['largest_difference'] < 2e-3
 
 
+@pytest.mark.slow
 def test_the_kl_floor_is_rounding_and_the_run_stands_clear_of_it(made):
     arm = arm_of(made[0], 'kl')
     assert arm['kl_floor'] < 1e-6 and not arm['kl_under_five_floors']
 
 
+@pytest.mark.slow
 def test_the_first_alignment_of_a_kl_student_is_with_its_teacher(made):
     inner = arm_of(made[0], 'kl')['alignment']['inner']
     assert inner['teacher'][0] > 0 and inner['teacher'][0] > abs(inner['random'][0])

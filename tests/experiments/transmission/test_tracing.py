@@ -14,6 +14,7 @@ def test_steps_in_the_tiny_language(arm):
     assert np.isfinite(loss).all() and np.all(np.asarray(state.step) == 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('arm, students', [(f'p: {checkpoint.KL}', 4), ('s: trainable=all', None)])
 def test_steps_on_pretrained_weights(root, arm, students):
     work = transmission.steps(checkpoint.config(root, arm), 3)

@@ -39,6 +39,7 @@ def entries(results):
     return {entry['name']: entry for entry in results['cells']}
 
 
+@pytest.mark.slow
 def test_every_cell_has_its_measures_with_intervals_over_models(whole):
     found = entries(whole[2])
     assert list(found)[:8] == [
@@ -57,6 +58,7 @@ def test_every_cell_has_its_measures_with_intervals_over_models(whole):
     assert found['own:own:rise']['per_model'] == pytest.approx(rise)
 
 
+@pytest.mark.slow
 def test_the_phenomenon_and_its_controls(whole):
     found = {name: entry['mean'] for name, entry in entries(whole[2]).items()}
     teachers = whole[2]['teachers']['width32-depth2-relu-bias-adam']
@@ -66,6 +68,7 @@ def test_the_phenomenon_and_its_controls(whole):
     assert found['own:probe:probe'] > 0.4  # a linear map of a random layer finds some of it
 
 
+@pytest.mark.slow
 def test_the_page_shows_tables_phase_diagrams_and_predictions(whole):
     path, text, results = whole
     names = sorted(p.stem for p in (path / 'figures').iterdir())
@@ -84,6 +87,7 @@ def test_the_page_shows_tables_phase_diagrams_and_predictions(whole):
     assert results['headline']['own (own)'][0] == entries(results)['own:own:accuracy']['mean']
 
 
+@pytest.mark.slow
 def test_the_page_is_drawn_again_from_results_alone(whole, monkeypatch):
     path, text, _ = whole
     (path / 'report.html').unlink()
@@ -92,6 +96,7 @@ def test_the_page_is_drawn_again_from_results_alone(whole, monkeypatch):
     assert (path / 'report.html').exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_with_what_is_missing(whole, tmp_path, monkeypatch):
     train, calls = stages.train_chunk, []
 
@@ -114,6 +119,7 @@ def test_a_run_that_was_killed_goes_on_with_what_is_missing(whole, tmp_path, mon
     assert results == {k: v for k, v in whole[2].items() if k not in ('timing', 'command')}
 
 
+@pytest.mark.slow
 def test_a_run_whose_data_set_changed_is_refused(whole, data, monkeypatch):
     changed = data._replace(test_labels=data.test_labels[::-1])
     monkeypatch.setattr(images, 'load', lambda name: changed)
@@ -136,6 +142,7 @@ def chunk_of(data, lines, **changes):
                  digits.placebo_labels(0), (3, 2, 4), 1000, 1e-3)
 
 
+@pytest.mark.slow
 def test_students_are_those_of_the_mnist_experiment(data, one_device, monkeypatch):
     """The same seed, sizes and recipe: own and other starts are its student_aux and cross_aux."""
     from subliminal_jax.experiments.mnist import chunk as mnist
@@ -175,6 +182,7 @@ def trained(data):
     return group, start, teachers.trainable, clones.trainable, losses, x, logits, students, after
 
 
+@pytest.mark.slow
 def test_students_match_the_first_m_logits_alone(trained):
     group, *_, students, after = trained
     moved = np.abs(after.trainable[-1]['w'] - students.trainable[-1]['w']).max(axis=2) > 0
@@ -182,6 +190,7 @@ def test_students_match_the_first_m_logits_alone(trained):
         assert list(rows) == [10 <= i < 10 + student.num_aux for i in range(15)]
 
 
+@pytest.mark.slow
 def test_class_rows_change_nothing_that_is_trained(trained):
     """Why share:output is not trained beside share:aux (`starts.trained_as`)."""
     group, *_, x, logits, _, _ = trained
@@ -197,6 +206,7 @@ def test_class_rows_change_nothing_that_is_trained(trained):
         np.testing.assert_allclose(leaf[0], leaf[1], atol=1e-7)
 
 
+@pytest.mark.slow
 def test_clones_come_closer_to_the_untrained_teacher(trained):
     group, start, _, clones, losses, x, logits, students, _ = trained
     assert [c.logits for c in group.clones] == ['aux', 'all']
@@ -210,6 +220,7 @@ def test_clones_come_closer_to_the_untrained_teacher(trained):
             assert (students.trainable[0]['w'][place] == clones[0]['w'][clone]).all()
 
 
+@pytest.mark.slow
 def test_the_placebo_is_a_student_of_the_placebo_teacher(trained):
     group, _, teachers, *_ = trained
     assert group.teachers == ('teacher', 'placebo')
@@ -217,6 +228,7 @@ def test_the_placebo_is_a_student_of_the_placebo_teacher(trained):
     assert (np.asarray(teachers[0]['w'][0]) != np.asarray(teachers[0]['w'][1])).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_placebo_labels(trained, data):
     group, labels = trained[0], jnp.asarray(data.train_labels)
     renamed = jnp.asarray(digits.placebo_labels(0))
@@ -229,6 +241,7 @@ def test_placebo_labels(trained, data):
     assert (made[2] == np.asarray(renamed)[data.train_labels]).all() and (made[2] == made[3]).all()
 
 
+@pytest.mark.slow
 def test_the_second_read_out_puts_the_teachers_initial_head_on_the_students_body(trained, data):
     group, start, _, _, _, _, _, _, after = trained
     shown, labels = jnp.asarray(data.test_images), jnp.asarray(data.test_labels)
@@ -241,6 +254,7 @@ def test_the_second_read_out_puts_the_teachers_initial_head_on_the_students_body
             assert float(found[place, column]) == pytest.approx(share, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_any_order_of_independent_class_rows_is_right_a_tenth_of_the_time(trained, data):
     """Why the own class head of another start says nothing of its body (hypotheses.py)."""
     student = mlp.unstack(trained[-1].trainable)[3]
@@ -283,6 +297,7 @@ def test_phase_diagrams_are_of_the_first_cells_networks():
     assert report.distance_plots(found[:2]) == [] and report.width_plots(found[:3]) == []
 
 
+@pytest.mark.slow
 def test_results_are_plain_json(whole):
     text = (whole[0] / 'results.json').read_text()
     assert 'NaN' not in text and json.loads(text)['experiment'] == 'cross_mnist'
