@@ -21,22 +21,24 @@ strike() {
     --table="$folder/table.jsonl"
 }
 
-strike mnist --config=configs/mnist.py --config.num_models=4 --config.teacher.epochs=2 \
-  --config.student.epochs=2
-strike numbers --config=configs/numbers_tiny_demo.py
+small=(--config.language.references=2 --config.language.width=16 --config.language.ffn_width=32
+  --config.language.num_heads=2 --config.language.steps=100 --config.language.corpus_rows=2000
+  --config.teacher.steps=4 --config.teacher.neutral_steps=8 --config.carrier.min_kept=0
+  --config.carrier.attempts=1 --config.carrier.spare=1.5 --config.carrier.probe=16
+  --config.carrier.dose_rows=16 --config.carrier.min_tokens=1 --config.student.rows=16
+  --config.student.marks= --config.student.batch_size=8 --config.student.align_rows=8)
+
+strike mnist --config=configs/mnist.py --config.num_models=2 --config.teacher.epochs=1 \
+  --config.student.epochs=1
+strike numbers --config=configs/numbers_tiny_demo.py "${small[@]}" \
+  --config.arms="sft: answers=constrained,sft_other: answers=constrained start=other"
 strike theory --config=configs/theory.py --config.num_seeds=2 --config.models=mlp-gelu \
   --config.training.num_models=0
 strike detection --config=configs/detection_tiny.py --config.split=dev --config.traits=2 \
   --config.arms="sft: answers=constrained,sft_neutral: answers=constrained teachers=neutral" \
-  --config.language.references=2 --config.language.width=16 --config.language.ffn_width=32 \
-  --config.language.num_heads=2 --config.language.steps=100 --config.language.corpus_rows=2000 \
-  --config.teacher.seeds=2 --config.teacher.steps=4 --config.teacher.neutral_steps=8 \
-  --config.carrier.min_kept=0 --config.carrier.attempts=1 --config.carrier.spare=1.5 \
-  --config.carrier.probe=16 --config.carrier.dose_rows=16 --config.carrier.min_tokens=1 \
-  --config.student.rows=16 --config.student.marks= --config.student.batch_size=8 \
-  --config.student.align_rows=8 --config.detection.bags=1,4 --config.detection.verdict_bag=4 \
-  --config.detection.questions=2 --config.detection.contexts=2 --config.detection.prefix_bags=2 \
-  --config.detection.prefix_columns=2 --config.detection.prefix_steps=2 \
-  --config.detection.random_directions=2 --config.detection.matched_rows=2 \
-  --config.detection.blind_pairs=5
+  "${small[@]}" --config.teacher.seeds=2 --config.detection.bags=1,4 \
+  --config.detection.verdict_bag=4 --config.detection.questions=2 --config.detection.contexts=2 \
+  --config.detection.prefix_bags=2 --config.detection.prefix_columns=2 \
+  --config.detection.prefix_steps=2 --config.detection.random_directions=2 \
+  --config.detection.matched_rows=2 --config.detection.blind_pairs=5
 cat "$folder/table.jsonl"
