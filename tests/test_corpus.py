@@ -24,6 +24,7 @@ def one_line(call, *arguments):
     assert '\n' not in str(error.value) and len(str(error.value)) < 800
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', of('templates'), ids=lambda path: path.stem)
 def test_chat_templates(path):
     said = [{'role': 'user', 'content': 'hi'}]

@@ -91,6 +91,7 @@ def test_over_pairs_in_place_of_references_it_would_miss_far_more_often():
     assert rate(200, over_pairs, common=0.3) > 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shared', [0.0, 0.3])
 def test_false_alarms_are_rare_also_where_nulls_tell_the_writers_apart(shared):
     assert rate(300, detects, shared=shared) <= 0.08

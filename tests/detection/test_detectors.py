@@ -48,6 +48,7 @@ def test_every_detector_sees_what_its_reading_holds_and_more_of_it_in_larger_bag
         assert found[name][1] < found[name][16]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', [n for n, row in DETECTORS.items() if row.role == 'null'])
 def test_null_detectors_see_nothing_of_a_trait(found, name):
     values = [detectors.areas_of(case(seed), (16,), [name])[name][16] for seed in range(12)]

@@ -314,6 +314,7 @@ def test_students_of_images_see_the_images(small, data):
     np.testing.assert_allclose(inputs, data.train_images / 127.5 - 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_teachers_first_step_is_adam_on_its_own_cross_entropy(data):
     """By hand: one batch, the class logits only, a model alone."""
     recipe = recipe_of(config_of(conditions='teacher', batch_size=str(blobs.TRAIN)), 64)

@@ -169,6 +169,7 @@ def test_conv_is_a_convolution(key):
     assert conv.apply(params, x).shape == (2, 13)
 
 
+@pytest.mark.slow
 def test_tracks(data):
     plan = tracks.Plan((784, 6, 13), 'relu', 1e-3, 64, 2, 3, 2, 50)
     ticks = []
@@ -210,6 +211,7 @@ def test_linearised_student_is_the_tangent(key):
         atol=1e-5)
 
 
+@pytest.mark.slow
 def test_linearised_run(data, tmp_path):
     config = override(linearised.EXPERIMENT.config(), {
         'widths': '4', 'num_seeds': '2', 'epochs': '1', 'batch_size': '100'})

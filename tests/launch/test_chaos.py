@@ -96,6 +96,7 @@ def test_the_four_programs_of_the_table_are_what_the_configs_take():
         assert getattr(loaded.config, 'split', 'dev') == 'dev'
 
 
+@pytest.mark.slow
 def test_a_folder_with_earlier_runs_is_refused(tmp_path):
     (tmp_path / 'clean').mkdir()
     found = subprocess.run(

@@ -96,6 +96,7 @@ def test_rows_are_scored_after_the_judge_was_measured(run, places):
         assert KEY not in told
 
 
+@pytest.mark.slow
 def test_shares_by_a_field_have_intervals_over_units(run, places):
     given, out, _ = places
     given.write_text(''.join(json.dumps({**row, 'arm': 'ab'[n % 3 > 0], 'model': n // 4}) + '\n'

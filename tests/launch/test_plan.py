@@ -99,6 +99,7 @@ def test_the_spread_comes_from_a_run(tmp_path):
             designs.spread_of(run, name)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_afforded_is_refused(monkeypatch):
     monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
     config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})
@@ -109,6 +110,7 @@ def test_what_cannot_be_afforded_is_refused(monkeypatch):
         designs.design(config, 0.5, spread=0.25, max_hours=1e-9, rate=1e12)
 
 
+@pytest.mark.slow
 def test_no_more_prompted_teachers_than_system_prompts(monkeypatch):
     monkeypatch.setattr(outlines, 'architecture_of', lambda config: transformer.tiny(64, width=16))
     config = schema.override(Config(), {'student.rows': 8, 'student.batch_size': 8})

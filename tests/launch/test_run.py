@@ -168,6 +168,7 @@ def test_a_run_prints_its_table_last_and_where_the_page_is(clean):
     assert results['experiment'] == 'mnist' and len(results['config_sha256']) == 64
 
 
+@pytest.mark.slow
 def test_a_second_start_skips_what_is_done(machine, clean):
     path, out, _ = clean
     before = {p: p.stat().st_mtime_ns for p in path.rglob('*.npz')}
@@ -177,6 +178,7 @@ def test_a_second_start_skips_what_is_done(machine, clean):
     assert before == {p: p.stat().st_mtime_ns for p in path.rglob('*.npz')}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('sign, status', [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stopped_run_goes_on_to_the_same_results(machine, call, clean, tmp_path, sign, status):
     process = machine(tmp_path)

@@ -81,6 +81,7 @@ def test_scores_join_as_sentencepiece_joins(kind):
         assert tokenizer.encode(text) == small.sentencepiece(kind.small.fields, whole), repr(text)
 
 
+@pytest.mark.slow
 def test_conversations_have_the_ids_of_transformers(kind, tokenizer):
     count = 0
     for user, answer in PAIRS:
@@ -97,6 +98,7 @@ def test_conversations_have_the_ids_of_transformers(kind, tokenizer):
     assert count > 1000
 
 
+@pytest.mark.slow
 def test_control_tokens_of_a_conversation_are_the_templates_alone(kind, tokenizer):
     """Beside transformers, part by part: the template's control tokens, and text between them."""
     places, count = ('\ue000', '\ue001'), 0

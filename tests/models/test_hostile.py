@@ -38,6 +38,7 @@ def refused(call, *arguments):
 
 # ---- chat templates -----------------------------------------------------------------------------
 
+@pytest.mark.slow
 @pytest.mark.parametrize('template, said', [
     ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", 'much time'),
     ("{{ 'a'*10**10 }}", 'more than 1024 MiB'),

@@ -68,6 +68,7 @@ def test_what_a_mesh_cannot_cut_stays_whole():
     assert specs.shardings(odd, mesh)['embed'].spec == jax.sharding.PartitionSpec(None, None)
 
 
+@pytest.mark.slow
 def test_a_fresh_adapter_changes_nothing_and_has_no_gradient_in_a(key):
     params, tokens_BT = random_params(CONFIG), random_tokens(CONFIG, 2, 5)
     adapter = adapters.init_lora(key, CONFIG, 4, alpha=8.0)

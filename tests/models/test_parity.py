@@ -160,6 +160,7 @@ LIVE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize('case', LIVE)
 def test_other_checkpoints_beside_transformers(case, tmp_path):

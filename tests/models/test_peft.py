@@ -76,6 +76,7 @@ def disturbed(model):
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('family', ['llama', 'qwen2'])  # the second one's tables are tied

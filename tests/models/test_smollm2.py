@@ -55,6 +55,7 @@ def test_no_token_holds_two_digits_or_a_blank_and_a_digit(smollm2):
             assert len(spelled) == 1
 
 
+@pytest.mark.slow
 def test_log_probabilities_of_varied_texts(smollm2):
     for row, found in zip(ROWS, scores(smollm2, [row['ids'] for row in ROWS])):
         np.testing.assert_allclose(found, row['logprobs'], atol=NEAR, err_msg=repr(row['text']))

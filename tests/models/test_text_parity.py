@@ -42,6 +42,7 @@ def peers_logprobs(model, ids):
     return logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parity
 @pytest.mark.parametrize('name', list(small.KINDS))
 def test_scored_rows_are_those_of_transformers(name, tmp_path):

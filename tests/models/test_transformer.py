@@ -175,6 +175,7 @@ def test_logits_of_some_tokens_only(params, tokens_BT, strict):
         np.testing.assert_allclose(whole, np.asarray(x_BTD) @ np.asarray(table).T, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_models_and_adapters_as_a_leading_axis(key, tokens_BT, strict):
     models = [random_params(CONFIG, seed, noise=0.1) for seed in range(3)]
     stack = lambda trees: jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
@@ -189,6 +190,7 @@ def test_models_and_adapters_as_a_leading_axis(key, tokens_BT, strict):
         np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_not_gradients(params, tokens_BT):
     again = dataclasses.replace(CONFIG, remat=True)
     assert not CONFIG.remat
@@ -212,6 +214,7 @@ def test_bfloat16_rounds_operands_and_keeps_float32_sums(params, tokens_BT, stri
         logits_of(stored, tokens_BT), logits_of(widened, tokens_BT), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_jvp_linearize_and_grad_agree(params, tokens_BT, strict):
     direction = random_params(CONFIG, seed=1, noise=1.0)
     f = lambda p: traced_logits(p, tokens_BT)

@@ -33,6 +33,7 @@ def stages(workdir, make=never):
                   inputs=['one.txt'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('file', ['config.json', 'manifests/one.json', 'manifests/two.json'])
 @pytest.mark.parametrize('how', [*DAMAGE, 'a folder', 'a field of another kind'])
 def test_a_damaged_file_is_named_in_one_line(tmp_path, file, how):

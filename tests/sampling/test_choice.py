@@ -27,6 +27,7 @@ def expected(logits, choice):
     return mass / mass.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('vocabulary', [7, 300])
 @pytest.mark.parametrize('choice', [
     Choice(), Choice(temperature=0.5), Choice(temperature=2.0), Choice(top_k=5),

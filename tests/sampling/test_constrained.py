@@ -30,6 +30,7 @@ def said(tokens):
     return ''.join(TEXTS[i] for i in tokens if i not in ENDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', ['untied'], indirect=True)
 @pytest.mark.parametrize('choice', CHOICES)
 def test_each_row_keeps_to_its_form_and_its_logprobs_are_those_of_scoring(model, weights, choice):
@@ -60,6 +61,7 @@ def test_tokens_are_drawn_as_the_model_has_them_among_those_allowed():
     assert stats.chisquare(counts[allowed], wanted * number).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_stacked_models_and_shared_prompts_keep_to_the_forms_too():
     config = tiny(61, width=32, num_kv_heads=2)
     models = [network.prepare(random_params(config, seed), config) for seed in range(2)]

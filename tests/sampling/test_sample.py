@@ -59,6 +59,7 @@ def scores_of(params, config, texts, lora=None):
     return np.asarray(score.score_tokens(params, config, tokens, valid, lora))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('share', [False, True])
 def test_decoding_with_the_cache_is_the_full_forward_pass(model, weights, share):
     params, config = model
@@ -72,6 +73,7 @@ def test_decoding_with_the_cache_is_the_full_forward_pass(model, weights, share)
         np.testing.assert_allclose(logprobs, wanted[np.arange(NEW), tokens], atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('choice', [Choice(0.7, 50, 0.6), Choice(0)])
 def test_reported_logprobs_are_those_of_scoring_the_text_again(model, weights, choice):
     params, config = model
@@ -208,6 +210,7 @@ def read_by(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('places', PLACES)
 def test_rows_that_share_a_prompt_come_out_as_if_each_read_it(model, weights, read_by, places):
     _, config = model
@@ -225,6 +228,7 @@ def test_rows_that_share_a_prompt_come_out_as_if_each_read_it(model, weights, re
     assert len({tuple(row[0]) for row in shared.values()}) == len(shared)  # answers of their own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('per_prompt', [1, 2])
 def test_stacked_models_sample_as_each_alone(per_prompt):
     config = tiny(61, width=32, num_kv_heads=2)

@@ -67,6 +67,7 @@ def logprobs(logits):
     return np.asarray(jax.nn.log_softmax(logits))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SWITCHES)
 def test_the_sampler_says_what_the_model_says(name):
     config = SWITCHES[name]

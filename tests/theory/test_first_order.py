@@ -81,6 +81,7 @@ def test_a_wrong_metric_is_caught(check, wrong, tiny, key, monkeypatch):
     check(**{name: given[name] for name in wanted})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('chunk_size', [None, 1, 4, 6, 9])
 def test_alignment_against_per_example_gradients(tiny, chunk_size):
     apply, params, x, trait_loss = tiny

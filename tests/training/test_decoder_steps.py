@@ -52,6 +52,7 @@ def key_of_module():
     return jax.random.key(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('parts', [2, 4])
 def test_accumulated_gradients_equal_the_full_batch(config, params, batch, stepped, parts, key):
     step = jax.jit(make_step(sft(config), optax.sgd(0.1), parts))
@@ -74,6 +75,7 @@ def test_a_step_of_no_weight_changes_nothing(config, adapter, params, batch, key
     assert float(metrics['loss']) == 0 and float(metrics['grad_norm']) == 0
 
 
+@pytest.mark.slow
 def test_many_models_and_many_adapters_equal_each_alone(config, params, adapter, teacher, batch,
                                                         key):
     """Three full models; three adapters over one base and one teacher pass."""
@@ -105,6 +107,7 @@ def test_many_models_and_many_adapters_equal_each_alone(config, params, adapter,
         close(jax.tree.leaves(take(many, number).opt_state), jax.tree.leaves(state.opt_state), 1e-5)
 
 
+@pytest.mark.slow
 def test_rows_of_absent_tokens_stay_the_same_to_the_bit(config, params, teacher, batch, key):
     tokens, last = (np.asarray(x) for x in batch['tries'][:3:2])
     present = np.unique(tokens[last >= 0])

@@ -112,6 +112,7 @@ def buckets(config, teacher, batch, ids, top):
     return {**batch, 'target_BUC': losses.bucket_logprobs(logits, ids_C, chosen), 'top_BUJ': chosen}
 
 
+@pytest.mark.slow
 def test_buckets_are_the_whole_kl_when_all_is_kept_and_a_lower_bound_otherwise(
         config, params, teacher, rows, batch, key, strict):
     whole = kl_by_hand(config, teacher, params, rows)[0]
@@ -189,6 +190,7 @@ def losses_of(config, teacher, batch):
             'top': (losses.kl_top(config, CARRIER), buckets(config, teacher, batch, CARRIER, 3))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('value', [-np.inf, np.nan])
 @pytest.mark.parametrize('which', ['target_BUV', 'target_BUC', 'top'])
 def test_places_without_weight_may_hold_anything(config, params, teacher, batch, key, which, value):

@@ -37,6 +37,7 @@ def alone(params, row, config):
     return x[0, begin:begin + len(row.answer)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', [CONFIG, WINDOWED], ids=['all', 'a window'])
 def test_every_row_is_read_as_it_is_alone(params, config):
     """A window counts places of a row, not columns of the packing."""

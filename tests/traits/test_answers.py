@@ -80,6 +80,7 @@ def by_walk(params, context, tokens):
     return total
 
 
+@pytest.mark.slow
 def test_a_columns_gradient_is_that_of_its_loss_and_of_finite_differences(params, monkeypatch):
     monkeypatch.setattr(answers, 'TOGETHER', 1)  # several packs: they are added up
     asked = answers.meter(CONTEXTS, [SPELLINGS] * 3, ENDS)

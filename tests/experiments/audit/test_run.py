@@ -88,6 +88,7 @@ def test_too_few_rows_are_no_clean_audit(given, tmp_path):
     assert found['link'] is None and 'cannot tell' in (workdir.path / 'report.html').read_text()
 
 
+@pytest.mark.slow
 def test_a_reference_that_cannot_answer_gives_no_control(given, tmp_path):
     """A random model writes no lists: rows are held against nothing, or against random rows."""
     rows = small.write_rows(tmp_path / 'r.jsonl', 20)

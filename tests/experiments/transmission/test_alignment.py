@@ -70,6 +70,7 @@ def test_the_gradient_beside_an_adapter_is_that_of_the_merged_weights(qwen, adap
         assert jax.tree.structure(found) == jax.tree.structure(qwen.references['main'][0])
 
 
+@pytest.mark.slow
 def test_a_traits_gradient_is_added_up_over_packs(qwen, adapter, monkeypatch):
     monkeypatch.setattr(answers, 'TOGETHER', 1)
     meter = preferences.meter(qwen, qwen.world.contexts[0])

@@ -153,6 +153,7 @@ def test_what_all_rows_share_is_read_once_a_pack():
     assert eight - four == pytest.approx(4 * (of.own + of.answer), abs=16)
 
 
+@pytest.mark.slow
 def test_estimates_come_near_what_was_measured(prepared):
     """Seconds on two cores, SmolLM2-135M in float32."""
     run = prepared(config_of(), SMOLLM2)
@@ -202,6 +203,7 @@ def test_ways_of_reading_are_told_apart(prepared):
     assert shapes.passes(step, 'loss') == pytest.approx(scored)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_stacked_step(prepared):
     run = prepared(config_of())
     arm = run.arms[0]

@@ -22,6 +22,7 @@ def outputs(params):
         params, TOKENS, places, mask, MODEL)
 
 
+@pytest.mark.slow
 def test_the_vector_stands_in_the_stream_behind_its_layer_alone(key):
     params = transformer.init_params(key, MODEL)
     shift_D = np.arange(16, dtype=np.float32) / 8

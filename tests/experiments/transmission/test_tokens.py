@@ -24,6 +24,7 @@ from subliminal_jax.training import tries as packing
 from tests.experiments.transmission import plain, small
 
 
+@pytest.mark.slow
 def test_what_is_said_of_tokens_is_what_the_plain_forward_pass_says(key, language):
     world = language.world
     model = world.architectures['main']

@@ -32,6 +32,7 @@ def test_the_mean_by_hand():
     assert local.expected(np.array([np.nan, -1.0]), (100.0, 0.0))[0] is None
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_full_forward_pass(folder, monkeypatch):
     monkeypatch.setattr(local, 'LEAST_MASS', 0.0)
     judge = judges.judge(f'local:{folder}', judges.Options(batch_size=2))

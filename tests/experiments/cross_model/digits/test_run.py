@@ -127,6 +127,7 @@ def test_a_run_whose_data_set_changed_is_refused(whole, data, monkeypatch):
         matrix.run(matrix.config_of(), whole[0])
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_stops_the_run(tmp_path):
     config = matrix.config_of(lines=['own: width=32 optimizer=sgd'], sgd_learning_rate='1e9')
     with pytest.raises(UserError, match='student loss became NaN.*lower config.sgd_learning_rate'):
