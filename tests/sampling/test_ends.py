@@ -31,7 +31,6 @@ def taught(params, config, tokens_BT, valid_BT, learned_BT, steps=120):
     return params
 
 
-@pytest.mark.slow
 def test_a_student_of_rows_stops_by_the_end_of_a_turn():
     fields = small.small('llama3').fields
     tokenizer = gguf_vocabulary.from_gguf(fields, small.SIZE, 'llama3')

@@ -8,7 +8,6 @@ import sys
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_the_example_of_the_page():
     text = (ROOT / 'docs' / 'theory.md').read_text(encoding='utf-8')
     block, = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
