@@ -5,6 +5,7 @@ from typing import Any
 
 from launch import (
     audit_tables,
+    chaos_tables,
     compile_tables,
     cross_tables,
     frontier_tables,
@@ -324,4 +325,4 @@ TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES, **language_tables.TABLES,
           **cross_tables.TABLES, **compile_tables.TABLES, **speed_tables.TABLES,
-          **audit_tables.TABLES, **frontier_tables.TABLES, **page_tables.TABLES}
+          **chaos_tables.TABLES, **audit_tables.TABLES, **frontier_tables.TABLES, **page_tables.TABLES}
