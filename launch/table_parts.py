@@ -325,4 +325,5 @@ TABLES = {'claims': claims_table, 'crossed': crossed_table, 'arms': arms_table,
           'sweep': sweep_table, 'widths': widths_table, 'gauge': gauge_table,
           'rates': rates_table, **link_tables.TABLES, **language_tables.TABLES,
           **cross_tables.TABLES, **compile_tables.TABLES, **speed_tables.TABLES,
-          **chaos_tables.TABLES, **audit_tables.TABLES, **frontier_tables.TABLES, **page_tables.TABLES}
+          **chaos_tables.TABLES, **audit_tables.TABLES, **frontier_tables.TABLES,
+          **page_tables.TABLES}
