@@ -23,6 +23,8 @@ def speed_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]
     rows = []
     for bench in entry(results, run, 'benchmarks').values():
         for name, found in bench['entries'].items():
+            if name not in ENTRIES:
+                continue
             what, unit, ratio, share = ENTRIES[name]
             rate = found['fraction_of_sgemm']
             aims = [f'{kind} {aim:.2f}: {"met" if got is not None and got >= aim else "**no**"}'
@@ -35,10 +37,19 @@ def speed_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]
             "of numpy's matrix rate", 'aim'], rows
 
 
+def mesh_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]:
+    """A line a layout over virtual devices: seconds a step, beside one device's, and memory."""
+    rows = [[f'`{layout}`' if ':' in layout else layout,
+             '{:.3g} [{:.3g}, {:.3g}]'.format(found['seconds'], *found['range']),
+             f'{found["ratio"]:.2f}', f'{found["held_mb"]:.1f}']
+            for layout, found in entry(results, run, 'benchmarks/mesh/entries').items()]
+    return ['mesh', 'seconds a step [range]', "of one device's", 'MB that a device holds'], rows
+
+
 def _spread(found: dict[str, Any], side: str) -> str:
     low, high = found[f'{side}_range']
     middle = f'{found[side]:.3g}'
     return middle if low == high else f'{middle} [{low:.3g}, {high:.3g}]'
 
 
-TABLES = {'speed': speed_table}
+TABLES = {'speed': speed_table, 'meshed': mesh_table}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from launch import speed_tables, table_parts
-from launch.bench import common, lm_training
+from launch.bench import common, lm_training, mesh
 from subliminal_jax.runs import UserError
 
 
@@ -61,3 +61,18 @@ def test_entries_are_kept_beside_those_of_other_benchmarks(tmp_path):
     place.write_text('{"experiment": "mnist"}')
     with pytest.raises(UserError, match='name another'):
         common.keep(str(place), 'lm', {}, 4.0)
+
+
+@pytest.mark.slow
+def test_a_step_over_devices_is_held_to_the_one_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(mesh, 'LAYOUTS', ('', 'data:2'))
+    found = mesh.entries(1, True)
+    assert found['one device']['ratio'] == 1 and found['data:2']['seconds'] > 0
+    # over `data` weights are not cut: each device holds all of them
+    assert found['data:2']['held_mb'] == pytest.approx(found['one device']['held_mb'])
+
+    common.keep(str(tmp_path / 'kept/results.json'), 'mesh', found, 1.0)
+    results = table_parts.Results(tmp_path)
+    assert speed_tables.speed_table(results, 'kept')[1] == []
+    assert [row[0] for row in speed_tables.mesh_table(results, 'kept')[1]] == [
+        'one device', '`data:2`']

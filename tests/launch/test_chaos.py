@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import re
 import shlex
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def test_a_strike_ends_with_the_signals_asked_or_where_results_differ(tmp_path, 
 def test_the_four_programs_of_the_table_are_what_the_configs_take():
     """What launch/chaos.sh hands to launch.chaos passes each experiment's schema and checks."""
     script = (ROOT / 'launch/chaos.sh').read_text().replace('\\\n', ' ')
+    small = ' '.join(re.search(r'^small=\((.*?)\)$', script, re.DOTALL | re.MULTILINE)[1].split())
+    script = script.replace('"${small[@]}"', small)
     commands = [shlex.split(line)[1:] for line in script.split('\n')
                 if line.startswith('strike ') and '--config=' in line]
     assert [command[0] for command in commands] == ['mnist', 'numbers', 'theory', 'detection']

@@ -157,6 +157,7 @@ def clean(machine, tmp_path_factory):
     return path, out, err
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_table_last_and_where_the_page_is(clean):
     path, out, err = clean
     lines = out.splitlines()
