@@ -14,7 +14,7 @@ from typing import Any
 
 from launch.bench import common
 
-ROWS, MODELS, RANK, STEPS = 8, 4, 8, 2
+ROWS, MODELS, RANK, STEPS = 8, 4, 8, 1
 SHARED, QUESTION, ANSWER = 44, 27, 37  # tokens of a row that goes on with a list in a chat turn
 RATE = 1e-5
 ENTRIES = {'train_full': 0, 'train_lora': RANK}
