@@ -224,7 +224,7 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def keep(output: str, name: str, entries: Mapping[str, Mapping[str, Any]], rate: float) -> None:
-    """Adds a benchmark's entries to a JSON file, under its name; nothing where there is no file.
+    """Adds a benchmark's entries to those of its name in a JSON file; nothing where there is none.
 
     Args:
       output: the file, which may exist; empty: none.
@@ -239,10 +239,12 @@ def keep(output: str, name: str, entries: Mapping[str, Mapping[str, Any]], rate:
         return
     path = pathlib.Path(local_path('output', output))
     known = growing(path, 'bench')
-    known.setdefault('benchmarks', {})[name] = {
-        'entries': _rounded(dict(entries)), 'sgemm_gflops': _rounded(rate), 'cores': os.cpu_count(),
-        'command': ' '.join(['python', '-m', f'launch.bench.{name}', *sys.argv[1:]]),
-        'versions': versions()}
+    benchmarks = known.setdefault('benchmarks', {})
+    before = benchmarks.get(name, {}).get('entries', {})
+    benchmarks[name] = {
+        'entries': {**before, **_rounded(dict(entries))}, 'sgemm_gflops': _rounded(rate),
+        'cores': os.cpu_count(), 'versions': versions(),
+        'command': ' '.join(['python', '-m', f'launch.bench.{name}', *sys.argv[1:]])}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(known, indent=1) + '\n')
 
