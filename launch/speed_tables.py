@@ -31,7 +31,7 @@ def speed_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]
                     for kind, aim, got in (('ratio', ratio, found['ratio']),
                                            ('share', share, rate)) if aim is not None]
             rows.append([what, unit, _spread(found, 'ours'), _spread(found, 'torch'),
-                         f'{found["ratio"]:.2f}', '' if rate is None else f'{rate:.2f}',
+                         f'{found["ratio"]:.3f}', '' if rate is None else f'{rate:.3f}',
                          '; '.join(aims)])
     return ['what', 'unit', 'here [range]', 'PyTorch [range]', 'ratio, above 1 is better here',
             "of numpy's matrix rate", 'aim'], rows

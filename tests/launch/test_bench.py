@@ -56,7 +56,7 @@ def test_entries_are_kept_beside_those_of_other_benchmarks(tmp_path):
 
     header, rows = speed_tables.speed_table(table_parts.Results(tmp_path), 'kept')
     assert len(rows) == 2 and len(rows[0]) == len(header)
-    assert rows[0][2:] == ['2 [1, 3]', '1', '2.00', '0.50', 'ratio 1.15: met; share 0.85: **no**']
+    assert rows[0][2:] == ['2 [1, 3]', '1', '2.000', '0.500', 'ratio 1.15: met; share 0.85: **no**']
 
     place.write_text('{"experiment": "mnist"}')
     with pytest.raises(UserError, match='name another'):
