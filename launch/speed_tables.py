@@ -1,4 +1,4 @@
-"""The table of speed beside PyTorch, from what benchmarks have kept."""
+"""Tables of speed, beside PyTorch and over virtual devices, from what benchmarks have kept."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ from launch.entries import Results, entry
 
 # What a row is, its unit, and the least that is aimed at: ratio to PyTorch, share of the rate.
 ENTRIES = {
-    'train_full': ('a student\'s step, all weights', 'rows/s', 1.15, 0.85),
-    'train_lora': ('a student\'s step, four LoRA of r = 8', 'rows/s', 1.5, 0.80),
+    'train_full': ("a student's step, all weights", 'rows/s', 1.15, 0.85),
+    'train_lora': ("a student's step, four LoRA of r = 8", 'rows/s', 1.5, 0.80),
     'sample_total': ('sampling, prefill included', 'new tokens/s', None, 0.80),
     'sample_shared': ('sampling, two thirds of a prompt shared', 'new tokens/s', None, 0.80),
     'decode_only': ('sampling without prefill', 'new tokens/s', None, None),
@@ -20,19 +20,19 @@ ENTRIES = {
 
 def speed_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]:
     """A line an entry: both sides' medians and ranges, their ratio, and what was aimed at."""
+    kept = entry(results, run, 'benchmarks').values()
+    found_by_name = {name: found for bench in kept for name, found in bench.items()}
     rows = []
-    for bench in entry(results, run, 'benchmarks').values():
-        for name, found in bench['entries'].items():
-            if name not in ENTRIES:
-                continue
-            what, unit, ratio, share = ENTRIES[name]
-            rate = found['fraction_of_sgemm']
-            aims = [f'{kind} {aim:.2f}: {"met" if got is not None and got >= aim else "**no**"}'
-                    for kind, aim, got in (('ratio', ratio, found['ratio']),
-                                           ('share', share, rate)) if aim is not None]
-            rows.append([what, unit, _spread(found, 'ours'), _spread(found, 'torch'),
-                         f'{found["ratio"]:.3f}', '' if rate is None else f'{rate:.3f}',
-                         '; '.join(aims)])
+    for name, (what, unit, ratio, share) in ENTRIES.items():
+        if (found := found_by_name.get(name)) is None:
+            continue
+        rate = found['fraction_of_sgemm']
+        aims = [f'{kind} {aim:.2f}: {"met" if got is not None and got >= aim else "**no**"}'
+                for kind, aim, got in (('ratio', ratio, found['ratio']), ('share', share, rate))
+                if aim is not None]
+        rows.append([what, unit, _spread(found, 'ours'), _spread(found, 'torch'),
+                     f'{found["ratio"]:.3f}', '' if rate is None else f'{rate:.3f}',
+                     '; '.join(aims)])
     return ['what', 'unit', 'here [range]', 'PyTorch [range]', 'ratio, above 1 is better here',
             "of numpy's matrix rate", 'aim'], rows
 
@@ -42,14 +42,15 @@ def mesh_table(results: Results, run: str) -> tuple[list[str], list[list[Any]]]:
     rows = [[f'`{layout}`' if ':' in layout else layout,
              '{:.3g} [{:.3g}, {:.3g}]'.format(found['seconds'], *found['range']),
              f'{found["ratio"]:.2f}', f'{found["held_mb"]:.1f}']
-            for layout, found in entry(results, run, 'benchmarks/mesh/entries').items()]
+            for layout, found in entry(results, run, 'benchmarks/mesh').items()]
     return ['mesh', 'seconds a step [range]', "of one device's", 'MB that a device holds'], rows
 
 
 def _spread(found: dict[str, Any], side: str) -> str:
+    digits = lambda x: f'{x:,.0f}' if x >= 1000 else f'{x:.3g}'
     low, high = found[f'{side}_range']
-    middle = f'{found[side]:.3g}'
-    return middle if low == high else f'{middle} [{low:.3g}, {high:.3g}]'
+    middle = digits(found[side])
+    return middle if low == high else f'{middle} [{digits(low)}, {digits(high)}]'
 
 
 TABLES = {'speed': speed_table, 'meshed': mesh_table}

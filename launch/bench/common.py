@@ -224,7 +224,8 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def keep(output: str, name: str, entries: Mapping[str, Mapping[str, Any]], rate: float) -> None:
-    """Adds a benchmark's entries to those of its name in a JSON file; nothing where there is none.
+    """Adds a benchmark's entries, each with the run that it is of, to those of its name in a JSON
+    file; nothing where there is none.
 
     Args:
       output: the file, which may exist; empty: none.
@@ -239,12 +240,10 @@ def keep(output: str, name: str, entries: Mapping[str, Mapping[str, Any]], rate:
         return
     path = pathlib.Path(local_path('output', output))
     known = growing(path, 'bench')
-    benchmarks = known.setdefault('benchmarks', {})
-    before = benchmarks.get(name, {}).get('entries', {})
-    benchmarks[name] = {
-        'entries': {**before, **_rounded(dict(entries))}, 'sgemm_gflops': _rounded(rate),
-        'cores': os.cpu_count(), 'versions': versions(),
-        'command': ' '.join(['python', '-m', f'launch.bench.{name}', *sys.argv[1:]])}
+    of_run = {'command': ' '.join(['python', '-m', f'launch.bench.{name}', *sys.argv[1:]]),
+              'sgemm_gflops': rate, 'cores': os.cpu_count(), 'versions': versions()}
+    kept = known.setdefault('benchmarks', {}).setdefault(name, {})
+    kept.update({what: _rounded({**entry, 'of_run': of_run}) for what, entry in entries.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(known, indent=1) + '\n')
 

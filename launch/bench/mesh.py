@@ -71,7 +71,7 @@ def step_seconds(layout: str, runs: int, small: bool) -> dict[str, Any]:
 
 
 def entries(runs: int, small: bool) -> dict[str, dict[str, Any]]:
-    """{layout: {devices, seconds a step: median and range, ratio to one device, held_mb}}.
+    """{layout: {seconds a step (the median), their range, ratio to one device, held_mb}}.
 
     Raises:
       RuntimeError: a layout ends at another loss than one device.
