@@ -1,8 +1,11 @@
 """Ten kinds of small images that a perceptron tells apart in seconds, in a cache of their own."""
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
 from subliminal_jax.data import images
 from subliminal_jax.runs import cache_dir
@@ -25,6 +28,15 @@ def make() -> images.Images:
         return np.clip(patterns[labels] + noise, 0, 255).astype(np.uint8), labels
 
     return images.Images(*draw(TRAIN), *draw(TEST), (SIDE, SIDE, 1), 10)
+
+
+@contextlib.contextmanager
+def loaded() -> Iterator[images.Images]:
+    """These images in the place of any data set that is loaded inside."""
+    made = make()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, 'load', lambda name: made)
+        yield made
 
 
 def into_cache(folder: pathlib.Path) -> None:

@@ -50,7 +50,8 @@ def test_entries_are_kept_beside_those_of_other_benchmarks(tmp_path):
     common.keep(str(place), 'lm', {'train_full': entry}, 4.0)
     common.keep(str(place), 'mnist', {'mnist_table': entry}, 5.0)
     kept = json.loads(place.read_text())['benchmarks']
-    assert set(kept) == {'lm', 'mnist'} and kept['mnist']['mnist_table']['of_run']['sgemm_gflops'] == 5
+    assert set(kept) == {'lm', 'mnist'}
+    assert kept['mnist']['mnist_table']['of_run']['sgemm_gflops'] == 5
     assert kept['lm']['train_full']['ours_range'] == [1, 3]
     common.keep('', 'lm', {}, 1.0)
 

@@ -3,7 +3,6 @@
 import jax
 import pytest
 
-from subliminal_jax.data import images
 from subliminal_jax.experiments.digits import devices
 from tests import blobs
 
@@ -16,8 +15,6 @@ def one_device():
 
 @pytest.fixture(scope='module', autouse=True)
 def data(one_device):
-    with pytest.MonkeyPatch.context() as patch:
-        made = blobs.make()
-        patch.setattr(images, 'load', lambda name: made)
+    with blobs.loaded() as made, pytest.MonkeyPatch.context() as patch:
         patch.setattr(devices, 'devices_mesh', lambda: one_device)
         yield made
